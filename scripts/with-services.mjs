@@ -1,0 +1,43 @@
+// node scripts/with-services.mjs -- <command…>: runs a command with a Redis and a Postgres, and ends as it ends.
+import { delimiter } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startGuarded } from './services/guarded.mjs';
+import { startServices } from './services/start-services.mjs';
+
+const [separator, command, ...args] = process.argv.slice(2);
+if (separator !== '--' || command === undefined) {
+  console.error('Usage: node scripts/with-services.mjs -- <command…>');
+  process.exit(2);
+}
+
+try {
+  const services = await startServices({ log: say });
+  try {
+    process.exitCode = await run(services.env);
+  } finally {
+    await services.stop();
+  }
+} catch (error) {
+  say(error.message);
+  process.exitCode = 1;
+}
+
+function run(urls) {
+  const bin = fileURLToPath(new URL('../node_modules/.bin', import.meta.url));
+  const env = { ...process.env, ...urls, PATH: `${bin}${delimiter}${process.env.PATH}` };
+  const child = startGuarded(
+    { run: { command, args } },
+    { env, stdio: ['inherit', 'inherit', 'inherit'], detached: false },
+  );
+  process.on('SIGTERM', () => child.signal('SIGTERM'));
+  process.on('SIGHUP', () => child.signal('SIGHUP'));
+  process.on('SIGINT', () => {
+    // A terminal has sent Ctrl-C to the command already, and a second one may mean "at once".
+    if (!process.stdin.isTTY) child.signal('SIGINT');
+  });
+  return child.ended;
+}
+
+function say(line) {
+  console.error(`services: ${line}`);
+}

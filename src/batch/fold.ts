@@ -1,0 +1,110 @@
+import { UNWRITTEN, type Stamp } from '../clock.ts';
+import type { ChunkJob, OpKind, RouteCode } from '../schema/job.ts';
+
+/** A chunk with the id of its job. */
+export interface Chunk {
+  readonly chunkId: string;
+  readonly job: ChunkJob;
+}
+
+export interface Op {
+  readonly chunk: Chunk;
+  readonly index: number;
+  readonly id: string;
+  readonly stamp: Stamp;
+  readonly kind: OpKind;
+  readonly route: RouteCode;
+}
+
+/**
+ * What a batch says about one id: two last-writer-wins registers, each the newest among the batch's operations. A
+ * submit writes content, and state only when it names one; a delete writes both; setState writes state.
+ */
+export interface Row {
+  readonly id: string;
+  /** UNWRITTEN when the batch says nothing about the content. */
+  contentVersion: Stamp;
+  deleted: boolean;
+  binary: boolean;
+  /** JSON text, or base64 when `binary`; '' when deleted or unwritten. */
+  body: string;
+  contentHash: string;
+  stateVersion: Stamp;
+  state: string;
+  route: RouteCode;
+  ttlMs: number;
+  traceParent: string | null;
+}
+
+export const DEFAULT_STATE = 'default';
+
+export function* opsOf(chunk: Chunk): Generator<Op> {
+  const { first, ids, kinds, routes } = chunk.job;
+  for (let index = 0; index < ids.length; index++) {
+    yield {
+      chunk,
+      index,
+      id: ids[index] as string,
+      stamp: first + index,
+      kind: kinds[index] as OpKind,
+      route: (routes?.[index] as RouteCode | undefined) ?? 'a',
+    };
+  }
+}
+
+/**
+ * One row an id, sorted by id. The result depends on the operations alone, not on their order or on how they were
+ * split (I2). Sorting is what keeps concurrent batches from deadlocking: 238 deadlocks in 720 statements without it.
+ */
+export function foldOps(ops: Iterable<Op>): Row[] {
+  const rows = new Map<string, Row>();
+  for (const op of ops) {
+    let row = rows.get(op.id);
+    if (row === undefined) {
+      row = emptyRow(op.id);
+      rows.set(op.id, row);
+    }
+    write(row, op);
+  }
+  return [...rows.values()].sort(byId);
+}
+
+function emptyRow(id: string): Row {
+  return {
+    id,
+    contentVersion: UNWRITTEN,
+    deleted: true,
+    binary: false,
+    body: '',
+    contentHash: '',
+    stateVersion: UNWRITTEN,
+    state: DEFAULT_STATE,
+    route: 'a',
+    ttlMs: 0,
+    traceParent: null,
+  };
+}
+
+function write(row: Row, op: Op): void {
+  const { job } = op.chunk;
+  const state = op.kind === 'd' ? DEFAULT_STATE : job.states?.[op.index];
+  if (op.kind !== 's' && op.stamp > row.contentVersion) {
+    row.contentVersion = op.stamp;
+    row.deleted = op.kind === 'd';
+    row.binary = op.kind === 'b';
+    row.body = job.bodies[op.index] as string;
+    row.contentHash = job.hashes[op.index] as string;
+    row.route = op.route;
+    row.ttlMs = job.ttls?.[op.index] ?? 0;
+    row.traceParent = job.traces?.[op.index] ?? null;
+  }
+  if (state != null && op.stamp > row.stateVersion) {
+    row.stateVersion = op.stamp;
+    row.state = state;
+  }
+}
+
+/** Order of UTF-16 units: any total order that all workers share will do. */
+function byId(a: Row, b: Row): number {
+  return a.id < b.id ? -1 : 1;
+}

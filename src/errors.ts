@@ -1,0 +1,88 @@
+/**
+ * Every error Tierline throws on purpose. Each has a class, a stable `code` to branch on, the `cause` where
+ * there is one, and a message that says what the caller may do.
+ */
+export abstract class TierlineError extends Error {
+  abstract readonly code: string;
+  constructor(message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** An option or environment variable cannot be used. Thrown while opening; fix the configuration. */
+export class ConfigError extends TierlineError {
+  readonly code = 'ERR_CONFIG';
+}
+
+/** An item, id, state or option given to a call breaks a limit. Nothing was queued; fix the argument. */
+export class InvalidItemError extends TierlineError {
+  readonly code = 'ERR_INVALID_ITEM';
+  readonly field: string;
+  readonly reason: string;
+  constructor(field: string, reason: string, options?: { cause?: unknown }) {
+    super(`${field}: ${reason}`, options);
+    this.field = field;
+    this.reason = reason;
+  }
+}
+
+/** An atomic call was refused whole because of other items in it. Nothing was queued; fix those and call again. */
+export class AtomicRefusedError extends TierlineError {
+  readonly code = 'ERR_ATOMIC_REFUSED';
+}
+
+/** The queue's Redis did not take the write in time. It was not accepted; the same call may be made again. */
+export class QueueUnavailableError extends TierlineError {
+  readonly code = 'ERR_QUEUE_UNAVAILABLE';
+}
+
+/** The queue's Redis came back without its data. Whether earlier writes were applied is unknown: read, then write again. */
+export class QueueLostError extends TierlineError {
+  readonly code = 'ERR_QUEUE_LOST';
+}
+
+/** A tier that alone could answer cannot be asked. Absence was NOT established; try again later. */
+export class TierUnavailableError extends TierlineError {
+  readonly code = 'ERR_TIER_UNAVAILABLE';
+  readonly tier: 'l2' | 'l3';
+  constructor(tier: 'l2' | 'l3', cause: unknown) {
+    const backend = tier === 'l2' ? 'Redis' : 'Postgres';
+    super(`${backend} (${tier}) cannot be asked: ${messageOf(cause)}. Nothing is known about the ids; try again.`, {
+      cause,
+    });
+    this.tier = tier;
+  }
+}
+
+/** `settled()` ran out of its own time. The write is still accepted and goes on; wait again or ask `status`. */
+export class SettleTimeoutError extends TierlineError {
+  readonly code = 'ERR_SETTLE_TIMEOUT';
+}
+
+/** The object was closed before or during the call. Open a new one. */
+export class ClosedError extends TierlineError {
+  readonly code = 'ERR_CLOSED';
+}
+
+/** A server is too old or set up so that accepted writes could be lost. The message holds the fix. */
+export class UnsafeServerError extends TierlineError {
+  readonly code = 'ERR_UNSAFE_SERVER';
+}
+
+/** The database lacks Tierline's tables. Run `npm run migrate` (the Procfile's `release` line). */
+export class SchemaMissingError extends TierlineError {
+  readonly code = 'ERR_SCHEMA_MISSING';
+}
+
+/** A stored value cannot be read or does not match its hash. Restore the row, or submit the item again. */
+export class CorruptItemError extends TierlineError {
+  readonly code = 'ERR_CORRUPT_ITEM';
+}
+
+export function messageOf(error: unknown): string {
+  if (error instanceof AggregateError && error.message === '') {
+    return error.errors.map(messageOf).join('; ');
+  }
+  return error instanceof Error ? error.message : String(error);
+}

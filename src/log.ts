@@ -1,0 +1,37 @@
+import { pino, type DestinationStream, type Logger } from 'pino';
+
+export type { Logger } from 'pino';
+
+/** Paths whose values never reach a log line: credentials and what users store. */
+const REDACTED = [
+  'password', 'redisUrl', 'cacheRedisUrl', 'databaseUrl', 'merkleKey', 'content', 'body', 'bodies', 'payload', 'data',
+].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
+
+/** Connection URLs inside messages (drivers quote them in errors) lose their user info. */
+const CREDENTIALS_IN_URL = /\b(rediss?|postgres(?:ql)?):\/\/[^\s@/]*@/gi;
+
+function withoutCredentials(text: string): string {
+  return text.replace(CREDENTIALS_IN_URL, '$1://[redacted]@');
+}
+
+/** pino JSON lines on stdout. Errors keep class, code, message and stack; row details of Postgres errors are dropped. */
+export function createLogger(name: string, level: string, destination?: DestinationStream): Logger {
+  const options = {
+    name,
+    level,
+    redact: { paths: REDACTED, censor: '[redacted]' },
+    serializers: { err: describeError },
+    hooks: {
+      streamWrite: withoutCredentials,
+    },
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
+}
+
+/** What a log line may say of an error: Postgres puts row values into `detail` and `where`, so only these fields pass. */
+function describeError(error: unknown): object {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const code = (error as { code?: unknown }).code;
+  const cause = error.cause === undefined ? {} : { cause: describeError(error.cause) };
+  return { type: error.name, ...(typeof code === 'string' ? { code } : {}), message: error.message, stack: error.stack, ...cause };
+}

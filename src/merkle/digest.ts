@@ -1,0 +1,82 @@
+import { createHmac, hash } from 'node:crypto';
+import type { Stamp } from '../clock.ts';
+
+/**
+ * Digests of the two registers of a row (design: "Merkle tables"): the first 16 bytes of SHA-256, or of HMAC-SHA-256
+ * with the deployment's key, over a tag, the id, the stamp and the register's value. A row's digest is the XOR of both,
+ * so SQL merges registers without hashing.
+ *
+ * A digest is a string of 16 Latin-1 characters, one a byte: `crypto.hash` returns strings in 0.5 µs and Buffers in
+ * 2.1 µs, and strings go straight into the wire encoding.
+ */
+export type Digest = string;
+
+export const DIGEST_BYTES = 16;
+export const ZERO_DIGEST: Digest = '\0'.repeat(DIGEST_BYTES);
+const CONTENT_TAG = 1;
+const STATE_TAG = 2;
+
+export class Digester {
+  readonly #key: string | undefined;
+  /** One for all messages: an id has at most 255 bytes, so 512 hold any of them. */
+  readonly #scratch = Buffer.allocUnsafe(512);
+
+  constructor(key?: string) {
+    this.#key = key;
+  }
+
+  /** @param contentHash what `hashContent` gave; undefined for a deleted item. */
+  content(id: string, stamp: Stamp, contentHash: string | undefined): Digest {
+    const end = this.#head(CONTENT_TAG, id, stamp);
+    this.#scratch[end] = contentHash === undefined ? 1 : 0;
+    const hashed = contentHash === undefined ? 0 : this.#scratch.write(contentHash, end + 1, 'base64url');
+    return this.#sum(end + 1 + hashed);
+  }
+
+  state(id: string, stamp: Stamp, state: string): Digest {
+    const end = this.#head(STATE_TAG, id, stamp);
+    const length = this.#scratch.write(state, end + 4);
+    this.#scratch.writeUInt32BE(length, end);
+    return this.#sum(end + 4 + length);
+  }
+
+  #head(tag: number, id: string, stamp: Stamp): number {
+    const s = this.#scratch;
+    s[0] = tag;
+    const length = s.write(id, 5);
+    s.writeUInt32BE(length, 1);
+    // A stamp is below 2^53: two 32-bit halves spare a BigInt a digest.
+    s.writeUInt32BE(Math.floor(stamp / 0x1_0000_0000), 5 + length);
+    s.writeUInt32BE(stamp % 0x1_0000_0000, 9 + length);
+    return 13 + length;
+  }
+
+  #sum(length: number): Digest {
+    const message = this.#scratch.subarray(0, length);
+    const full =
+      this.#key === undefined
+        ? hash('sha256', message, 'binary')
+        : createHmac('sha256', this.#key).update(message).digest('binary');
+    return full.slice(0, DIGEST_BYTES);
+  }
+}
+
+export function xorDigests(a: Digest, b: Digest): Digest {
+  if (b === ZERO_DIGEST) return a;
+  let out = '';
+  for (let i = 0; i < DIGEST_BYTES; i++) out += String.fromCharCode(a.charCodeAt(i) ^ b.charCodeAt(i));
+  return out;
+}
+
+/** SHA-256, base64url, of the bytes as stored: the UTF-8 of the JSON text, or the binary itself. */
+export function hashContent(body: string | Uint8Array): string {
+  return hash('sha256', body, 'base64url');
+}
+
+/** Place of an id in the hash tree: the top 31 bits of SHA-256(id). */
+export function keyHash(id: string): number {
+  const h = hash('sha256', id, 'binary');
+  return (
+    (h.charCodeAt(0) * 0x100_0000 + (h.charCodeAt(1) << 16) + (h.charCodeAt(2) << 8) + h.charCodeAt(3)) >>> 1
+  );
+}

@@ -1,0 +1,95 @@
+import pg from 'pg';
+import { messageOf, SchemaMissingError, TierUnavailableError, UnsafeServerError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+
+export type Pool = pg.Pool;
+/** A pool, or one of its connections inside a transaction. */
+export type Queryable = Pick<pg.Pool, 'query'>;
+
+const CONNECT_TIMEOUT_MS = 2000;
+const OLDEST_POSTGRES = 140_000;
+
+/** Stamps and counts are below 2^53, so int8 comes back as a number; digests are cast to text where they are read. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+};
+
+export function createPool(databaseUrl: string, size: number, log: Logger): Pool {
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max: size,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    types,
+  });
+  pool.on('error', (error) => log.warn({ err: error }, 'idle Postgres connection lost'));
+  return pool;
+}
+
+/** @throws UnsafeServerError for a server that is too old, TierUnavailableError when it does not answer. */
+export async function checkPostgres(pool: Pool): Promise<void> {
+  const { rows } = await pool
+    .query<{ number: string; name: string; schema: string | null }>(
+      `SELECT current_setting('server_version_num') AS number, current_setting('server_version') AS name, to_regclass('merkle_delta')::text AS schema`,
+    )
+    .catch((error: unknown) => {
+      throw new TierUnavailableError('l3', error);
+    });
+  const server = rows[0];
+  if (server === undefined || Number(server.number) < OLDEST_POSTGRES) {
+    throw new UnsafeServerError(`Postgres ${server?.name ?? ''} is too old: Tierline needs Postgres 14 or newer. Upgrade the server.`);
+  }
+  if (server.schema === null) {
+    throw new SchemaMissingError('The database has no Tierline tables. Run `npm run migrate` (the `release` line of the Procfile).');
+  }
+}
+
+/**
+ * What a failed statement means for the writer.
+ * `data`: these rows can never be stored as they are. `schema`: the tables are not there. `transient`: try again.
+ */
+export function failureKind(error: unknown): 'data' | 'schema' | 'transient' {
+  const code = sqlState(error);
+  if (code === undefined) return 'transient';
+  if (code === '42P01' || code === '42703') return 'schema';
+  // 21 cardinality, 22 data, 23 constraint, 54 limit exceeded, P0 raised by a trigger.
+  return /^(21|22|23|54|P0)/.test(code) ? 'data' : 'transient';
+}
+
+export function sqlState(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  return typeof code === 'string' && /^[\dA-Z]{5}$/.test(code) ? code : undefined;
+}
+
+/** Runs a read; a Postgres that cannot answer is an error of its own, never an empty answer. */
+export async function readL3<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (failureKind(error) === 'schema') {
+      throw new SchemaMissingError(`The database lacks Tierline's tables (${messageOf(error)}). Run \`npm run migrate\`.`, { cause: error });
+    }
+    throw new TierUnavailableError('l3', error);
+  }
+}
+
+/** One transaction on one connection; rolled back when `work` throws. */
+export async function inTransaction<T>(pool: Pool, work: (connection: Queryable) => Promise<T>): Promise<T> {
+  const connection = await pool.connect();
+  let broken: Error | undefined;
+  try {
+    await connection.query('BEGIN');
+    const result = await work(connection);
+    await connection.query('COMMIT');
+    return result;
+  } catch (error) {
+    await connection.query('ROLLBACK').catch((rollback: unknown) => {
+      broken = rollback instanceof Error ? rollback : new Error(String(rollback));
+    });
+    throw error;
+  } finally {
+    // A connection whose rollback failed must not serve another transaction.
+    connection.release(broken);
+  }
+}

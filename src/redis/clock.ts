@@ -1,0 +1,30 @@
+import { randomUUID } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { Stamp } from '../clock.ts';
+import type { Keys } from '../keys.ts';
+import { Script } from './script.ts';
+
+const stampScript = new Script('stamp');
+const raiseScript = new Script('raise-clock');
+const stampReply = z.tuple([z.coerce.number(), z.string(), z.number(), z.coerce.number()]);
+
+export interface StampRange {
+  readonly first: Stamp;
+  /** Changes when Redis lost its data. */
+  readonly epoch: string;
+  readonly pendingIds: number;
+  readonly oldestInflight: Stamp;
+}
+
+/** Takes one stamp an id, and notes the chunk as in flight and its ids as pending, in one step. */
+export async function takeStamps(redis: Redis, keys: Keys, chunkId: string, ids: readonly string[]): Promise<StampRange> {
+  const reply = await stampScript.run(redis, [keys.clock, keys.inflight, keys.pending], [chunkId, randomUUID(), ...ids]);
+  const [first, epoch, pendingIds, oldestInflight] = stampReply.parse(reply);
+  return { first, epoch, pendingIds, oldestInflight };
+}
+
+/** No stamp up to `stamp` will be given out any more. Returns the epoch. */
+export async function raiseClock(redis: Redis, keys: Keys, stamp: Stamp): Promise<string> {
+  return z.string().parse(await raiseScript.run(redis, [keys.clock], [String(stamp), randomUUID()]));
+}

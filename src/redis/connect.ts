@@ -1,0 +1,98 @@
+import { Redis } from 'ioredis';
+import { messageOf, UnsafeServerError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+
+export type { Redis } from 'ioredis';
+
+/**
+ * `failFast`: commands reject at once while the server is away, so callers keep control of how long to wait.
+ * `patient`: commands wait for the server, which BullMQ's workers require.
+ * `manual`: no reconnection by itself; the owner calls `connect()` and learns of every cut.
+ */
+export type ConnectionMode = 'failFast' | 'patient' | 'manual';
+
+const CONNECT_TIMEOUT_MS = 1000;
+const MAX_RETRY_DELAY_MS = 1000;
+
+/** A connection that is not yet connected. Its `error` events go to the log: an unheard one would end the process. */
+export function createRedis(url: string, mode: ConnectionMode, log: Logger): Redis {
+  const redis = new Redis(url, {
+    lazyConnect: true,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    enableOfflineQueue: mode === 'patient',
+    autoResendUnfulfilledCommands: mode === 'patient',
+    maxRetriesPerRequest: mode === 'patient' ? null : 0,
+    retryStrategy: mode === 'manual' ? () => null : (attempt) => Math.min(25 * 2 ** Math.min(attempt, 6), MAX_RETRY_DELAY_MS),
+  });
+  redis.on('error', (error: unknown) => log.debug({ err: error }, 'Redis connection error'));
+  return redis;
+}
+
+/** Waits until the connection takes commands. @throws what kept it from connecting, or a timeout. */
+export async function whenReady(redis: Redis, timeoutMs: number): Promise<void> {
+  if (redis.status === 'ready') return;
+  // A lazy connection starts here; its own rejection is told by the events below.
+  if (redis.status === 'wait') redis.connect().catch(() => undefined);
+  await new Promise<void>((resolve, reject) => {
+    let lastError: unknown;
+    const onReady = () => finish(resolve);
+    const onError = (error: unknown) => {
+      lastError = error;
+    };
+    const onEnd = () => finish(() => reject(new Error(`not connected: ${messageOf(lastError ?? 'connection ended')}`)));
+    const timer = setTimeout(() => {
+      const why = lastError === undefined ? 'no answer' : messageOf(lastError);
+      finish(() => reject(new Error(`not connected within ${timeoutMs} ms: ${why}`, { cause: lastError })));
+    }, timeoutMs);
+    function finish(then: () => void): void {
+      clearTimeout(timer);
+      redis.off('ready', onReady);
+      redis.off('error', onError);
+      redis.off('end', onEnd);
+      then();
+    }
+    redis.on('ready', onReady);
+    redis.on('error', onError);
+    redis.on('end', onEnd);
+  });
+}
+
+/** Ends a connection for good: politely when it answers within a second, else by cutting it. */
+export async function closeRedis(redis: Redis): Promise<void> {
+  if (redis.status === 'ready') {
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise((resolve) => {
+      timer = setTimeout(resolve, 1000);
+    });
+    await Promise.race([redis.quit().catch(() => undefined), patience]);
+    clearTimeout(timer);
+  }
+  redis.disconnect();
+}
+
+const OLDEST_REDIS = [6, 2] as const;
+
+/**
+ * Refuses a server that is too old, or whose memory policy could evict accepted writes.
+ * A policy that the server does not tell (managed services forbid CONFIG) is taken from INFO.
+ * @throws UnsafeServerError with the fix in its message.
+ */
+export async function checkQueueServer(redis: Redis, log: Logger): Promise<void> {
+  const info = await redis.info();
+  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
+  const version = field('valkey_version') ?? field('redis_version') ?? '0';
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (field('valkey_version') === undefined && (major < OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor < OLDEST_REDIS[1]))) {
+    throw new UnsafeServerError(`Redis ${version} is too old: Tierline needs Redis 6.2 or newer, or Valkey. Upgrade the server.`);
+  }
+  const policy = field('maxmemory_policy');
+  if (policy !== undefined && policy !== 'noeviction') {
+    throw new UnsafeServerError(
+      `Redis may evict accepted writes: its maxmemory-policy is ${policy}. Run CONFIG SET maxmemory-policy noeviction ` +
+        '(and set it in redis.conf); give the cache a Redis of its own with CACHE_REDIS_URL if it shall evict.',
+    );
+  }
+  if (field('aof_enabled') === '0') {
+    log.warn('Redis keeps no append-only file: a restart loses writes that were accepted but not yet settled. Set appendonly yes.');
+  }
+}

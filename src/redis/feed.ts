@@ -1,0 +1,202 @@
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { Keys } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import { raiseClock } from './clock.ts';
+import { closeRedis, createRedis, whenReady } from './connect.ts';
+
+export interface FeedEntry {
+  readonly id: string;
+  /** JSON of `FeedJobs`. */
+  readonly jobs: string;
+  /** JSON of `FeedChanges`. */
+  readonly changes: string;
+}
+
+export interface FeedListener {
+  onEntry?(entry: FeedEntry): void;
+  /**
+   * Entries were missed for good. `trimmed`: the feed moved on without us. `lost`: Redis is not the one we knew, what
+   * was queued there is gone.
+   */
+  onGap?(kind: 'trimmed' | 'lost'): void;
+  /** The tail cannot see the feed from now on. */
+  onDown?(): void;
+  /** The tail sees the feed again, and every entry up to its head has been delivered. */
+  onLive?(): void;
+}
+
+/** How long one XREAD waits. Each empty wait also checks that the feed is still the one that was read before. */
+const BLOCK_MS = 1000;
+/** An answer this late means a half-open socket: the server ended without a word, and TCP alone would wait minutes. */
+const ANSWER_MS = BLOCK_MS + 2000;
+const BATCH = 64;
+
+const entriesReply = z
+  .array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))]))
+  .nullable();
+const headReply = z.tuple([z.array(z.string().nullable()), z.array(z.tuple([z.string(), z.unknown()]))]);
+
+/**
+ * Follows the change feed on a connection of its own and tells its listeners of every entry once, in order.
+ *
+ * Two modes. *Live*: connected, and everything up to the head has been delivered. *Down*: anything else. Entries are
+ * numbered without gaps, so a trimmed stream shows as a jump of the number; an emptied or replaced Redis shows as
+ * another epoch, checked on every connect and every idle second. After a gap the tail goes on from the head: the
+ * listeners must drop what they believed before.
+ */
+export class FeedTail {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #log: Logger;
+  readonly #listeners = new Set<FeedListener>();
+  #cursor = '0-0';
+  #number = 0;
+  #epoch = '';
+  #live = false;
+  #closed = false;
+  #running: Promise<void> | undefined;
+
+  constructor(url: string, keys: Keys, log: Logger) {
+    this.#redis = createRedis(url, 'manual', log);
+    this.#keys = keys;
+    this.#log = log;
+  }
+
+  get live(): boolean {
+    return this.#live;
+  }
+
+  /** Id of the last entry delivered. */
+  get cursor(): string {
+    return this.#cursor;
+  }
+
+  listen(listener: FeedListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Takes its place at the feed's head and follows from there. @throws when Redis is not reachable in time. */
+  async start(timeoutMs: number): Promise<void> {
+    await whenReady(this.#redis, timeoutMs);
+    // A fresh namespace has no epoch yet; the first one to appear must not look like another Redis.
+    await raiseClock(this.#redis, this.#keys, 0);
+    const head = await this.#head();
+    [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
+    this.#live = true;
+    this.#running = this.#follow();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    // Not quit(): it would wait for the blocked XREAD.
+    this.#redis.disconnect();
+    await this.#running;
+    await closeRedis(this.#redis);
+  }
+
+  async #follow(): Promise<void> {
+    for (let failures = 0; !this.#closed; ) {
+      try {
+        if (!this.#live) await this.#resume();
+        failures = 0;
+        await this.#readOnce(BLOCK_MS);
+      } catch (error) {
+        if (this.#closed) return;
+        this.#goDown(error);
+        failures++;
+        await new Promise((resolve) => setTimeout(resolve, Math.min(20 * 2 ** Math.min(failures, 6), 1000)));
+      }
+    }
+  }
+
+  /** Reads what came; an empty wait checks the head instead. */
+  async #readOnce(blockMs: number): Promise<boolean> {
+    const wait = blockMs > 0 ? (['BLOCK', blockMs] as const) : [];
+    const reply = entriesReply.parse(
+      await this.#answer(this.#redis.call('XREAD', 'COUNT', BATCH, ...wait, 'STREAMS', this.#keys.feed, this.#cursor)),
+    );
+    const entries = reply?.[0]?.[1] ?? [];
+    if (entries.length === 0) await this.#checkHead();
+    for (const [id, fields] of entries) this.#deliver(id, fields);
+    return entries.length > 0;
+  }
+
+  #deliver(id: string, fields: readonly string[]): void {
+    const field = (name: string) => fields[fields.indexOf(name) + 1] ?? '';
+    const number = Number(field('n'));
+    if (number !== this.#number + 1) this.#tellGap('trimmed');
+    this.#cursor = id;
+    this.#number = number;
+    const entry = { id, jobs: field('jobs'), changes: field('changes') };
+    for (const listener of this.#listeners) listener.onEntry?.(entry);
+  }
+
+  /** Connects again, catches up from the cursor, and only then calls itself live. */
+  async #resume(): Promise<void> {
+    if (this.#redis.status !== 'ready') {
+      this.#redis.disconnect();
+      await this.#redis.connect();
+    }
+    await this.#checkHead();
+    while (await this.#readOnce(0)) continue;
+    this.#live = true;
+    for (const listener of this.#listeners) listener.onLive?.();
+  }
+
+  /** Finds the losses that no later entry would show. */
+  async #checkHead(): Promise<void> {
+    const head = await this.#head();
+    const lost = head.epoch !== this.#epoch;
+    // Entries we never saw are counted but no longer there.
+    const trimmed = !lost && head.number > this.#number && (head.empty || head.id === this.#cursor);
+    if (!lost && !trimmed) return;
+    // An emptied Redis whose clock runs behind would number its entries below the old cursor.
+    const cursor = lost && head.empty ? '0-0' : head.id;
+    [this.#cursor, this.#number, this.#epoch] = [cursor, head.number, head.epoch];
+    this.#tellGap(lost ? 'lost' : 'trimmed');
+  }
+
+  async #head(): Promise<{ id: string; number: number; epoch: string; empty: boolean }> {
+    const replies = await this.#answer(
+      this.#redis.multi().hmget(this.#keys.clock, 'epoch', 'entries').xrevrange(this.#keys.feed, '+', '-', 'COUNT', 1).exec(),
+    );
+    const [[epoch, entries] = [], newest] = headReply.parse(
+      replies?.map(([error, reply]) => {
+        if (error !== null) throw error;
+        return reply;
+      }),
+    );
+    return { id: newest[0]?.[0] ?? this.#cursor, number: Number(entries ?? 0), epoch: epoch ?? '', empty: newest.length === 0 };
+  }
+
+  async #answer<T>(reply: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        this.#redis.disconnect();
+        reject(new Error(`Redis did not answer within ${ANSWER_MS} ms`));
+      }, ANSWER_MS);
+    });
+    try {
+      return await Promise.race([reply, late]);
+    } finally {
+      clearTimeout(timer);
+      // The loser of the race may still reject; it was told above.
+      reply.catch(() => undefined);
+    }
+  }
+
+  #tellGap(kind: 'trimmed' | 'lost'): void {
+    this.#log.warn({ kind }, 'change feed entries were missed');
+    for (const listener of this.#listeners) listener.onGap?.(kind);
+  }
+
+  #goDown(error: unknown): void {
+    if (!this.#live) return;
+    this.#live = false;
+    this.#log.warn({ err: error }, 'change feed out of sight');
+    for (const listener of this.#listeners) listener.onDown?.();
+  }
+}

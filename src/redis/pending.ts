@@ -1,0 +1,44 @@
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { Stamp } from '../clock.ts';
+import type { Keys } from '../keys.ts';
+import { outcomeExceptionSchema, type OutcomeException } from '../schema/job.ts';
+
+/** The newest unsettled stamp of each id; undefined where none is pending. */
+export async function pendingStamps(redis: Redis, keys: Keys, ids: readonly string[]): Promise<(Stamp | undefined)[]> {
+  const stamps = await redis.hmget(keys.pending, ...ids);
+  return stamps.map((stamp) => (stamp === null ? undefined : Number(stamp)));
+}
+
+export type ChunkState =
+  | { readonly state: 'inflight' }
+  | { readonly state: 'settled'; readonly exceptions: readonly OutcomeException[] }
+  | { readonly state: 'lost' };
+
+/**
+ * What became of chunks, without the feed: settling clears `inflight` and stores the exceptions in one step.
+ * `lost` when Redis is no longer of the epoch in which the chunk was queued.
+ */
+export async function chunkStates(redis: Redis, keys: Keys, epoch: string, chunkIds: readonly string[]): Promise<ChunkState[]> {
+  if (chunkIds.length === 0) return [];
+  // One transaction: between two reads a chunk could settle, or Redis be emptied.
+  const replies = await redis
+    .multi()
+    .hget(keys.clock, 'epoch')
+    .zmscore(keys.inflight, ...chunkIds)
+    .mget(chunkIds.map((id) => keys.outcome(id)))
+    .exec();
+  const [current, scores, outcomes] = z
+    .tuple([z.string().nullable(), z.array(z.unknown()), z.array(z.string().nullable())])
+    .parse(replies?.map(([error, reply]) => {
+      if (error !== null) throw error;
+      return reply;
+    }));
+  if (current !== epoch) return chunkIds.map(() => ({ state: 'lost' }));
+  return chunkIds.map((_, i) => {
+    if (scores[i] !== null && scores[i] !== undefined) return { state: 'inflight' };
+    const stored = outcomes[i];
+    const exceptions = stored == null ? [] : z.array(outcomeExceptionSchema).parse(JSON.parse(stored));
+    return { state: 'settled', exceptions };
+  });
+}

@@ -1,0 +1,36 @@
+-- Announces one batch on the feed and clears what it settled, in one step: who sees a chunk gone from inflight finds its
+-- outcomes stored. Running it twice is harmless.
+-- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5.. outcome keys of chunks with exceptions
+-- ARGV: 1 feed entries to keep  2 jobs (JSON)  3 changes (JSON)  4 milliseconds to keep outcomes
+--       5 chunks  6 exceptions  then the chunk ids, then the exceptions (JSON, in the order of their keys),
+--       then id and stamp in turn for every operation's newest stamp of the batch
+-- Returns: the feed entry's id
+local chunks, exceptions = tonumber(ARGV[5]), tonumber(ARGV[6])
+local at = 7
+
+local gone = {}
+for i = 1, chunks do gone[i] = ARGV[at + i - 1] end
+at = at + chunks
+
+for i = 1, exceptions do redis.call('SET', KEYS[4 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
+at = at + exceptions
+
+-- A pending stamp that is newer than the settled one belongs to a later write: it stays.
+for from = at, #ARGV, 2000 do
+  local ids, stamps = {}, {}
+  for i = from, math.min(from + 1998, #ARGV - 1), 2 do
+    ids[#ids + 1] = ARGV[i]
+    stamps[#stamps + 1] = tonumber(ARGV[i + 1])
+  end
+  local current, settled = redis.call('HMGET', KEYS[3], unpack(ids)), {}
+  for i = 1, #ids do
+    if current[i] and tonumber(current[i]) <= stamps[i] then settled[#settled + 1] = ids[i] end
+  end
+  if #settled > 0 then redis.call('HDEL', KEYS[3], unpack(settled)) end
+end
+
+for from = 1, chunks, 1000 do redis.call('ZREM', KEYS[2], unpack(gone, from, math.min(from + 999, chunks))) end
+
+-- Entries are numbered without gaps, so a reader knows at once when one is missing.
+local number = redis.call('HINCRBY', KEYS[4], 'entries', 1)
+return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'n', number, 'jobs', ARGV[2], 'changes', ARGV[3])

@@ -1,0 +1,33 @@
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { Stamp } from '../clock.ts';
+import type { Keys } from '../keys.ts';
+import type { FeedChanges, FeedJobs } from '../schema/feed.ts';
+import { Script } from './script.ts';
+
+const settleScript = new Script('settle');
+
+/** A producer that lost its place on the feed may ask for outcomes this long. */
+const OUTCOME_TTL_MS = 3_600_000;
+
+export interface Settlement {
+  readonly jobs: FeedJobs;
+  readonly changes: FeedChanges;
+  /** The newest stamp of each id in the batch. */
+  readonly settled: Iterable<readonly [id: string, stamp: Stamp]>;
+}
+
+/** Announces a batch on the feed and clears its in-flight and pending notes, in one step. Returns the feed entry's id. */
+export async function settleBatch(redis: Redis, keys: Keys, batch: Settlement, feedMaxEntries: number): Promise<string> {
+  const withExceptions = batch.jobs.filter(([, , exceptions]) => exceptions.length > 0);
+  const args: (string | number)[] = [
+    feedMaxEntries, JSON.stringify(batch.jobs), JSON.stringify(batch.changes), OUTCOME_TTL_MS, batch.jobs.length, withExceptions.length,
+    ...batch.jobs.map(([chunkId]) => chunkId),
+    ...withExceptions.map(([, , exceptions]) => JSON.stringify(exceptions)),
+  ];
+  for (const [id, stamp] of batch.settled) args.push(id, stamp);
+  const outcomeKeys = withExceptions.map(([chunkId]) => keys.outcome(chunkId));
+  return z.string().parse(
+    await settleScript.run(redis, [keys.feed, keys.inflight, keys.pending, keys.clock, ...outcomeKeys], args),
+  );
+}

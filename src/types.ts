@@ -1,0 +1,158 @@
+import type { TierlineError } from './errors.ts';
+
+export type JsonValue =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue };
+
+/** Where a write goes: L2 and L3, L2 only (`cache`, gone with its TTL or by eviction), or L3 only (`durable`). */
+export type Tiers = 'all' | 'cache' | 'durable';
+
+export interface NewItem {
+  /** 1 to 255 UTF-8 bytes, any text without NUL. */
+  readonly id: string;
+  readonly content: JsonValue | Uint8Array;
+  /** 1 to 64 UTF-8 bytes. Left out: the item keeps the state it has (`default` at first). */
+  readonly state?: string;
+  /** W3C trace context `traceparent` of the request that wrote it; kept beside the row. */
+  readonly traceParent?: string;
+}
+
+export interface SubmitOptions {
+  /** @default 'all' */
+  readonly tiers?: Tiers;
+  /** Bounds the life of the L2 copy, in milliseconds (1 or more). L3 keeps the item. */
+  readonly ttlMs?: number;
+  /** State of every item that names none itself. */
+  readonly state?: string;
+}
+
+export interface CallOptions {
+  /** Frees the caller; work that others share goes on. */
+  readonly signal?: AbortSignal;
+}
+
+export interface WaitOptions extends CallOptions {
+  /** Milliseconds to wait before a `SettleTimeoutError`. Left out: as long as it takes. */
+  readonly timeoutMs?: number;
+}
+
+/** A stored item: deep-frozen and shared between callers. */
+export interface Item {
+  readonly id: string;
+  readonly content: JsonValue | Uint8Array;
+  readonly contentType: 'json' | 'binary';
+  /** SHA-256 of the stored bytes (the JSON text, or the binary itself), 64 hex digits. */
+  readonly contentHash: string;
+  readonly state: string;
+  /** Stamp of the newest write that shaped it, in microseconds. */
+  readonly version: number;
+  /** When that was, in milliseconds since 1970. */
+  readonly updatedAt: number;
+}
+
+export interface Outcome {
+  /**
+   * `applied`: this write shaped the item. `superseded`: a newer one had already won. `missing`: there was no item to
+   * change. `dead`: Postgres refused the data, which now stands in `dead_letters` with `reason`.
+   */
+  readonly status: 'applied' | 'superseded' | 'missing' | 'dead';
+  /** The item's version once settled (for `dead`: the refused write's own stamp). */
+  readonly version: number;
+  readonly reason?: string;
+}
+
+export interface Ticket {
+  readonly id: string;
+  readonly version: number;
+  settled(options?: WaitOptions): Promise<Outcome>;
+}
+
+export interface Rejection {
+  readonly index: number;
+  readonly id: string;
+  readonly error: TierlineError;
+}
+
+export interface BatchOutcome {
+  readonly total: number;
+  /** Settled as `applied` or `superseded`: a newer write of the same id winning is not a failure. */
+  readonly succeeded: number;
+  /** Settled as `missing` or `dead`, plus those rejected at the call. */
+  readonly failed: number;
+  /** One an accepted item, in input order. */
+  readonly outcomes: readonly Outcome[];
+}
+
+export interface BatchTicket {
+  readonly total: number;
+  readonly accepted: number;
+  readonly rejected: readonly Rejection[];
+  readonly tickets: readonly Ticket[];
+  settled(options?: WaitOptions): Promise<BatchOutcome>;
+}
+
+export interface Pressure {
+  readonly level: 'normal' | 'warn' | 'critical';
+  /** Waiting items against the configured limit; 1 is full. */
+  readonly ratio: number;
+  /** Distinct ids whose newest write has not settled, as of this process's last write. */
+  readonly waitingItems: number;
+  /** Age of the oldest unsettled chunk in milliseconds, as of this process's last write. */
+  readonly oldestMs: number;
+}
+
+export interface Producer extends AsyncDisposable {
+  submit(item: NewItem, options?: SubmitOptions & CallOptions): Promise<Ticket>;
+  submitMany(
+    items: readonly NewItem[],
+    options?: SubmitOptions & CallOptions & { readonly atomic?: boolean },
+  ): Promise<BatchTicket>;
+  delete(id: string, options?: CallOptions): Promise<Ticket>;
+  deleteMany(
+    ids: readonly string[],
+    options?: CallOptions & { readonly atomic?: boolean },
+  ): Promise<BatchTicket>;
+  /** Outcome `missing` when the id has no live item. */
+  setState(id: string, state: string, options?: CallOptions): Promise<Ticket>;
+  /** Waits until everything this process submitted before has settled. */
+  flush(options?: WaitOptions): Promise<void>;
+  pressure(): Pressure;
+  close(): Promise<void>;
+}
+
+export interface ItemStatus {
+  readonly status: 'synced' | 'pending';
+  readonly inL1: boolean;
+  readonly inL2: boolean;
+  readonly inL3: boolean;
+  /** For `pending` the version on its way; for `synced` the stored one. */
+  readonly version: number;
+}
+
+export type Status = ItemStatus | { readonly status: 'missing' };
+
+/** Count and digest of a set of live items; equal sets have equal nodes whatever their history. */
+export interface MerkleNode {
+  readonly count: number;
+  /** 32 hex digits. */
+  readonly digest: string;
+}
+
+export interface MerkleVerification {
+  readonly ok: boolean;
+  /** Hash-tree leaves (`leaf`) and dotted prefixes (`path`) whose rows and tree disagree; at most 1,000 are listed. */
+  readonly differences: readonly { readonly kind: 'leaf' | 'path'; readonly node: string; readonly rows: number; readonly tree: number }[];
+}
+
+export interface Merkle {
+  /** All live items. */
+  root(options?: CallOptions): Promise<MerkleNode>;
+  /** All live items below one dotted prefix: `uk.nhs` holds `uk.nhs.patient.1`. */
+  prefix(path: string, options?: CallOptions): Promise<MerkleNode>;
+  /** Compares the tree with the rows in one statement; reads every row. */
+  verify(options?: CallOptions): Promise<MerkleVerification>;
+}
