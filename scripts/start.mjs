@@ -1,6 +1,7 @@
 // npm start: the whole system on one machine, as the Procfile describes it, until Ctrl-C.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { onInterruption } from './interruption.mjs';
 import { openOutput } from './output.mjs';
 import { parseProcfile } from './procfile.mjs';
 import { startServices } from './services/start-services.mjs';
@@ -20,9 +21,9 @@ const processes = lines
 const output = await openOutput(['tierline', 'release', ...processes.map(({ name }) => name)]);
 const say = (line) => output.print('tierline', line);
 
+// The signal may come more than once: from the terminal, and again from npm.
 const asked = new Promise((resolve) => {
-  // The signal comes more than once: from the terminal, and again from npm.
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => resolve('asked'));
+  onInterruption(() => resolve('asked'));
 });
 
 process.exitCode = await main();

@@ -41,8 +41,10 @@ export function supervise({ name, command, env, output }) {
 
 /** Runs a command of the Procfile once; `ended` resolves to its exit code. */
 export function runOnce({ name, command, env, output }) {
+  // The shell gets SIGTERM together with the command; with the trap it waits for the command, and ends as it ends.
+  const script = `trap : TERM; ${command}`;
   const child = startGuarded(
-    { run: { command: '/bin/sh', args: ['-c', command] }, group: true, graceMs },
+    { run: { command: '/bin/sh', args: ['-c', script] }, group: true, graceMs },
     { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
   );
   output.follow(name, child.stdout);

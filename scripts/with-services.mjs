@@ -1,6 +1,7 @@
 // node scripts/with-services.mjs -- <command…>: runs a command with a Redis and a Postgres, and ends as it ends.
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { onInterruption } from './interruption.mjs';
 import { startGuarded } from './services/guarded.mjs';
 import { startServices } from './services/start-services.mjs';
 
@@ -29,11 +30,9 @@ function run(urls) {
     { run: { command, args } },
     { env, stdio: ['inherit', 'inherit', 'inherit'], detached: false },
   );
-  process.on('SIGTERM', () => child.signal('SIGTERM'));
-  process.on('SIGHUP', () => child.signal('SIGHUP'));
-  process.on('SIGINT', () => {
+  onInterruption((name) => {
     // A terminal has sent Ctrl-C to the command already, and a second one may mean "at once".
-    if (!process.stdin.isTTY) child.signal('SIGINT');
+    if (name !== 'SIGINT' || !process.stdin.isTTY) child.signal(name);
   });
   return child.ended;
 }

@@ -32,7 +32,10 @@ export class AtomicRefusedError extends TierlineError {
   readonly code = 'ERR_ATOMIC_REFUSED';
 }
 
-/** The queue's Redis did not take the write in time. It was not accepted; the same call may be made again. */
+/**
+ * The queue's Redis did not take the write in time, so it was not accepted. When the connection broke in the middle it may
+ * still be applied; making the same call again is safe either way.
+ */
 export class QueueUnavailableError extends TierlineError {
   readonly code = 'ERR_QUEUE_UNAVAILABLE';
 }

@@ -2,7 +2,7 @@
  * Every Redis key Tierline uses, for a namespace `ns` (default `tierline`):
  *
  *   {ns}:clock        hash    last (highest stamp given), epoch (changes when Redis lost its data),
- *                             entries (number of the newest feed entry)
+ *                             entries (number of the newest feed entry), raised (the stamp of Postgres it starts above)
  *   {ns}:inflight     zset    chunk id -> its first stamp, from stamping until settled
  *   {ns}:pending      hash    item id -> newest unsettled stamp
  *   {ns}:feed         stream  the change feed, one entry a batch

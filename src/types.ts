@@ -156,3 +156,17 @@ export interface Merkle {
   /** Compares the tree with the rows in one statement; reads every row. */
   verify(options?: CallOptions): Promise<MerkleVerification>;
 }
+
+/** Where an answer came from: `pending` is a write of this process that has not settled yet. */
+export type TierName = 'pending' | 'l1' | 'l2' | 'l3' | 'none';
+
+export interface Reader extends AsyncDisposable {
+  get(id: string, options?: CallOptions): Promise<Item | undefined>;
+  /** In the order of `ids`. */
+  getMany(ids: readonly string[], options?: CallOptions): Promise<(Item | undefined)[]>;
+  status(id: string, options?: CallOptions): Promise<Status>;
+  readonly merkle: Merkle;
+  close(): Promise<void>;
+}
+
+export interface Store extends Producer, Reader {}

@@ -1,4 +1,5 @@
 import { UNWRITTEN, type Stamp } from '../clock.ts';
+import { type Digest, type Digester, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { ChunkJob, OpKind, RouteCode } from '../schema/job.ts';
 
 /** A chunk with the id of its job. */
@@ -34,6 +35,12 @@ export interface Row {
   route: RouteCode;
   ttlMs: number;
   traceParent: string | null;
+}
+
+/** A row with the digests of its registers; an unwritten register counts as zero. */
+export interface SealedRow extends Row {
+  readonly contentDigest: Digest;
+  readonly stateDigest: Digest;
 }
 
 export const DEFAULT_STATE = 'default';
@@ -102,6 +109,17 @@ function write(row: Row, op: Op): void {
     row.stateVersion = op.stamp;
     row.state = state;
   }
+}
+
+export function sealRows(rows: readonly Row[], digester: Digester): SealedRow[] {
+  return rows.map((row) => ({
+    ...row,
+    contentDigest:
+      row.contentVersion === UNWRITTEN
+        ? ZERO_DIGEST
+        : digester.content(row.id, row.contentVersion, row.deleted ? undefined : row.contentHash),
+    stateDigest: row.stateVersion === UNWRITTEN ? ZERO_DIGEST : digester.state(row.id, row.stateVersion, row.state),
+  }));
 }
 
 /** Order of UTF-16 units: any total order that all workers share will do. */

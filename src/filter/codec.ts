@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { TierlineError } from '../errors.ts';
 import { CuckooFilter, isTableLength } from './cuckoo.ts';
 import { MembershipFilter } from './membership.ts';
 
@@ -26,12 +27,11 @@ const HOST_IS_BIG_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 0;
  * `decodeFilter` was given something that is not one whole filter of this version: cut short, changed, or written by
  * another version. Nothing in it may be used: drop the snapshot and build the filter from the ids.
  */
-export class FilterCorruptError extends Error {
-  override readonly name = 'FilterCorruptError';
+export class FilterCorruptError extends TierlineError {
   readonly code = 'ERR_FILTER_CORRUPT';
 
-  constructor(problem: string, options?: ErrorOptions) {
-    super(`Stored membership filter is unusable: ${problem}. Drop it and rebuild from the live ids.`, options);
+  constructor(problem: string) {
+    super(`Stored membership filter is unusable: ${problem}. Drop it and rebuild from the live ids.`);
   }
 }
 
@@ -65,11 +65,14 @@ export function encodeFilter(filter: MembershipFilter): Buffer {
  */
 export function decodeFilter(bytes: Uint8Array): MembershipFilter {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (buffer.length < HEADER_BYTES) throw new FilterCorruptError(`${buffer.length} bytes are less than a header`);
-  if (!buffer.subarray(0, MAGIC.length).equals(MAGIC)) throw new FilterCorruptError('it does not begin with TLMF');
+  if (buffer.length < HEADER_BYTES)
+    throw new FilterCorruptError(`${buffer.length} bytes are less than a header`);
+  if (!buffer.subarray(0, MAGIC.length).equals(MAGIC))
+    throw new FilterCorruptError('it does not begin with TLMF');
   const version = buffer.readUInt16LE(4);
   if (version !== FORMAT_VERSION) throw new FilterCorruptError(`format ${version}, not ${FORMAT_VERSION}`);
-  if (buffer.readUInt32LE(CHECKSUM_OFFSET) !== checksum(buffer)) throw new FilterCorruptError('checksum differs');
+  if (buffer.readUInt32LE(CHECKSUM_OFFSET) !== checksum(buffer))
+    throw new FilterCorruptError('checksum differs');
 
   const tables = buffer.readUInt16LE(6);
   let offset = HEADER_BYTES + tables * TABLE_HEADER_BYTES;

@@ -144,8 +144,11 @@ export class CuckooFilter {
   remove(id: string): boolean {
     hashId(id, this.#hash);
     const fingerprint = fingerprintOf(this.#hash);
-    const bucket = (this.#hash[0] as number) & this.#bucketMask;
-    if (!this.#replace(bucket, fingerprint, 0) && !this.#replace(this.#partner(bucket, fingerprint), fingerprint, 0)) {
+    const bucket = this.#hash[0]! & this.#bucketMask;
+    if (
+      !this.#replace(bucket, fingerprint, 0) &&
+      !this.#replace(this.#partner(bucket, fingerprint), fingerprint, 0)
+    ) {
       return false;
     }
     this.#count--;
@@ -155,14 +158,14 @@ export class CuckooFilter {
   /** `has` for a hash already taken with `hashId`, so that a chain of filters hashes an id once. */
   hasHash(hash: Int32Array): boolean {
     const fingerprint = fingerprintOf(hash);
-    const bucket = (hash[0] as number) & this.#bucketMask;
+    const bucket = hash[0]! & this.#bucketMask;
     return this.#holds(bucket, fingerprint) || this.#holds(this.#partner(bucket, fingerprint), fingerprint);
   }
 
   /** `add` for a hash already taken with `hashId`. */
   addHash(hash: Int32Array): boolean {
     const fingerprint = fingerprintOf(hash);
-    const bucket = (hash[0] as number) & this.#bucketMask;
+    const bucket = hash[0]! & this.#bucketMask;
     const partner = this.#partner(bucket, fingerprint);
     const stored =
       this.#replace(bucket, 0, fingerprint) ||
@@ -208,7 +211,7 @@ export class CuckooFilter {
     let homeless = fingerprint;
     for (let kicks = 0; kicks < MAX_KICKS; kicks++) {
       const slot = bucket * SLOTS + (this.#nextRandom() & (SLOTS - 1));
-      const resident = table[slot] as number;
+      const resident = table[slot]!;
       table[slot] = homeless;
       path[kicks] = slot;
       homeless = resident;
@@ -217,8 +220,8 @@ export class CuckooFilter {
     }
     // Backwards, because the walk may have come through one slot twice.
     for (let kicks = MAX_KICKS - 1; kicks >= 0; kicks--) {
-      const slot = path[kicks] as number;
-      const resident = table[slot] as number;
+      const slot = path[kicks]!;
+      const resident = table[slot]!;
       table[slot] = homeless;
       homeless = resident;
     }
@@ -242,5 +245,5 @@ export function isTableLength(slots: number): boolean {
 }
 
 function fingerprintOf(hash: Int32Array): number {
-  return (hash[1] as number) >>> 16 || 1;
+  return hash[1]! >>> 16 || 1;
 }

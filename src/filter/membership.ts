@@ -37,7 +37,7 @@ export class MembershipFilter {
   add(id: string): boolean {
     hashId(id, this.#hash);
     if (this.#hasHash()) return false;
-    const newest = this.#links[this.#links.length - 1] as CuckooFilter;
+    const newest = this.#links[this.#links.length - 1]!;
     if (newest.addHash(this.#hash)) return true;
     const next = CuckooFilter.withSlots(newest.capacity * 2);
     next.addHash(this.#hash);
@@ -92,7 +92,7 @@ export class MembershipFilter {
   #hasHash(): boolean {
     const links = this.#links;
     for (let i = links.length - 1; i >= 0; i--) {
-      if ((links[i] as CuckooFilter).hasHash(this.#hash)) return true;
+      if (links[i]!.hasHash(this.#hash)) return true;
     }
     return false;
   }

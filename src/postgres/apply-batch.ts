@@ -1,6 +1,6 @@
 import { UNWRITTEN, type Stamp } from '../clock.ts';
-import type { Row } from '../batch/fold.ts';
-import { type Digester, keyHash, ZERO_DIGEST } from '../merkle/digest.ts';
+import type { SealedRow } from '../batch/fold.ts';
+import { keyHash } from '../merkle/digest.ts';
 import { boolArray, byteaArray, digestHalfArray, int4Array, int8Array, textArray } from './arrays.ts';
 import type { Queryable } from './pool.ts';
 
@@ -67,29 +67,29 @@ type StatefulTuple = [id: string, contentVersion: Stamp, stateVersion: Stamp, st
  * Writes folded, sorted rows. Returns the rows that are not simply what the batch says: older than what was there, or
  * carrying a register that another batch wrote.
  */
-export async function applyRows(db: Queryable, rows: readonly Row[], batchId: string, digester: Digester): Promise<Map<string, RowNow>> {
+export async function applyRows(db: Queryable, rows: readonly SealedRow[], batchId: string): Promise<Map<string, RowNow>> {
   const reply = await db.query<{ written: number; stateful: StatefulTuple[] }>({
     name: 'tierline-apply',
     text: APPLY,
-    values: parameters(rows, batchId, digester),
+    values: parameters(rows, batchId),
   });
   const { written, stateful } = reply.rows[0] ?? { written: 0, stateful: [] };
   if (written === rows.length) {
     return differing(rows, stateful.map(([id, contentVersion, stateVersion, state, deleted]) => ({ id, contentVersion, stateVersion, state, deleted })));
   }
-  return differing(rows, await rowsNow(db, rows.map((row) => row.id)));
+  return differingRows(db, rows);
 }
 
-/** Some rows were not newer than what was there: ask how all of them stand. */
-async function rowsNow(db: Queryable, ids: readonly string[]): Promise<RowNow[]> {
-  const { rows } = await db.query<RowNow>(
+/** Rows that stand otherwise than `rows` say, by id; asked of Postgres. */
+export async function differingRows(db: Queryable, rows: readonly SealedRow[]): Promise<Map<string, RowNow>> {
+  const { rows: now } = await db.query<RowNow>(
     `SELECT id, content_version AS "contentVersion", state_version AS "stateVersion", state, deleted FROM items WHERE id = ANY($1::text[])`,
-    [textArray(ids)],
+    [textArray(rows.map((row) => row.id))],
   );
-  return rows;
+  return differing(rows, now);
 }
 
-function differing(rows: readonly Row[], now: readonly RowNow[]): Map<string, RowNow> {
+function differing(rows: readonly SealedRow[], now: readonly RowNow[]): Map<string, RowNow> {
   const byId = new Map(now.map((row) => [row.id, row]));
   for (const row of rows) {
     const found = byId.get(row.id);
@@ -98,19 +98,13 @@ function differing(rows: readonly Row[], now: readonly RowNow[]): Map<string, Ro
   return byId;
 }
 
-function parameters(rows: readonly Row[], batchId: string, digester: Digester): unknown[] {
+function parameters(rows: readonly SealedRow[], batchId: string): unknown[] {
   const hasJson = rows.some((row) => !row.binary && !row.deleted);
   const hasBinary = rows.some((row) => row.binary);
   const hasState = rows.some((row) => row.stateVersion !== UNWRITTEN);
   const hasTrace = rows.some((row) => row.traceParent !== null);
-  const contentDigests = rows.map((row) =>
-    row.contentVersion === UNWRITTEN
-      ? ZERO_DIGEST
-      : digester.content(row.id, row.contentVersion, row.deleted ? undefined : row.contentHash),
-  );
-  const stateDigests = hasState
-    ? rows.map((row) => (row.stateVersion === UNWRITTEN ? ZERO_DIGEST : digester.state(row.id, row.stateVersion, row.state)))
-    : [];
+  const contentDigests = rows.map((row) => row.contentDigest);
+  const stateDigests = hasState ? rows.map((row) => row.stateDigest) : [];
   return [
     textArray(rows.map((row) => row.id)),
     int8Array(rows.map((row) => row.contentVersion)),

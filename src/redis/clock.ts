@@ -24,7 +24,17 @@ export async function takeStamps(redis: Redis, keys: Keys, chunkId: string, ids:
   return { first, epoch, pendingIds, oldestInflight };
 }
 
-/** No stamp up to `stamp` will be given out any more. Returns the epoch. */
-export async function raiseClock(redis: Redis, keys: Keys, stamp: Stamp): Promise<string> {
-  return z.string().parse(await raiseScript.run(redis, [keys.clock], [String(stamp), randomUUID()]));
+/** The clock's epoch, begun here when Redis is empty. */
+export async function clockEpoch(redis: Redis, keys: Keys): Promise<string> {
+  return z.string().parse(await raiseScript.run(redis, [keys.clock], ['0', randomUUID()]));
+}
+
+/** No stamp up to `stamp` (1 or more) will be given out any more. */
+export async function raiseClock(redis: Redis, keys: Keys, stamp: Stamp): Promise<void> {
+  await raiseScript.run(redis, [keys.clock], [String(stamp), randomUUID()]);
+}
+
+/** Whether `raiseClock` was called since Redis was last empty. */
+export async function isClockRaised(redis: Redis, keys: Keys): Promise<boolean> {
+  return (await redis.hexists(keys.clock, 'raised')) === 1;
 }

@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { raiseClock } from './clock.ts';
+import { clockEpoch } from './clock.ts';
 import { closeRedis, createRedis, whenReady } from './connect.ts';
 
 export interface FeedEntry {
@@ -81,7 +81,7 @@ export class FeedTail {
   async start(timeoutMs: number): Promise<void> {
     await whenReady(this.#redis, timeoutMs);
     // A fresh namespace has no epoch yet; the first one to appear must not look like another Redis.
-    await raiseClock(this.#redis, this.#keys, 0);
+    await clockEpoch(this.#redis, this.#keys);
     const head = await this.#head();
     [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
     this.#live = true;

@@ -27,26 +27,30 @@ export class ItemStore {
     return this.#redis.mget(ids.map((id) => this.#keys.item(id)));
   }
 
-  /** Stores each entry that is newer than what is there; one command an id, one round trip. */
-  async setNewer(entries: readonly StoredEntry[]): Promise<void> {
-    if (entries.length === 0) return;
+  /**
+   * Stores each entry unless a newer one is there; one command an id, one round trip.
+   * Returns for each whether it is what L2 holds now.
+   */
+  async setNewer(entries: readonly StoredEntry[]): Promise<boolean[]> {
+    if (entries.length === 0) return [];
     try {
-      await this.#pipeline(entries);
+      return await this.#pipeline(entries);
     } catch (error) {
       if (!isUnknownScript(error)) throw error;
       await setNewerScript.load(this.#redis);
-      await this.#pipeline(entries);
+      return this.#pipeline(entries);
     }
   }
 
-  async #pipeline(entries: readonly StoredEntry[]): Promise<void> {
+  async #pipeline(entries: readonly StoredEntry[]): Promise<boolean[]> {
     const pipeline = this.#redis.pipeline();
     for (const { id, value, ttlMs } of entries) {
       pipeline.evalsha(setNewerScript.sha, 1, this.#keys.item(id), value, ttlMs);
     }
     const results = await pipeline.exec();
-    for (const [error] of results ?? []) {
+    return (results ?? []).map(([error, stored]) => {
       if (error !== null) throw error;
-    }
+      return stored === 1;
+    });
   }
 }

@@ -7,6 +7,8 @@ import { Script } from './script.ts';
 
 const settleScript = new Script('settle');
 
+const settleReply = z.tuple([z.string(), z.number()]);
+
 /** A producer that lost its place on the feed may ask for outcomes this long. */
 const OUTCOME_TTL_MS = 3_600_000;
 
@@ -17,8 +19,14 @@ export interface Settlement {
   readonly settled: Iterable<readonly [id: string, stamp: Stamp]>;
 }
 
-/** Announces a batch on the feed and clears its in-flight and pending notes, in one step. Returns the feed entry's id. */
-export async function settleBatch(redis: Redis, keys: Keys, batch: Settlement, feedMaxEntries: number): Promise<string> {
+export interface Settled {
+  readonly entryId: string;
+  /** False after Redis lost its data, until `raiseClock`. */
+  readonly clockRaised: boolean;
+}
+
+/** Announces a batch on the feed and clears its in-flight and pending notes, in one step. */
+export async function settleBatch(redis: Redis, keys: Keys, batch: Settlement, feedMaxEntries: number): Promise<Settled> {
   const withExceptions = batch.jobs.filter(([, , exceptions]) => exceptions.length > 0);
   const args: (string | number)[] = [
     feedMaxEntries, JSON.stringify(batch.jobs), JSON.stringify(batch.changes), OUTCOME_TTL_MS, batch.jobs.length, withExceptions.length,
@@ -27,7 +35,8 @@ export async function settleBatch(redis: Redis, keys: Keys, batch: Settlement, f
   ];
   for (const [id, stamp] of batch.settled) args.push(id, stamp);
   const outcomeKeys = withExceptions.map(([chunkId]) => keys.outcome(chunkId));
-  return z.string().parse(
+  const [entryId, raised] = settleReply.parse(
     await settleScript.run(redis, [keys.feed, keys.inflight, keys.pending, keys.clock, ...outcomeKeys], args),
   );
+  return { entryId, clockRaised: raised === 1 };
 }

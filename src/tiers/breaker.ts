@@ -1,3 +1,5 @@
+import { TierlineError } from '../errors.ts';
+
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
 /** What may move a breaker: a call's end, the failure that fills the count, or `cooldownMs` having passed. */
@@ -29,14 +31,15 @@ export interface BreakerOptions {
  * `Breaker.run` did not call the backend, because it has failed too often of late. The call had no effect: answer from
  * another tier, tell the caller, or try again after `retryInMs`. `cause` is the failure that opened the breaker.
  */
-export class BreakerOpenError extends Error {
-  override readonly name = 'BreakerOpenError';
+export class BreakerOpenError extends TierlineError {
   readonly code = 'ERR_BREAKER_OPEN';
   /** Milliseconds until a probe may go through. */
   readonly retryInMs: number;
 
   constructor(retryInMs: number, cause: unknown) {
-    super(`The backend failed repeatedly and is not asked now. Try again in ${Math.ceil(retryInMs)} ms.`, { cause });
+    super(`The backend failed repeatedly and is not asked now. Try again in ${Math.ceil(retryInMs)} ms.`, {
+      cause,
+    });
     this.retryInMs = retryInMs;
   }
 }

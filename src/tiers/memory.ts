@@ -1,8 +1,9 @@
 /**
- * What one entry costs beside its value and its id's characters: Map slot, entry object, boxed numbers, string header.
- * Measured: see below, to be filled in.
+ * What one entry costs beside its value and its id's characters: Map slot, entry object, string header and padding.
+ * Measured on Node 20 (x64) as heap per entry less the characters: 125 bytes with the Map's table full, 163 just after
+ * it has doubled.
  */
-export const ENTRY_OVERHEAD_BYTES = 200;
+export const ENTRY_OVERHEAD_BYTES = 168;
 /** V8 stores an id as one byte a UTF-16 code unit, or two once one of them is above U+00FF. Two never counts too little. */
 const BYTES_PER_CODE_UNIT = 2;
 /** Default spread of the time to live, as a share of it, so that entries filled together do not all expire together. */
@@ -127,7 +128,15 @@ export class MemoryTier<V> {
     // Whole milliseconds stay small integers inside the entry, where a fraction would be an object of 16 bytes.
     const expiresAt = Math.ceil(now + this.#ttlMs + this.#jitter());
     const visited = replaced !== undefined;
-    const entry: Entry<V> = { id, value, bytes: cost, expiresAt, visited, newer: undefined, older: this.#newest };
+    const entry: Entry<V> = {
+      id,
+      value,
+      bytes: cost,
+      expiresAt,
+      visited,
+      newer: undefined,
+      older: this.#newest,
+    };
     if (this.#newest === undefined) this.#oldest = entry;
     else this.#newest.newer = entry;
     this.#newest = entry;
@@ -182,7 +191,7 @@ export class MemoryTier<V> {
 
   #makeRoom(targetBytes: number, now: number): void {
     while (this.#sizeBytes > targetBytes) {
-      const entry = (this.#hand ?? this.#oldest) as Entry<V>;
+      const entry = (this.#hand ?? this.#oldest)!;
       this.#hand = entry.newer;
       if (entry.expiresAt <= now) {
         this.#drop(entry);

@@ -4,7 +4,7 @@
 -- ARGV: 1 feed entries to keep  2 jobs (JSON)  3 changes (JSON)  4 milliseconds to keep outcomes
 --       5 chunks  6 exceptions  then the chunk ids, then the exceptions (JSON, in the order of their keys),
 --       then id and stamp in turn for every operation's newest stamp of the batch
--- Returns: the feed entry's id
+-- Returns: { the feed entry's id, 1 when the clock was raised above all stamps of Postgres since Redis was last empty }
 local chunks, exceptions = tonumber(ARGV[5]), tonumber(ARGV[6])
 local at = 7
 
@@ -33,4 +33,5 @@ for from = 1, chunks, 1000 do redis.call('ZREM', KEYS[2], unpack(gone, from, mat
 
 -- Entries are numbered without gaps, so a reader knows at once when one is missing.
 local number = redis.call('HINCRBY', KEYS[4], 'entries', 1)
-return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'n', number, 'jobs', ARGV[2], 'changes', ARGV[3])
+local entry = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'n', number, 'jobs', ARGV[2], 'changes', ARGV[3])
+return { entry, redis.call('HEXISTS', KEYS[4], 'raised') }

@@ -1,0 +1,42 @@
+const FIRST_DELAY_MS = 50;
+const MAX_DELAY_MS = 5000;
+
+/** Pause before attempt `attempt + 1`: doubling, capped, with half of it jitter so that workers do not retry in step. */
+export function backoffMs(attempt: number): number {
+  const ceiling = Math.min(FIRST_DELAY_MS * 2 ** Math.min(attempt, 10), MAX_DELAY_MS);
+  return ceiling * (0.5 + Math.random() / 2);
+}
+
+export interface RetryOptions {
+  /** Ends the waiting; the last error is thrown. */
+  readonly signal: AbortSignal;
+  /** Errors for which another attempt makes sense. */
+  readonly isTransient: (error: unknown) => boolean;
+  readonly onRetry: (error: unknown, attempt: number, delayMs: number) => void;
+}
+
+/** Runs idempotent work until it succeeds, fails for good, or the signal says stop. */
+export async function retrying<T>(work: () => Promise<T>, options: RetryOptions): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (options.signal.aborted || !options.isTransient(error)) throw error;
+      const delay = backoffMs(attempt);
+      options.onRetry(error, attempt + 1, delay);
+      await pause(delay, options.signal);
+    }
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done);
+  });
+}

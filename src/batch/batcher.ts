@@ -1,0 +1,98 @@
+export interface BatcherOptions<T> {
+  readonly maxItems: number;
+  readonly maxBytes: number;
+  /** How long the first entry of a batch waits for others, in milliseconds. */
+  readonly waitMs: number;
+  /** Batches written at once; more wait and grow meanwhile. */
+  readonly maxInFlight: number;
+  readonly sizeOf: (entry: T) => { readonly items: number; readonly bytes: number };
+  /** Writes one batch. Its rejection is every entry's rejection. */
+  readonly write: (entries: readonly T[]) => Promise<void>;
+}
+
+interface Waiting<T> {
+  readonly entry: T;
+  readonly items: number;
+  readonly bytes: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Collects entries into batches, in the order they came. A batch goes out when it is full, or when its first entry has
+ * waited long enough and there is room; while there is none it goes on collecting, so batches grow with the load.
+ */
+export class Batcher<T> {
+  readonly #options: BatcherOptions<T>;
+  #waiting: Waiting<T>[] = [];
+  #items = 0;
+  #bytes = 0;
+  #inFlight = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #due = false;
+
+  constructor(options: BatcherOptions<T>) {
+    this.#options = options;
+  }
+
+  /** Resolves when the batch that took the entry has been written. */
+  add(entry: T): Promise<void> {
+    const { items, bytes } = this.#options.sizeOf(entry);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ entry, items, bytes, resolve, reject });
+      this.#items += items;
+      this.#bytes += bytes;
+      this.#timer ??= setTimeout(() => {
+        this.#due = true;
+        this.#dispatch();
+      }, this.#options.waitMs);
+      this.#dispatch();
+    });
+  }
+
+  #dispatch(): void {
+    const { maxItems, maxBytes, maxInFlight } = this.#options;
+    while (
+      this.#waiting.length > 0 &&
+      this.#inFlight < maxInFlight &&
+      (this.#due || this.#items >= maxItems || this.#bytes >= maxBytes)
+    ) {
+      void this.#write(this.#take());
+    }
+  }
+
+  /** The longest run of entries within the limits, and at least one. */
+  #take(): Waiting<T>[] {
+    let items = 0;
+    let bytes = 0;
+    let count = 0;
+    for (const waiting of this.#waiting) {
+      if (count > 0 && (items + waiting.items > this.#options.maxItems || bytes + waiting.bytes > this.#options.maxBytes)) break;
+      items += waiting.items;
+      bytes += waiting.bytes;
+      count++;
+    }
+    const taken = this.#waiting.splice(0, count);
+    this.#items -= items;
+    this.#bytes -= bytes;
+    if (this.#waiting.length === 0) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      this.#due = false;
+    }
+    return taken;
+  }
+
+  async #write(batch: readonly Waiting<T>[]): Promise<void> {
+    this.#inFlight++;
+    try {
+      await this.#options.write(batch.map((waiting) => waiting.entry));
+      for (const waiting of batch) waiting.resolve();
+    } catch (error) {
+      for (const waiting of batch) waiting.reject(error);
+    } finally {
+      this.#inFlight--;
+      this.#dispatch();
+    }
+  }
+}

@@ -1,0 +1,45 @@
+import type { SealedRow } from '../batch/fold.ts';
+import { UNWRITTEN } from '../clock.ts';
+import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
+import type { RowNow } from '../postgres/apply-batch.ts';
+import { encodeStored, type StoredItem } from '../schema/stored-item.ts';
+import type { StoredEntry } from '../redis/item-store.ts';
+
+export interface Lifetimes {
+  readonly tombstoneTtlMs: number;
+  readonly backfillTtlMs: number;
+}
+
+/** The L2 copy of a row whose content this batch wrote; its state may be another batch's (`now`). */
+export function copyOfRow(row: SealedRow, now: RowNow | undefined, digester: Digester, lifetimes: Lifetimes): StoredEntry {
+  const stateVersion = now?.stateVersion ?? row.stateVersion;
+  const state = now?.state ?? row.state;
+  const stateDigest =
+    now === undefined ? row.stateDigest : stateVersion === UNWRITTEN ? ZERO_DIGEST : digester.state(row.id, stateVersion, state);
+  return entryOf(
+    {
+      id: row.id,
+      // A durable-only write leaves a fence: an older copy must go, and an older back-fill must not come.
+      kind: row.deleted ? 'd' : row.route === 'd' ? 'x' : row.binary ? 'b' : 'j',
+      contentVersion: row.contentVersion,
+      stateVersion,
+      origin: row.route === 'c' ? 'c' : 'r',
+      digest: xorDigests(row.contentDigest, stateDigest),
+      contentHash: row.contentHash,
+      state,
+      body: row.route === 'd' ? '' : row.body,
+    },
+    row.ttlMs,
+    lifetimes,
+  );
+}
+
+/** The L2 copy of a row read back from L3: this batch wrote its state, another its content. */
+export function copyOfStored(item: StoredItem, lifetimes: Lifetimes): StoredEntry {
+  return entryOf(item, lifetimes.backfillTtlMs, lifetimes);
+}
+
+function entryOf(item: StoredItem, ttlMs: number, lifetimes: Lifetimes): StoredEntry {
+  const life = item.kind === 'd' || item.kind === 'x' ? lifetimes.tombstoneTtlMs : ttlMs;
+  return { id: item.id, value: encodeStored(item), ttlMs: life };
+}

@@ -1,0 +1,76 @@
+import { loadConfig, type Options } from '../config.ts';
+import { QueueUnavailableError, messageOf, TierlineError } from '../errors.ts';
+import { keysOf } from '../keys.ts';
+import { createLogger } from '../log.ts';
+import { Digester } from '../merkle/digest.ts';
+import { checkPostgres, createPool } from '../postgres/pool.ts';
+import { isClockRaised } from '../redis/clock.ts';
+import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
+import { ItemStore } from '../redis/item-store.ts';
+import { raiseAboveRows } from './batch-writer.ts';
+import { Drain } from './drain.ts';
+
+export interface DrainWorker extends AsyncDisposable {
+  /** Takes no new work, settles what is in hand, and ends within `shutdownMs` also when a backend is away. */
+  close(): Promise<void>;
+}
+
+const START_TIMEOUT_MS = 5000;
+
+/**
+ * Starts draining the writes queue in this process. Any number of processes may.
+ * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError
+ */
+export async function startDrain(options: Options = {}): Promise<DrainWorker> {
+  const config = loadConfig(options);
+  const log = createLogger('drain', config.logLevel);
+  const keys = keysOf(config.namespace);
+  const queue = createRedis(config.redisUrl, 'failFast', log);
+  const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
+  const blocking = createRedis(config.redisUrl, 'patient', log);
+  const pool = createPool(config.databaseUrl, config.poolSize, log);
+  const stopRetrying = new AbortController();
+
+  async function release(): Promise<void> {
+    await Promise.all([closeRedis(queue), closeRedis(cache), closeRedis(blocking), pool.end()]);
+  }
+
+  const parts = {
+    pool, queue, keys, config, log,
+    items: new ItemStore(cache, keys),
+    digester: new Digester(config.merkleKey),
+    signal: stopRetrying.signal,
+  };
+  let drain: Drain;
+  try {
+    await Promise.all([whenReady(queue, START_TIMEOUT_MS), whenReady(cache, START_TIMEOUT_MS), whenReady(blocking, START_TIMEOUT_MS)]);
+    await checkQueueServer(queue, log);
+    await checkPostgres(pool);
+    if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
+    drain = new Drain(parts, blocking);
+  } catch (error) {
+    await release();
+    if (error instanceof TierlineError) throw error;
+    throw new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL and start again.`, { cause: error });
+  }
+  log.info({ concurrency: config.drainConcurrency }, 'drain started');
+
+  let closing: Promise<void> | undefined;
+  async function stop(): Promise<void> {
+    // Work in hand gets most of the deadline; then retries end and chunks go back to the queue; then connections are cut.
+    const giveUp = setTimeout(() => stopRetrying.abort(), config.shutdownMs * 0.6);
+    let cut: NodeJS.Timeout | undefined;
+    const deadline = new Promise<'late'>((resolve) => {
+      cut = setTimeout(() => resolve('late'), config.shutdownMs * 0.9);
+    });
+    // BullMQ's close never settles while Redis is away.
+    const ended = await Promise.race([drain.close(), deadline]);
+    clearTimeout(giveUp);
+    clearTimeout(cut);
+    stopRetrying.abort();
+    await release();
+    log.info(ended === 'late' ? 'drain stopped at its deadline; the queue gives its chunks to others' : 'drain stopped');
+  }
+  const close = () => (closing ??= stop());
+  return { close, [Symbol.asyncDispose]: close };
+}

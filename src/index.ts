@@ -1,0 +1,20 @@
+export type { Options } from './config.ts';
+export {
+  AtomicRefusedError,
+  ClosedError,
+  ConfigError,
+  CorruptItemError,
+  InvalidItemError,
+  QueueLostError,
+  QueueUnavailableError,
+  SchemaMissingError,
+  SettleTimeoutError,
+  TierUnavailableError,
+  TierlineError,
+  UnsafeServerError,
+} from './errors.ts';
+export { openProducer } from './producer/open-producer.ts';
+export { openReader } from './read/open-reader.ts';
+export { openStore } from './store/open-store.ts';
+export { startDrain, type DrainWorker } from './drain/start-drain.ts';
+export type * from './types.ts';

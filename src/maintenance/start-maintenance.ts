@@ -1,0 +1,78 @@
+import { type Job, Queue, Worker } from 'bullmq';
+import { loadConfig, type Options } from '../config.ts';
+import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
+import { keysOf, MAINTENANCE_QUEUE } from '../keys.ts';
+import { createLogger } from '../log.ts';
+import { foldDeltas, purgeTombstones } from '../postgres/merkle-tables.ts';
+import { checkPostgres, createPool } from '../postgres/pool.ts';
+import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
+import { sweepOrphans } from '../redis/orphans.ts';
+
+export interface Maintenance extends AsyncDisposable {
+  close(): Promise<void>;
+}
+
+const START_TIMEOUT_MS = 5000;
+const SWEEP_EVERY_MS = 60_000;
+const PURGE_EVERY_MS = 3_600_000;
+
+/**
+ * Runs the recurring chores: folding Merkle deltas, sweeping orphaned notes, purging old tombstones. They are BullMQ job
+ * schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
+ * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError
+ */
+export async function startMaintenance(options: Options = {}): Promise<Maintenance> {
+  const config = loadConfig(options);
+  const log = createLogger('maintenance', config.logLevel);
+  const keys = keysOf(config.namespace);
+  const redis = createRedis(config.redisUrl, 'failFast', log);
+  const blocking = createRedis(config.redisUrl, 'patient', log);
+  const pool = createPool(config.databaseUrl, 2, log);
+  const release = async () => {
+    await Promise.all([closeRedis(redis), closeRedis(blocking), pool.end()]);
+  };
+
+  const chores: Readonly<Record<string, { readonly everyMs: number; readonly run: () => Promise<unknown> }>> = {
+    fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
+    sweep: { everyMs: SWEEP_EVERY_MS, run: () => sweepOrphans(redis, keys) },
+    purge: { everyMs: PURGE_EVERY_MS, run: () => purgeTombstones(pool, (Date.now() - config.purgeAfterMs) * 1000) },
+  };
+
+  const base = { prefix: keys.queuePrefix, streams: { events: { maxLen: 100 } } };
+  let queue: Queue;
+  let worker: Worker;
+  try {
+    await Promise.all([whenReady(redis, START_TIMEOUT_MS), whenReady(blocking, START_TIMEOUT_MS)]);
+    await checkQueueServer(redis, log);
+    await checkPostgres(pool);
+    queue = new Queue(MAINTENANCE_QUEUE, { ...base, connection: redis });
+    queue.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
+    await queue.setGlobalConcurrency(1);
+    for (const [name, { everyMs }] of Object.entries(chores)) {
+      // A chore that failed comes again by its schedule: no retries, nothing kept.
+      await queue.upsertJobScheduler(name, { every: everyMs }, { name, opts: { removeOnComplete: true, removeOnFail: 100 } });
+    }
+    worker = new Worker(MAINTENANCE_QUEUE, async (job: Job) => chores[job.name]?.run(), { connection: blocking, prefix: keys.queuePrefix });
+    worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
+    worker.on('failed', (job, error) => log.error({ err: error, chore: job?.name }, 'chore failed, it comes again by its schedule'));
+  } catch (error) {
+    await release();
+    if (error instanceof TierlineError) throw error;
+    throw new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL and start again.`, { cause: error });
+  }
+  log.info('maintenance started');
+
+  let closing: Promise<void> | undefined;
+  async function stop(): Promise<void> {
+    let cut: NodeJS.Timeout | undefined;
+    const deadline = new Promise((resolve) => {
+      cut = setTimeout(resolve, config.shutdownMs * 0.9);
+    });
+    await Promise.race([Promise.all([worker.close(), queue.close()]), deadline]);
+    clearTimeout(cut);
+    await release();
+    log.info('maintenance stopped');
+  }
+  const close = () => (closing ??= stop());
+  return { close, [Symbol.asyncDispose]: close };
+}

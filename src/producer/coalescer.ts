@@ -1,0 +1,71 @@
+import type { Config } from '../config.ts';
+import type { Operation } from './operation.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
+
+/** Learns what became of one operation: place `slot` of the call that made it. */
+export interface Sink {
+  queued(slot: number, chunk: TrackedChunk, index: number): void;
+  refused(slot: number, error: unknown): void;
+}
+
+interface Entry {
+  readonly operation: Operation;
+  readonly sink: Sink;
+  readonly slot: number;
+}
+
+type AddChunk = (operations: readonly Operation[], atomic: boolean) => Promise<TrackedChunk>;
+
+/**
+ * Gathers operations that are submitted in the same few milliseconds into chunks: one job of 500 goes through BullMQ in
+ * about the time of one job of 1 (155-257 k items/s against 9-15 k). Order of submission is order in chunks, and chunks
+ * take their stamps in that order.
+ */
+export class Coalescer {
+  readonly #limits: Pick<Config, 'chunkMaxItems' | 'chunkMaxBytes' | 'chunkWaitMs'>;
+  readonly #addChunk: AddChunk;
+  #entries: Entry[] = [];
+  #bytes = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(limits: Pick<Config, 'chunkMaxItems' | 'chunkMaxBytes' | 'chunkWaitMs'>, addChunk: AddChunk) {
+    this.#limits = limits;
+    this.#addChunk = addChunk;
+  }
+
+  add(operation: Operation, sink: Sink, slot: number): void {
+    const { chunkMaxItems, chunkMaxBytes, chunkWaitMs } = this.#limits;
+    // What would break the byte limit goes into the next chunk; larger than the limit, it is a chunk of its own.
+    if (this.#bytes + operation.bytes > chunkMaxBytes && this.#entries.length > 0) this.flush();
+    this.#entries.push({ operation, sink, slot });
+    this.#bytes += operation.bytes;
+    if (this.#entries.length >= chunkMaxItems || this.#bytes >= chunkMaxBytes) this.flush();
+    else this.#timer ??= setTimeout(() => this.flush(), chunkWaitMs);
+  }
+
+  /** All of it in one chunk, applied whole or not at all. */
+  addAtomic(operations: readonly Operation[], sink: Sink): void {
+    this.flush();
+    this.#send(operations.map((operation, slot) => ({ operation, sink, slot })), true);
+  }
+
+  /** Sends what is gathered without waiting for more. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#entries.length === 0) return;
+    const entries = this.#entries;
+    this.#entries = [];
+    this.#bytes = 0;
+    this.#send(entries, false);
+  }
+
+  #send(entries: readonly Entry[], atomic: boolean): void {
+    this.#addChunk(entries.map((entry) => entry.operation), atomic).then(
+      (chunk) => entries.forEach(({ sink, slot }, index) => sink.queued(slot, chunk, index)),
+      (error: unknown) => {
+        for (const { sink, slot } of entries) sink.refused(slot, error);
+      },
+    );
+  }
+}

@@ -1,0 +1,51 @@
+import { loadConfig, type Config, type Options } from '../config.ts';
+import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
+import { keysOf } from '../keys.ts';
+import { createLogger, type Logger } from '../log.ts';
+import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
+import { FeedTail } from '../redis/feed.ts';
+import type { Producer } from '../types.ts';
+import { ChunkQueue } from './chunk-queue.ts';
+import { ChunkTracker } from './chunk-tracker.ts';
+import { QueueProducer } from './queue-producer.ts';
+import type { Operation } from './operation.ts';
+import type { ChunkTicket } from './ticket.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
+
+/**
+ * Opens the write side: Redis only, for any service.
+ * @throws ConfigError, UnsafeServerError, and QueueUnavailableError within `enqueueTimeoutMs` when Redis is away
+ */
+export async function openProducer(options: Options = {}): Promise<Producer> {
+  const config = loadConfig(options);
+  return connectProducer(config, createLogger('producer', config.logLevel));
+}
+
+export interface ProducerHooks {
+  readonly onAccepted?: (operation: Operation, ticket: ChunkTicket) => void;
+  readonly onSettled?: (chunk: TrackedChunk) => void;
+}
+
+/** As `openProducer`, for a process that wants to know what is accepted and settled. */
+export async function connectProducer(config: Config, log: Logger, hooks: ProducerHooks = {}): Promise<QueueProducer> {
+  const keys = keysOf(config.namespace);
+  const redis = createRedis(config.redisUrl, 'failFast', log);
+  const tail = new FeedTail(config.redisUrl, keys, log);
+  const release = async () => {
+    await Promise.all([tail.close(), closeRedis(redis)]);
+  };
+  try {
+    await whenReady(redis, config.enqueueTimeoutMs);
+    await checkQueueServer(redis, log);
+    // The tail stands at the feed's head before anything is submitted, so no outcome of ours can pass it.
+    await tail.start(config.enqueueTimeoutMs);
+  } catch (error) {
+    await release();
+    if (error instanceof TierlineError) throw error;
+    throw new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL, or try again later.`, { cause: error });
+  }
+  const tracker = new ChunkTracker(redis, keys, log, hooks.onSettled ?? (() => undefined));
+  tail.listen(tracker);
+  const queue = new ChunkQueue(redis, keys, config, tracker, log);
+  return new QueueProducer({ config, queue, tracker, onAccepted: hooks.onAccepted ?? (() => undefined), release });
+}

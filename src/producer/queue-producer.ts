@@ -1,0 +1,217 @@
+import { stampToMs } from '../clock.ts';
+import type { Config } from '../config.ts';
+import { AtomicRefusedError, ClosedError, InvalidItemError, messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
+import { parseId, parseNewItem, parseState, parseSubmitOptions } from '../schema/item.ts';
+import type { BatchTicket, CallOptions, NewItem, Pressure, Producer, Rejection, SubmitOptions, Ticket, WaitOptions } from '../types.ts';
+import type { ChunkQueue } from './chunk-queue.ts';
+import type { ChunkTracker } from './chunk-tracker.ts';
+import { Coalescer, type Sink } from './coalescer.ts';
+import { deleteOperation, type Operation, putOperation, stateOperation } from './operation.ts';
+import { ChunkTicket, SubmittedBatch, waitFor } from './ticket.ts';
+
+/** An atomic call is one transaction and one job: larger ones would hold up everybody else's. */
+const MAX_ATOMIC_ITEMS = 10_000;
+const WARN_RATIO = 0.7;
+
+export interface ProducerParts {
+  readonly config: Config;
+  readonly queue: ChunkQueue;
+  readonly tracker: ChunkTracker;
+  /** Told of every accepted operation, before its ticket is given out. */
+  readonly onAccepted: (operation: Operation, ticket: ChunkTicket) => void;
+  /** Closes what the producer runs on. */
+  readonly release: () => Promise<void>;
+}
+
+export class QueueProducer implements Producer {
+  readonly #parts: ProducerParts;
+  readonly #coalescer: Coalescer;
+  #closing: Promise<void> | undefined;
+  /** Calls whose operations are not in Redis yet: a flush waits for them too. */
+  readonly #calls = new Set<Promise<unknown>>();
+
+  constructor(parts: ProducerParts) {
+    this.#parts = parts;
+    this.#coalescer = new Coalescer(parts.config, (operations, atomic) => parts.queue.add(operations, atomic));
+  }
+
+  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  async submit(item: NewItem, options: SubmitOptions & CallOptions = {}): Promise<Ticket> {
+    const { tiers, ttlMs, state, signal } = parseSubmitOptions(options);
+    const serialized = parseNewItem(item, this.#parts.config.maxContentBytes);
+    return this.#one(putOperation(serialized, tiers, ttlMs, state), signal);
+  }
+
+  /**
+   * Items that break a limit are rejected one by one, with their index; the others are accepted. With `atomic` one bad
+   * item rejects all.
+   * @throws QueueUnavailableError when Redis took none of them, InvalidItemError for the call itself, ClosedError
+   */
+  async submitMany(items: readonly NewItem[], options: SubmitOptions & CallOptions & { readonly atomic?: boolean } = {}): Promise<BatchTicket> {
+    const { tiers, ttlMs, state, atomic, signal } = parseSubmitOptions(options);
+    return this.#many(
+      items,
+      (item) => putOperation(parseNewItem(item, this.#parts.config.maxContentBytes), tiers, ttlMs, state),
+      (item) => item?.id,
+      atomic,
+      signal,
+    );
+  }
+
+  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  async delete(id: string, { signal }: CallOptions = {}): Promise<Ticket> {
+    return this.#one(deleteOperation(parseId(id)), signal);
+  }
+
+  /** As `submitMany`. */
+  async deleteMany(ids: readonly string[], { atomic = false, signal }: CallOptions & { readonly atomic?: boolean } = {}): Promise<BatchTicket> {
+    return this.#many(ids, (id) => deleteOperation(parseId(id)), (id) => id, atomic, signal);
+  }
+
+  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  async setState(id: string, state: string, { signal }: CallOptions = {}): Promise<Ticket> {
+    return this.#one(stateOperation(parseId(id), parseState(state)), signal);
+  }
+
+  /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
+  async flush(options?: WaitOptions): Promise<void> {
+    this.#refuseWhenClosed();
+    this.#coalescer.flush();
+    await Promise.allSettled(this.#calls);
+    const unsettled = this.#parts.tracker.unsettled;
+    await waitFor(unsettled, options);
+    // Throws for a chunk whose fate is unknown: a barrier that passed over it would be a lie.
+    for (const chunk of unsettled) chunk.outcomeOf(0);
+  }
+
+  pressure(): Pressure {
+    const last = this.#parts.queue.lastRange;
+    const waitingItems = last?.pendingIds ?? 0;
+    const oldestMs = last === undefined ? 0 : stampToMs(last.first - last.oldestInflight);
+    const ratio = waitingItems / this.#parts.config.maxWaitingItems;
+    return { level: ratio >= 1 ? 'critical' : ratio >= WARN_RATIO ? 'warn' : 'normal', ratio, waitingItems, oldestMs };
+  }
+
+  /** Sends what is gathered, then closes. Accepted writes go on without this process. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#coalescer.flush();
+    await Promise.allSettled(this.#calls);
+    await this.#parts.queue.close();
+    this.#parts.tracker.close(new ClosedError('The producer was closed. Accepted writes go on; ask a reader for their status.'));
+    await this.#parts.release();
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closing !== undefined) throw new ClosedError('The producer is closed. Open a new one.');
+  }
+
+  async #one(operation: Operation, signal: AbortSignal | undefined): Promise<Ticket> {
+    const [ticket] = await this.#queue([operation], false, signal);
+    if (ticket instanceof ChunkTicket) return ticket;
+    throw ticket;
+  }
+
+  async #many<T>(
+    inputs: readonly T[],
+    parse: (input: T) => Operation,
+    idOf: (input: T) => unknown,
+    atomic: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<BatchTicket> {
+    if (!Array.isArray(inputs)) throw new InvalidItemError('items', 'must be an array');
+    if (atomic && inputs.length > MAX_ATOMIC_ITEMS) {
+      throw new InvalidItemError('items', `has ${inputs.length} items; an atomic call takes at most ${MAX_ATOMIC_ITEMS}`);
+    }
+    const rejected: Rejection[] = [];
+    const operations: Operation[] = [];
+    const indexes: number[] = [];
+    let bytes = 0;
+    const nameOf = (input: T) => {
+      const id = idOf(input);
+      return typeof id === 'string' ? id : '';
+    };
+    inputs.forEach((input, index) => {
+      try {
+        const operation = parse(input);
+        bytes += operation.bytes;
+        operations.push(operation);
+        indexes.push(index);
+      } catch (error) {
+        if (!(error instanceof TierlineError)) throw error;
+        rejected.push({ index, id: nameOf(input), error });
+      }
+    });
+    if (atomic && bytes > this.#parts.config.maxContentBytes) {
+      throw new InvalidItemError('items', `have ${bytes} bytes together; an atomic call takes at most ${this.#parts.config.maxContentBytes}`);
+    }
+    if (atomic && rejected.length > 0) {
+      const cause = rejected[0]?.error;
+      const bad = new Set(rejected.map(({ index }) => index));
+      const others = inputs.flatMap((input, index) =>
+        bad.has(index) ? [] : [{ index, id: nameOf(input), error: new AtomicRefusedError(`Refused with the whole call: ${messageOf(cause)}`, { cause }) }],
+      );
+      return new SubmittedBatch(inputs.length, [], [...rejected, ...others].sort((a, b) => a.index - b.index));
+    }
+    if (operations.length === 0) return new SubmittedBatch(inputs.length, [], rejected);
+
+    const results = await this.#queue(operations, atomic, signal);
+    const tickets: ChunkTicket[] = [];
+    results.forEach((result, i) => {
+      if (result instanceof ChunkTicket) tickets.push(result);
+      else rejected.push({ index: indexes[i] as number, id: (operations[i] as Operation).id, error: result });
+    });
+    const [failure] = results;
+    if (tickets.length === 0 && !(failure instanceof ChunkTicket) && failure !== undefined) throw failure;
+    return new SubmittedBatch(inputs.length, tickets, rejected.sort((a, b) => a.index - b.index));
+  }
+
+  /** Resolves when every operation is in Redis or refused, in their order. */
+  async #queue(operations: readonly Operation[], atomic: boolean, signal: AbortSignal | undefined): Promise<(ChunkTicket | TierlineError)[]> {
+    this.#refuseWhenClosed();
+    signal?.throwIfAborted();
+    const call = this.#collect(operations, atomic);
+    this.#calls.add(call);
+    void call.finally(() => this.#calls.delete(call));
+    return signal === undefined ? call : abortable(call, signal);
+  }
+
+  #collect(operations: readonly Operation[], atomic: boolean): Promise<(ChunkTicket | TierlineError)[]> {
+    return new Promise((resolve) => {
+      const results = new Array<ChunkTicket | TierlineError>(operations.length);
+      let open = operations.length;
+      const put = (slot: number, result: ChunkTicket | TierlineError) => {
+        results[slot] = result;
+        if (--open === 0) resolve(results);
+      };
+      const sink: Sink = {
+        queued: (slot, chunk, index) => {
+          const operation = operations[slot] as Operation;
+          const ticket = new ChunkTicket(operation.id, chunk, index);
+          this.#parts.onAccepted(operation, ticket);
+          put(slot, ticket);
+        },
+        refused: (slot, error) =>
+          put(slot, error instanceof TierlineError ? error : new QueueUnavailableError(messageOf(error), { cause: error })),
+      };
+      if (atomic) this.#coalescer.addAtomic(operations, sink);
+      else operations.forEach((operation, slot) => this.#coalescer.add(operation, sink, slot));
+    });
+  }
+}
+
+/** Frees the caller when the signal says so; the write goes on, since it may already be in Redis. */
+function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

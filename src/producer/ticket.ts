@@ -1,0 +1,90 @@
+import { SettleTimeoutError } from '../errors.ts';
+import type { BatchOutcome, BatchTicket, Outcome, Rejection, Ticket, WaitOptions } from '../types.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
+
+/** One accepted operation: operation `index` of its chunk. */
+export class ChunkTicket implements Ticket {
+  readonly id: string;
+  readonly #chunk: TrackedChunk;
+  readonly #index: number;
+
+  constructor(id: string, chunk: TrackedChunk, index: number) {
+    this.id = id;
+    this.#chunk = chunk;
+    this.#index = index;
+  }
+
+  get version(): number {
+    return this.#chunk.first + this.#index;
+  }
+
+  get chunk(): TrackedChunk {
+    return this.#chunk;
+  }
+
+  /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
+  async settled(options?: WaitOptions): Promise<Outcome> {
+    await waitFor([this.#chunk], options);
+    return this.outcome();
+  }
+
+  /** Once the chunk is done. */
+  outcome(): Outcome {
+    return this.#chunk.outcomeOf(this.#index);
+  }
+}
+
+export class SubmittedBatch implements BatchTicket {
+  readonly total: number;
+  readonly rejected: readonly Rejection[];
+  readonly tickets: readonly ChunkTicket[];
+
+  constructor(total: number, tickets: readonly ChunkTicket[], rejected: readonly Rejection[]) {
+    this.total = total;
+    this.tickets = tickets;
+    this.rejected = rejected;
+  }
+
+  get accepted(): number {
+    return this.tickets.length;
+  }
+
+  /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
+  async settled(options?: WaitOptions): Promise<BatchOutcome> {
+    await waitFor(new Set(this.tickets.map((ticket) => ticket.chunk)), options);
+    const outcomes = this.tickets.map((ticket) => ticket.outcome());
+    const succeeded = outcomes.filter(({ status }) => status === 'applied' || status === 'superseded').length;
+    return { total: this.total, succeeded, failed: this.total - succeeded, outcomes };
+  }
+}
+
+/** Waits until all chunks are done, the time is up, or the signal says stop. */
+export async function waitFor(chunks: Iterable<TrackedChunk>, { timeoutMs, signal }: WaitOptions = {}): Promise<void> {
+  signal?.throwIfAborted();
+  const all = Promise.all([...chunks].map((chunk) => chunk.done));
+  if (timeoutMs === undefined && signal === undefined) {
+    await all;
+    return;
+  }
+  let stop: (() => void) | undefined;
+  const interrupted = new Promise<never>((_, reject) => {
+    const timer =
+      timeoutMs === undefined
+        ? undefined
+        : setTimeout(
+            () => reject(new SettleTimeoutError(`Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.`)),
+            timeoutMs,
+          );
+    const onAbort = () => reject(signal?.reason as Error);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    stop = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    };
+  });
+  try {
+    await Promise.race([all, interrupted]);
+  } finally {
+    stop?.();
+  }
+}

@@ -1,0 +1,59 @@
+import type { Stamp } from '../clock.ts';
+import type { OutcomeException } from '../schema/job.ts';
+import type { Outcome } from '../types.ts';
+
+/** One queued chunk from the producer's side: unsettled until the feed tells what became of its operations. */
+export class TrackedChunk {
+  readonly chunkId: string;
+  readonly first: Stamp;
+  /** Operations in it: their stamps are `first` and the following. */
+  readonly length: number;
+  readonly epoch: string;
+  #exceptions: ReadonlyMap<number, Outcome> | undefined;
+  #error: unknown;
+  #done = false;
+  #waiters: (() => void)[] = [];
+
+  constructor(chunkId: string, first: Stamp, length: number, epoch: string) {
+    this.chunkId = chunkId;
+    this.first = first;
+    this.length = length;
+    this.epoch = epoch;
+  }
+
+  settle(exceptions: readonly OutcomeException[]): void {
+    if (exceptions.length > 0) {
+      this.#exceptions = new Map(
+        exceptions.map(([index, status, version, reason]) => [index, reason === null ? { status, version } : { status, version, reason }]),
+      );
+    }
+    this.#finish();
+  }
+
+  fail(error: unknown): void {
+    this.#error = error;
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#done = true;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const wake of waiters) wake();
+  }
+
+  get isDone(): boolean {
+    return this.#done;
+  }
+
+  /** Resolves when the chunk's fate is known, whatever it is. */
+  get done(): Promise<void> {
+    return this.#done ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  /** @throws why the fate of the chunk cannot be known. */
+  outcomeOf(index: number): Outcome {
+    if (this.#error !== undefined) throw this.#error;
+    return this.#exceptions?.get(index) ?? { status: 'applied', version: this.first + index };
+  }
+}
