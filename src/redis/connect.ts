@@ -18,6 +18,8 @@ const MAX_RETRY_DELAY_MS = 1000;
 export function createRedis(url: string, mode: ConnectionMode, log: Logger): Redis {
   const redis = new Redis(url, {
     lazyConnect: true,
+    // RESP3 answers XREAD with a flat map through `call`, and drops pushes; nothing here needs it.
+    protocol: 2,
     connectTimeout: CONNECT_TIMEOUT_MS,
     enableOfflineQueue: mode === 'patient',
     autoResendUnfulfilledCommands: mode === 'patient',

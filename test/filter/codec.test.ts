@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import test from 'ava';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { decodeFilter, encodeFilter, FilterCorruptError } from '../../src/filter/codec.ts';
 import { CuckooFilter } from '../../src/filter/cuckoo.ts';
 import { MembershipFilter } from '../../src/filter/membership.ts';

@@ -1,5 +1,5 @@
 import test from 'ava';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { CuckooFilter, hashId } from '../../src/filter/cuckoo.ts';
 import { MembershipFilter } from '../../src/filter/membership.ts';
 

@@ -1,5 +1,5 @@
 import test from 'ava';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { Breaker, BreakerOpenError, type BreakerState } from '../../src/tiers/breaker.ts';
 
 const COOLDOWN_MS = 1000;

@@ -1,5 +1,5 @@
 import test from 'ava';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { ENTRY_OVERHEAD_BYTES, entryBytes, MemoryTier } from '../../src/tiers/memory.ts';
 
 const TTL_MS = 1000;
