@@ -1,0 +1,78 @@
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { type Config, loadConfig, type Options } from '../../src/config.ts';
+import { type Keys, keysOf } from '../../src/keys.ts';
+import { createLogger, type Logger } from '../../src/log.ts';
+import { migrate } from '../../src/postgres/migrator.ts';
+import { createPool, type Pool } from '../../src/postgres/pool.ts';
+import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts';
+
+/**
+ * A deployment of its own on the shared test servers: a fresh database with the schema, and a fresh Redis namespace.
+ * Names come from randomUUID: test files run in threads that share a process id.
+ */
+export interface Deployment {
+  /** Pass to `openStore` and the others. */
+  readonly options: Options & { readonly databaseUrl: string; readonly redisUrl: string; readonly namespace: string };
+  readonly config: Config;
+  readonly keys: Keys;
+  readonly log: Logger;
+  /** A connection to the queue's Redis for looking and meddling. */
+  readonly redis: Redis;
+  /** A pool on the database for looking and meddling. */
+  readonly pool: Pool;
+  /** Environment for worker processes of this deployment. */
+  readonly env: NodeJS.ProcessEnv;
+  close(): Promise<void>;
+}
+
+export async function createDeployment(extra: Options = {}): Promise<Deployment> {
+  const { redisUrl, databaseUrl: serverUrl } = loadConfig();
+  const name = `tierline_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
+  await onServer(serverUrl, `CREATE DATABASE ${name}`);
+  const url = new URL(serverUrl);
+  url.pathname = `/${name}`;
+  const databaseUrl = url.href;
+  await migrate(databaseUrl);
+
+  const options = { redisUrl, databaseUrl, namespace: name, logLevel: 'silent' as const, ...extra };
+  const config = loadConfig(options);
+  const log = createLogger('test', 'silent');
+  const redis = createRedis(redisUrl, 'patient', log);
+  await redis.connect();
+  const pool = createPool(databaseUrl, 4, log);
+  return {
+    options,
+    config,
+    keys: keysOf(name),
+    log,
+    redis,
+    pool,
+    env: { ...process.env, REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, TIERLINE_NAMESPACE: name },
+    async close() {
+      await removeKeys(redis, name);
+      await closeRedis(redis);
+      await pool.end();
+      await onServer(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`);
+    },
+  };
+}
+
+async function onServer(serverUrl: string, statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: serverUrl });
+  await client.connect();
+  try {
+    await client.query(statement);
+  } finally {
+    await client.end();
+  }
+}
+
+async function removeKeys(redis: Redis, namespace: string): Promise<void> {
+  for (const pattern of [`{${namespace}}:*`, `${namespace}:*`]) {
+    for await (const found of redis.scanStream({ match: pattern, count: 1000 })) {
+      const keys = found as string[];
+      if (keys.length > 0) await redis.unlink(...keys);
+    }
+  }
+}
