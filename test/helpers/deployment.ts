@@ -35,7 +35,7 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
   const databaseUrl = url.href;
   await migrate(databaseUrl);
 
-  const options = { redisUrl, databaseUrl, namespace: name, logLevel: 'silent' as const, ...extra };
+  const options = { logLevel: 'silent' as const, ...extra, redisUrl, databaseUrl, namespace: name };
   const config = loadConfig(options);
   const log = createLogger('test', 'silent');
   const redis = createRedis(redisUrl, 'patient', log);
