@@ -39,6 +39,7 @@ export const OPTIONS = {
   enqueueTimeoutMs: option('TIERLINE_ENQUEUE_TIMEOUT_MS', 'ms', 'How long a submit may wait for Redis before `QueueUnavailableError`.', integer(50).default(1500)),
   maxWaitingItems: option('TIERLINE_MAX_WAITING_ITEMS', 'items', 'Unsettled items at which `pressure()` reads 1.', integer(1).default(1_000_000)),
   drainConcurrency: option('TIERLINE_DRAIN_CONCURRENCY', 'chunks', 'Chunks a worker process holds at once.', integer(1, 64).default(8)),
+  chunkLockMs: option('TIERLINE_CHUNK_LOCK_MS', 'ms', 'How long a chunk stays with a worker that no longer answers; a killed worker\'s chunks come back after at most twice that. Longer than the event loop is ever blocked.', integer(1000).default(30_000)),
   batchMaxItems: option('TIERLINE_BATCH_MAX_ITEMS', 'items', 'Items at which a batch is written without waiting.', integer(1, 20_000).default(2000)),
   batchMaxBytes: option('TIERLINE_BATCH_MAX_BYTES', 'bytes', 'Content bytes at which a batch is written without waiting.', integer(1).default(4 * MIB)),
   batchWaitMs: option('TIERLINE_BATCH_WAIT_MS', 'ms', 'How long a batch waits for more chunks.', integer(0, 1000).default(2)),

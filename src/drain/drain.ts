@@ -10,9 +10,6 @@ import { BatchWriter, type WriterParts } from './batch-writer.ts';
 
 /** Two batches at once keep Postgres and Redis busy together; a third only made both wait (bench/drain). */
 const BATCHES_IN_FLIGHT = 2;
-/** BullMQ's lock on a chunk: renewed by a timer, so only a blocked or dead process loses it. */
-const LOCK_MS = 30_000;
-const STALLED_CHECK_MS = 15_000;
 
 /** Takes chunks from the queue, merges them into batches and completes them once their batch has settled. */
 export class Drain {
@@ -37,8 +34,9 @@ export class Drain {
       connection,
       prefix: parts.keys.queuePrefix,
       concurrency: config.drainConcurrency,
-      lockDuration: LOCK_MS,
-      stalledInterval: STALLED_CHECK_MS,
+      // BullMQ's lock on a chunk: renewed by a timer, so only a blocked or dead process loses it.
+      lockDuration: config.chunkLockMs,
+      stalledInterval: config.chunkLockMs / 2,
       // A chunk may outlive any number of crashed workers: it never fails for having been started often (I3).
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       removeOnComplete: { count: 0 },

@@ -15,7 +15,7 @@ const MAX_SLOTS = 2 ** 30;
  * Hashes the UTF-16 code units of an id into two 32-bit lanes, written to `out[0]` and `out[1]`.
  *
  * Two code units at a time go through the block and final mix of MurmurHash3 (Austin Appleby, public domain), each lane
- * with constants of its own. Pure JS: a call into OpenSSL costs ten times as much as the whole look-up. Not
+ * with constants of its own. Pure JS: 0.1 µs for 36 characters, where `crypto.hash` takes 2. Not
  * for secrets. Filters are stored, so this function is part of the stored format: a change needs a new
  * `FORMAT_VERSION` in codec.ts.
  */

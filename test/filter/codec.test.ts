@@ -95,18 +95,18 @@ test('I7: bytes that are missing or too many are noticed', (t) => {
 test('I10: lengths that lie are refused before memory is asked for, even when the checksum is right', (t) => {
   const bytes = encodeFilter(sample(3).filter);
   t.is(decodeFilter(forge(bytes, () => {})).count, 3);
-  const lies: Record<string, (buffer: Buffer) => void> = {
-    'another format': (buffer) => buffer.writeUInt16LE(2, 4),
-    'no table': (buffer) => buffer.writeUInt16LE(0, 6),
-    'many tables': (buffer) => buffer.writeUInt16LE(65_535, 6),
-    'a huge table': (buffer) => buffer.writeUInt32LE(2 ** 30, 16),
-    'a smaller table': (buffer) => buffer.writeUInt32LE(8, 16),
-    'a table of 12 slots': (buffer) => buffer.writeUInt32LE(12, 16),
-    'an empty table': (buffer) => buffer.writeUInt32LE(0, 16),
-    'more used than slots': (buffer) => buffer.writeUInt32LE(17, 20),
-  };
-  for (const [name, change] of Object.entries(lies)) {
-    t.throws(() => decodeFilter(forge(bytes, change)), corrupt, name);
+  const lies: [lie: string, message: RegExp, change: (buffer: Buffer) => void][] = [
+    ['another format', /format 2, not 1/, (buffer) => buffer.writeUInt16LE(2, 4)],
+    ['no table', /0 tables do not fit/, (buffer) => buffer.writeUInt16LE(0, 6)],
+    ['many tables', /65535 tables do not fit/, (buffer) => buffer.writeUInt16LE(65_535, 6)],
+    ['a huge table', /does not fit/, (buffer) => buffer.writeUInt32LE(2 ** 30, 16)],
+    ['a smaller table', /16 bytes too many/, (buffer) => buffer.writeUInt32LE(8, 16)],
+    ['a table of 12 slots', /does not fit/, (buffer) => buffer.writeUInt32LE(12, 16)],
+    ['an empty table', /does not fit/, (buffer) => buffer.writeUInt32LE(0, 16)],
+    ['more used than slots', /17 used, does not fit/, (buffer) => buffer.writeUInt32LE(17, 20)],
+  ];
+  for (const [lie, message, change] of lies) {
+    t.throws(() => decodeFilter(forge(bytes, change)), { ...corrupt, message }, lie);
   }
 });
 

@@ -16,6 +16,13 @@ function missing(filter: { has(id: string): boolean }, expected: Iterable<string
   return [...expected].filter((id) => !filter.has(id));
 }
 
+function chain(links: number): MembershipFilter {
+  return new MembershipFilter(
+    Array.from({ length: links }, () => CuckooFilter.withCapacity(1)),
+    0,
+  );
+}
+
 /** Fills until the first refusal and answers what was accepted. */
 function fill(filter: CuckooFilter, prefix: string): string[] {
   const accepted: string[] = [];
@@ -93,6 +100,22 @@ test('I10: withCapacity(n) takes n ids into one table, up to a load of 0.95', (t
     t.is(ids(`run.${run}`, wanted).filter((id) => !filter.add(id)).length, 0);
     t.is(filter.count, wanted);
   }
+  t.is(CuckooFilter.withCapacity(63_500).capacity, 131_072, '0.969 would fail too often');
+});
+
+test('I7: an id whose hash gives fingerprint 0, the mark of an empty slot, is held like any other', (t) => {
+  const out = new Int32Array(2);
+  let zero = '';
+  for (let i = 0; zero === ''; i++) {
+    hashId(`zero.${i}`, out);
+    if (out[1]! >>> 16 === 0) zero = `zero.${i}`;
+  }
+  const filter = CuckooFilter.withSlots(64);
+  t.false(filter.has(zero));
+  t.true(filter.add(zero));
+  fill(filter, 'kept');
+  t.true(filter.has(zero));
+  t.is(filter.count, filter.table.filter((slot) => slot !== 0).length);
 });
 
 test('I7: false positives stay at or below 0.02 % in a full table, whatever the ids look like', (t) => {
@@ -196,11 +219,6 @@ test('I7: the dead stay known, and a fifth of dead ids or a fourth table asks fo
   t.is(filter.dead, 20);
   t.deepEqual(missing(filter, ids('live', 100)), []);
 
-  const chain = (links: number) =>
-    new MembershipFilter(
-      Array.from({ length: links }, () => CuckooFilter.withCapacity(1)),
-      0,
-    );
   t.false(chain(3).needsRebuild);
   t.true(chain(4).needsRebuild);
   t.throws(() => chain(0), { instanceOf: RangeError });

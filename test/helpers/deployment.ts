@@ -23,6 +23,8 @@ export interface Deployment {
   readonly pool: Pool;
   /** Environment for worker processes of this deployment. */
   readonly env: NodeJS.ProcessEnv;
+  /** Deletes every key of the namespace: a Redis that came back without its data. */
+  emptyRedis(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -49,6 +51,7 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
     redis,
     pool,
     env: { ...process.env, REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, TIERLINE_NAMESPACE: name },
+    emptyRedis: () => removeKeys(redis, name),
     async close() {
       await removeKeys(redis, name);
       await closeRedis(redis);

@@ -1,0 +1,68 @@
+import { execFileSync } from 'node:child_process';
+import { Queue } from 'bullmq';
+import { WRITES_QUEUE } from '../src/keys.ts';
+import { openProducer } from '../src/producer/open-producer.ts';
+import { createRedis } from '../src/redis/connect.ts';
+import type { NewItem } from '../src/types.ts';
+import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
+import { startWorker } from '../test/helpers/worker-process.ts';
+import { documents } from './documents.ts';
+import { type BenchOptions, type Emit, perSecond, timed } from './metric.ts';
+import { naiveMs } from './naive.ts';
+import { rawUpsertMs } from './raw-upsert.ts';
+
+const WORKERS = 2;
+
+/** Drain throughput against the raw limit of Postgres and against what a team writes by hand, in one run. */
+export async function drainBench(emit: Emit, { items: count = 100_000 }: BenchOptions): Promise<void> {
+  const items = documents(count);
+  const deployment = await createDeployment();
+  try {
+    await deployment.pool.query('VACUUM');
+    const raw = perSecond(count, await rawUpsertMs(deployment, items));
+    emit('raw_upsert_items_per_s', raw, 'items/s');
+
+    const drained = await tierlineDrain(deployment, items);
+    const tierline = perSecond(count, drained.ms);
+    emit('items_per_s', tierline, 'items/s');
+    emit('worker_rss_mb', drained.rssMb, 'MB');
+
+    const naive = perSecond(count, await naiveMs(deployment, items));
+    emit('naive_items_per_s', naive, 'items/s');
+    emit('ratio_vs_raw_upsert', tierline / raw, 'ratio');
+    emit('ratio_vs_naive', tierline / naive, 'ratio');
+  } finally {
+    await deployment.close();
+  }
+}
+
+/** Jobs already queued, workers already up: from the queue's release until the last chunk has settled. */
+async function tierlineDrain(deployment: Deployment, items: readonly NewItem[]): Promise<{ ms: number; rssMb: number }> {
+  const connection = createRedis(deployment.config.redisUrl, 'patient', deployment.log);
+  const queue = new Queue(WRITES_QUEUE, { connection, prefix: deployment.keys.queuePrefix });
+  const producer = await openProducer(deployment.options);
+  await queue.pause();
+  for (let at = 0; at < items.length; at += 500) await producer.submitMany(items.slice(at, at + 500));
+  const workers = await Promise.all(Array.from({ length: WORKERS }, () => startWorker('drain', deployment.env)));
+  let rssMb = 0;
+  const watch = setInterval(() => {
+    for (const { child } of workers) rssMb = Math.max(rssMb, residentMb(child.pid as number));
+  }, 250);
+  try {
+    const ms = await timed(async () => {
+      await queue.resume();
+      await producer.flush();
+    });
+    return { ms, rssMb };
+  } finally {
+    clearInterval(watch);
+    await Promise.all(workers.map((worker) => worker.stop()));
+    await producer.close();
+    await queue.close();
+    connection.disconnect();
+  }
+}
+
+function residentMb(pid: number): number {
+  return Math.round(Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) / 1024);
+}

@@ -1,0 +1,33 @@
+import { parseArgs } from 'node:util';
+import { drainBench } from './drain.ts';
+import { enqueueBench } from './enqueue.ts';
+import { filterBench } from './filter.ts';
+import type { Bench } from './metric.ts';
+
+const BENCHES: Readonly<Record<string, Bench>> = { drain: drainBench, enqueue: enqueueBench, filter: filterBench };
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean', default: false }, items: { type: 'string' } },
+});
+const names = positionals.length === 0 ? Object.keys(BENCHES) : positionals;
+const unknown = names.filter((name) => BENCHES[name] === undefined);
+const items = values.items === undefined ? undefined : Number(values.items);
+if (unknown.length > 0 || (items !== undefined && !(Number.isInteger(items) && items > 0))) {
+  console.error(`usage: npm run bench -- [${Object.keys(BENCHES).join('|')}]... [--json] [--items N]`);
+  process.exit(2);
+}
+
+for (const bench of names) {
+  await BENCHES[bench]?.(
+    (metric, value, unit) => {
+      const rounded = Number.isInteger(value) ? value : Number(value.toPrecision(4));
+      console.log(
+        values.json
+          ? JSON.stringify({ bench, metric, value: rounded, unit })
+          : `${bench.padEnd(10)} ${metric.padEnd(28)} ${String(rounded).padStart(12)} ${unit}`,
+      );
+    },
+    { items },
+  );
+}

@@ -1,0 +1,59 @@
+import type { TestOp } from './operations.ts';
+import { contentDigest, sha256, stateDigest, xor, ZERO } from './reference-digest.ts';
+
+/** What a row must be, written down as simply as possible: the operations in the order of their stamps. */
+export interface ModelRow {
+  readonly id: string;
+  readonly contentVersion: number;
+  readonly stateVersion: number;
+  readonly deleted: boolean;
+  readonly kind: 'json' | 'binary' | undefined;
+  /** JSON text or base64. */
+  readonly body: string | undefined;
+  readonly hash: string | undefined;
+  readonly state: string;
+  readonly gen: number;
+  /** Digest of the row and of its state register, hex. */
+  readonly x: string;
+  readonly s: string;
+}
+
+const WEEK_US = 604_800_000_000;
+
+/** The rows that any order of `ops` must end in, sorted by id. */
+export function modelRows(ops: readonly TestOp[]): ModelRow[] {
+  const byId = new Map<string, TestOp[]>();
+  for (const op of ops.toSorted((a, b) => a.stamp - b.stamp)) byId.set(op.id, [...(byId.get(op.id) ?? []), op]);
+  const rows = [...byId].map(([id, own]) => modelRow(id, own));
+  return rows.toSorted((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)));
+}
+
+function modelRow(id: string, ops: readonly TestOp[]): ModelRow {
+  const content = ops.findLast((op) => op.kind !== 'state');
+  const state = ops.findLast((op) => op.kind === 'delete' || ('state' in op && op.state !== undefined));
+  const live = content !== undefined && 'body' in content ? content : undefined;
+  const contentVersion = content?.stamp ?? 0;
+  const stateVersion = state?.stamp ?? 0;
+  const stateName = state !== undefined && 'state' in state ? (state.state ?? 'default') : 'default';
+  const hash = live === undefined ? undefined : sha256(live.kind === 'json' ? live.body : Buffer.from(live.body, 'base64'));
+  const s = stateVersion === 0 ? ZERO : stateDigest(id, stateVersion, stateName);
+  return {
+    id,
+    contentVersion,
+    stateVersion,
+    deleted: live === undefined,
+    kind: live?.kind,
+    body: live?.body,
+    hash: hash?.toString('hex'),
+    state: stateName,
+    gen: live === undefined ? 1 + Math.floor(Math.max(contentVersion, stateVersion) / WEEK_US) : 0,
+    x: xor(contentVersion === 0 ? ZERO : contentDigest(id, contentVersion, hash), s).toString('hex'),
+    s: s.toString('hex'),
+  };
+}
+
+/** Count and digest of the live rows. */
+export function modelRoot(rows: readonly Pick<ModelRow, 'deleted' | 'x'>[]): { count: number; digest: string } {
+  const live = rows.filter((row) => !row.deleted);
+  return { count: live.length, digest: live.reduce<Buffer>((sum, row) => xor(sum, Buffer.from(row.x, 'hex')), ZERO).toString('hex') };
+}

@@ -1,0 +1,83 @@
+import net from 'node:net';
+
+/**
+ * A TCP relay between a client and Redis or Postgres, to take the server away and bring it back.
+ *
+ * `open`: relays. `refused`: the port does not listen, as when the server is down. `frozen`: connections stand, and new
+ * ones are taken, but not a byte passes until it is open again, as when the network drops packets.
+ */
+export interface Proxy {
+  /** The server's URL, through the relay. */
+  readonly url: string;
+  /** Ends the connections; new ones are relayed. */
+  cut(): void;
+  /** Ends the connections and refuses new ones. */
+  refuse(): Promise<void>;
+  freeze(): void;
+  open(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function startProxy(serverUrl: string): Promise<Proxy> {
+  const target = new URL(serverUrl);
+  const pairs = new Set<readonly [net.Socket, net.Socket]>();
+  let frozen = false;
+
+  const server = net.createServer((client) => {
+    const upstream = net.connect(Number(target.port), target.hostname);
+    const pair = [client, upstream] as const;
+    pairs.add(pair);
+    for (const [from, to] of [pair, [upstream, client] as const]) {
+      from.on('data', (bytes) => to.write(bytes));
+      from.on('error', () => end(pair));
+      from.on('close', () => end(pair));
+    }
+    if (frozen) pause(pair);
+  });
+
+  function end(pair: readonly [net.Socket, net.Socket]): void {
+    pairs.delete(pair);
+    for (const socket of pair) socket.destroy();
+  }
+  function cut(): void {
+    for (const pair of pairs) end(pair);
+  }
+  const listen = (port: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, '127.0.0.1', () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  const unlisten = () => new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve()));
+
+  await listen(0);
+  const { port } = server.address() as net.AddressInfo;
+  const url = new URL(serverUrl);
+  url.hostname = '127.0.0.1';
+  url.port = String(port);
+  const refuse = async () => {
+    cut();
+    await unlisten();
+  };
+  return {
+    url: url.href,
+    cut,
+    refuse,
+    freeze() {
+      frozen = true;
+      for (const pair of pairs) pause(pair);
+    },
+    async open() {
+      frozen = false;
+      for (const pair of pairs) for (const socket of pair) socket.resume();
+      if (!server.listening) await listen(port);
+    },
+    close: refuse,
+  };
+}
+
+function pause(pair: readonly [net.Socket, net.Socket]): void {
+  for (const socket of pair) socket.pause();
+}

@@ -1,0 +1,18 @@
+import { BatchWriter } from '../../src/drain/batch-writer.ts';
+import { Digester } from '../../src/merkle/digest.ts';
+import { ItemStore } from '../../src/redis/item-store.ts';
+import type { Deployment } from './deployment.ts';
+
+/** The drain's own write path without its queue: tests choose the batches. */
+export function writerOf({ pool, redis, keys, config, log }: Deployment): BatchWriter {
+  return new BatchWriter({
+    pool,
+    queue: redis,
+    items: new ItemStore(redis, keys),
+    keys,
+    digester: new Digester(config.merkleKey),
+    config,
+    log,
+    signal: new AbortController().signal,
+  });
+}
