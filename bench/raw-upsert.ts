@@ -44,15 +44,15 @@ export async function rawUpsertMs(deployment: Deployment, items: readonly NewIte
 function parameters(items: readonly NewItem[], from: number): unknown[] {
   const bodies = items.map((item) => JSON.stringify(item.content));
   const hashes = bodies.map(hashContent);
-  const digests = hashes.map((hash) => Buffer.from(hash, 'base64url').toString('latin1'));
+  const digests = hashes.map((hash) => Buffer.from(hash, 'base64url').toString('hex'));
   return [
     textArray(items.map((item) => item.id)),
     int8Array(items.map((_, i) => 1_700_000_000_000_000 + from + i)),
     textArray(bodies, 'json'),
     byteaArray(hashes, 'base64url'),
     int4Array(items.map((item) => keyHash(item.id))),
-    digestHalfArray(digests, 0),
-    digestHalfArray(digests, 8),
+    digestHalfArray(digests, 'first'),
+    digestHalfArray(digests, 'last'),
     randomUUID(),
   ];
 }

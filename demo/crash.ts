@@ -62,7 +62,8 @@ export function fateOf(crash: Crash, watch: QueueWatch): Fate {
     .filter((chunk) => recoveries.get(chunk)?.completed !== true)
     .map((chunk) => `chunk ${chunk} of the killed worker: not seen to be recovered and completed`);
   for (const chunk of recoveries.keys()) {
-    if (!held.includes(chunk)) problems.push(`chunk ${chunk}: abandoned, but the killed worker did not hold it`);
+    if (!held.includes(chunk))
+      problems.push(`chunk ${chunk}: abandoned, but the killed worker did not hold it`);
   }
   const stalledAt = Math.max(crash.at, ...[...recoveries.values()].map((recovery) => recovery.stalledAt));
   const recovered = held.filter((chunk) => {

@@ -85,7 +85,8 @@ export class Model {
   problem(id: string, found: Found | undefined): string | undefined {
     const expected = this.#items.get(id);
     if (expected === undefined) return `${id}: was never written`;
-    if (!isLive(expected)) return found === undefined || found.deleted ? undefined : `${id}: should be deleted`;
+    if (!isLive(expected))
+      return found === undefined || found.deleted ? undefined : `${id}: should be deleted`;
     if (found === undefined || found.deleted) return `${id}: missing`;
     const version = Math.max(expected.contentVersion, expected.stateVersion);
     if (found.version !== version) return `${id}: version ${found.version}, expected ${version}`;

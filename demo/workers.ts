@@ -16,7 +16,10 @@ export interface GuardedProcess {
 
 /** `startGuarded` of scripts/services/guarded.mjs. */
 export type StartGuarded = (
-  spec: { readonly run: { readonly command: string; readonly args: readonly string[] }; readonly graceMs: number },
+  spec: {
+    readonly run: { readonly command: string; readonly args: readonly string[] };
+    readonly graceMs: number;
+  },
   options: { readonly env: NodeJS.ProcessEnv; readonly stdio: readonly string[]; readonly detached: boolean },
 ) => GuardedProcess;
 

@@ -27,6 +27,11 @@ export class Writes implements ProgressSource {
     this.#differences = differences;
   }
 
+  /** Whether nothing has settled for a while although there is something to settle. */
+  get isWaiting(): boolean {
+    return this.settled < this.enqueued && performance.now() - this.#settledAt > PAUSE_MS;
+  }
+
   async submit(items: readonly NewItem[], signal: AbortSignal): Promise<void> {
     for (const part of partsOf(items)) {
       signal.throwIfAborted();

@@ -8,6 +8,7 @@ const inputs = [
   'migrations',
   'test',
   'bench',
+  'demo',
   'scripts',
   'knexfile.ts',
   'tsconfig.json',

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { retrying } from '../batch/backoff.ts';
-import { foldOps, opsOf, sealRows, type Chunk, type Op, type SealedRow } from '../batch/fold.ts';
+import { foldOps, opsOf, type Chunk, type Op, type Row } from '../batch/fold.ts';
 import type { Stamp } from '../clock.ts';
 import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
@@ -43,13 +43,12 @@ export class BatchWriter {
 
   async write(chunks: readonly Chunk[]): Promise<void> {
     const batchId = randomUUID();
-    const ops = chunks.flatMap((chunk) => [...opsOf(chunk)]);
+    const ops = chunks.flatMap(opsOf);
     const durable = ops.filter((op) => op.route !== 'c');
-    const cacheOnly = ops.filter((op) => op.route === 'c');
+    const cacheRows = this.#fold(ops.filter((op) => op.route === 'c'));
 
     const stored = await this.#persist('l3', () => this.#store(durable, batchId));
-    const rows = this.#seal(durable.filter((op) => !stored.dead.has(op)));
-    const cacheRows = this.#seal(cacheOnly);
+    const { rows } = stored;
     const cached = await this.#persist('l2', () => this.#copy(rows, stored.differing, cacheRows));
 
     const result = {
@@ -69,16 +68,17 @@ export class BatchWriter {
     if (!settled.clockRaised) await this.#persist('clock', () => raiseAboveRows(this.#parts));
   }
 
-  #seal(ops: readonly Op[]): SealedRow[] {
-    return sealRows(foldOps(ops), this.#parts.digester);
+  #fold(ops: readonly Op[]): Row[] {
+    return foldOps(ops, this.#parts.digester);
   }
 
   /** One statement; only when Postgres refuses the data, the search for what it refuses. */
   async #store(ops: readonly Op[], batchId: string): Promise<Isolated> {
     const { pool, digester } = this.#parts;
-    if (ops.length === 0) return { differing: new Map(), dead: new Map() };
+    const rows = this.#fold(ops);
+    if (rows.length === 0) return { rows, differing: new Map(), dead: new Map() };
     try {
-      return { differing: await applyRows(pool, this.#seal(ops), batchId), dead: new Map() };
+      return { rows, differing: await applyRows(pool, rows, batchId), dead: new Map() };
     } catch (error) {
       if (failureKind(error) !== 'data') throw error;
       return applyIsolating(pool, unitsOf(ops), batchId, digester);
@@ -86,7 +86,7 @@ export class BatchWriter {
   }
 
   /** L2 copies of every row this batch shaped. Returns for each cache-only row whether L2 took it. */
-  async #copy(rows: readonly SealedRow[], differing: ReadonlyMap<string, RowNow>, cacheRows: readonly SealedRow[]): Promise<boolean[]> {
+  async #copy(rows: readonly Row[], differing: ReadonlyMap<string, RowNow>, cacheRows: readonly Row[]): Promise<boolean[]> {
     const { pool, items, digester, config } = this.#parts;
     const own = rows.filter((row) => ownsContent(row, differing.get(row.id)));
     const stateOnly = rows.filter((row) => ownsStateOnly(row, differing.get(row.id))).map((row) => row.id);
@@ -115,15 +115,15 @@ export async function raiseAboveRows({ pool, queue, keys }: Pick<WriterParts, 'p
   await raiseClock(queue, keys, Math.max(1, await highestStamp(pool)));
 }
 
-function ownsContent(row: SealedRow, now: RowNow | undefined): boolean {
+function ownsContent(row: Row, now: RowNow | undefined): boolean {
   return now === undefined || (row.contentVersion > 0 && now.contentVersion === row.contentVersion);
 }
 
-function ownsStateOnly(row: SealedRow, now: RowNow | undefined): boolean {
+function ownsStateOnly(row: Row, now: RowNow | undefined): boolean {
   return now !== undefined && !ownsContent(row, now) && row.stateVersion > 0 && now.stateVersion === row.stateVersion;
 }
 
-function changesOf(rows: readonly SealedRow[], differing: ReadonlyMap<string, RowNow>, cacheRows: readonly SealedRow[]): FeedChanges {
+function changesOf(rows: readonly Row[], differing: ReadonlyMap<string, RowNow>, cacheRows: readonly Row[]): FeedChanges {
   const now = rows.map((row) => differing.get(row.id) ?? row);
   const all = [...now, ...cacheRows];
   const kinds = now.map((row) => (row.deleted ? 'd' : 'p')).join('') + 'c'.repeat(cacheRows.length);

@@ -1,4 +1,4 @@
-import type { SealedRow } from '../batch/fold.ts';
+import type { Row } from '../batch/fold.ts';
 import { UNWRITTEN } from '../clock.ts';
 import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
@@ -11,7 +11,7 @@ export interface Lifetimes {
 }
 
 /** The L2 copy of a row whose content this batch wrote; its state may be another batch's (`now`). */
-export function copyOfRow(row: SealedRow, now: RowNow | undefined, digester: Digester, lifetimes: Lifetimes): StoredEntry {
+export function copyOfRow(row: Row, now: RowNow | undefined, digester: Digester, lifetimes: Lifetimes): StoredEntry {
   const stateVersion = now?.stateVersion ?? row.stateVersion;
   const state = now?.state ?? row.state;
   const stateDigest =

@@ -1,4 +1,4 @@
-import { foldOps, sealRows, type Op } from '../batch/fold.ts';
+import { foldOps, type Op, type Row } from '../batch/fold.ts';
 import { messageOf } from '../errors.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { applyRows, differingRows, type RowNow } from '../postgres/apply-batch.ts';
@@ -6,6 +6,8 @@ import { insertDeadLetters } from '../postgres/dead-letters.ts';
 import { failureKind, inTransaction, sqlState, type Pool, type Queryable } from '../postgres/pool.ts';
 
 export interface Isolated {
+  /** What the surviving operations say. */
+  readonly rows: readonly Row[];
   readonly differing: Map<string, RowNow>;
   /** Why each refused operation was refused. */
   readonly dead: ReadonlyMap<Op, string>;
@@ -45,7 +47,7 @@ export function applyIsolating(pool: Pool, units: readonly Unit[], batchId: stri
     async function write(part: readonly Unit[]): Promise<void> {
       await db.query('SAVEPOINT part');
       try {
-        await applyRows(db, sealRows(foldOps(part.flat()), digester), batchId);
+        await applyRows(db, foldOps(part.flat(), digester), batchId);
         await db.query('RELEASE SAVEPOINT part');
         return;
       } catch (error) {
@@ -64,8 +66,8 @@ export function applyIsolating(pool: Pool, units: readonly Unit[], batchId: stri
     await write(units);
     if (dead.size > 0) await bury(db, dead);
     const survivors = units.flat().filter((op) => !dead.has(op));
-    const differing = survivors.length === 0 ? new Map() : await differingRows(db, sealRows(foldOps(survivors), digester));
-    return { differing, dead: new Map([...dead].map(([op, { message }]) => [op, message])) };
+    const rows = foldOps(survivors, digester);
+    return { rows, differing: await differingRows(db, rows), dead: new Map([...dead].map(([op, { message }]) => [op, message])) };
   });
 }
 

@@ -1,4 +1,4 @@
-import type { Chunk, Op, SealedRow } from '../batch/fold.ts';
+import type { Chunk, Op, Row } from '../batch/fold.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
 import type { OutcomeException } from '../schema/job.ts';
 import type { FeedJobs } from '../schema/feed.ts';
@@ -7,11 +7,11 @@ import { versionOf } from '../schema/stored-item.ts';
 export interface BatchResult {
   readonly ops: readonly Op[];
   /** By id, what the batch says of L3. */
-  readonly rows: ReadonlyMap<string, SealedRow>;
+  readonly rows: ReadonlyMap<string, Row>;
   /** Rows that stand otherwise in L3. */
   readonly differing: ReadonlyMap<string, RowNow>;
   /** By id, what the batch says of L2 alone, and whether L2 took it. */
-  readonly cached: ReadonlyMap<string, { readonly row: SealedRow; readonly stored: boolean }>;
+  readonly cached: ReadonlyMap<string, { readonly row: Row; readonly stored: boolean }>;
   readonly dead: ReadonlyMap<Op, string>;
 }
 

@@ -6,13 +6,14 @@ import type { Stamp } from '../clock.ts';
  * with the deployment's key, over a tag, the id, the stamp and the register's value. A row's digest is the XOR of both,
  * so SQL merges registers without hashing.
  *
- * A digest is a string of 16 Latin-1 characters, one a byte: `crypto.hash` returns strings in 0.5 µs and Buffers in
- * 2.1 µs, and strings go straight into the wire encoding.
+ * A digest is 32 hex digits: `crypto.hash` returns strings in 0.7 µs and Buffers in 2.1 µs, and a string goes as it is into
+ * L2 values and into the wire encoding of Postgres.
  */
 export type Digest = string;
 
-export const DIGEST_BYTES = 16;
-export const ZERO_DIGEST: Digest = '\0'.repeat(DIGEST_BYTES);
+const DIGEST_BYTES = 16;
+export const DIGEST_CHARS = 2 * DIGEST_BYTES;
+export const ZERO_DIGEST: Digest = '0'.repeat(DIGEST_CHARS);
 const CONTENT_TAG = 1;
 const STATE_TAG = 2;
 
@@ -55,17 +56,15 @@ export class Digester {
     const message = this.#scratch.subarray(0, length);
     const full =
       this.#key === undefined
-        ? hash('sha256', message, 'binary')
-        : createHmac('sha256', this.#key).update(message).digest('binary');
-    return full.slice(0, DIGEST_BYTES);
+        ? hash('sha256', message, 'hex')
+        : createHmac('sha256', this.#key).update(message).digest('hex');
+    return full.slice(0, DIGEST_CHARS);
   }
 }
 
 export function xorDigests(a: Digest, b: Digest): Digest {
   if (b === ZERO_DIGEST) return a;
-  let out = '';
-  for (let i = 0; i < DIGEST_BYTES; i++) out += String.fromCharCode(a.charCodeAt(i) ^ b.charCodeAt(i));
-  return out;
+  return (BigInt(`0x${a}`) ^ BigInt(`0x${b}`)).toString(16).padStart(DIGEST_CHARS, '0');
 }
 
 /** SHA-256, base64url, of the bytes as stored: the UTF-8 of the JSON text, or the binary itself. */
@@ -75,8 +74,5 @@ export function hashContent(body: string | Uint8Array): string {
 
 /** Place of an id in the hash tree: the top 31 bits of SHA-256(id). */
 export function keyHash(id: string): number {
-  const h = hash('sha256', id, 'binary');
-  return (
-    (h.charCodeAt(0) * 0x100_0000 + (h.charCodeAt(1) << 16) + (h.charCodeAt(2) << 8) + h.charCodeAt(3)) >>> 1
-  );
+  return Number.parseInt(hash('sha256', id, 'hex').slice(0, 8), 16) >>> 1;
 }

@@ -1,5 +1,5 @@
 import { UNWRITTEN, type Stamp } from '../clock.ts';
-import type { SealedRow } from '../batch/fold.ts';
+import type { Row } from '../batch/fold.ts';
 import { keyHash } from '../merkle/digest.ts';
 import { boolArray, byteaArray, digestHalfArray, int4Array, int8Array, textArray } from './arrays.ts';
 import type { Queryable } from './pool.ts';
@@ -67,7 +67,7 @@ type StatefulTuple = [id: string, contentVersion: Stamp, stateVersion: Stamp, st
  * Writes folded, sorted rows. Returns the rows that are not simply what the batch says: older than what was there, or
  * carrying a register that another batch wrote.
  */
-export async function applyRows(db: Queryable, rows: readonly SealedRow[], batchId: string): Promise<Map<string, RowNow>> {
+export async function applyRows(db: Queryable, rows: readonly Row[], batchId: string): Promise<Map<string, RowNow>> {
   const reply = await db.query<{ written: number; stateful: StatefulTuple[] }>({
     name: 'tierline-apply',
     text: APPLY,
@@ -81,7 +81,7 @@ export async function applyRows(db: Queryable, rows: readonly SealedRow[], batch
 }
 
 /** Rows that stand otherwise than `rows` say, by id; asked of Postgres. */
-export async function differingRows(db: Queryable, rows: readonly SealedRow[]): Promise<Map<string, RowNow>> {
+export async function differingRows(db: Queryable, rows: readonly Row[]): Promise<Map<string, RowNow>> {
   const { rows: now } = await db.query<RowNow>(
     `SELECT id, content_version AS "contentVersion", state_version AS "stateVersion", state, deleted FROM items WHERE id = ANY($1::text[])`,
     [textArray(rows.map((row) => row.id))],
@@ -89,7 +89,7 @@ export async function differingRows(db: Queryable, rows: readonly SealedRow[]): 
   return differing(rows, now);
 }
 
-function differing(rows: readonly SealedRow[], now: readonly RowNow[]): Map<string, RowNow> {
+function differing(rows: readonly Row[], now: readonly RowNow[]): Map<string, RowNow> {
   const byId = new Map(now.map((row) => [row.id, row]));
   for (const row of rows) {
     const found = byId.get(row.id);
@@ -98,7 +98,7 @@ function differing(rows: readonly SealedRow[], now: readonly RowNow[]): Map<stri
   return byId;
 }
 
-function parameters(rows: readonly SealedRow[], batchId: string): unknown[] {
+function parameters(rows: readonly Row[], batchId: string): unknown[] {
   const hasJson = rows.some((row) => !row.binary && !row.deleted);
   const hasBinary = rows.some((row) => row.binary);
   const hasState = rows.some((row) => row.stateVersion !== UNWRITTEN);
@@ -115,10 +115,10 @@ function parameters(rows: readonly SealedRow[], batchId: string): unknown[] {
     int8Array(hasState ? rows.map((row) => row.stateVersion) : []),
     textArray(hasState ? rows.map((row) => row.state) : []),
     int4Array(rows.map((row) => keyHash(row.id))),
-    digestHalfArray(contentDigests, 0),
-    digestHalfArray(contentDigests, 8),
-    digestHalfArray(stateDigests, 0),
-    digestHalfArray(stateDigests, 8),
+    digestHalfArray(contentDigests, 'first'),
+    digestHalfArray(contentDigests, 'last'),
+    digestHalfArray(stateDigests, 'first'),
+    digestHalfArray(stateDigests, 'last'),
     textArray(hasTrace ? rows.map((row) => row.traceParent) : []),
     batchId,
   ];

@@ -49,10 +49,11 @@ export function int8Array(values: readonly number[]): Buffer {
   });
 }
 
-/** Eight bytes of each digest, from `offset`, as a signed 64-bit integer. */
-export function digestHalfArray(digests: readonly string[], offset: 0 | 8): Buffer {
+/** The first or the last eight bytes of each digest (32 hex digits), as a signed 64-bit integer. */
+export function digestHalfArray(digests: readonly string[], half: 'first' | 'last'): Buffer {
+  const from = half === 'first' ? 0 : 16;
   return fixedWidth(OID.int8, 8, digests.length, (buffer, i, at) => {
-    buffer.write(offset === 0 ? (digests[i] as string) : (digests[i] as string).slice(offset), at, 8, 'latin1');
+    buffer.write((digests[i] as string).slice(from, from + 16), at, 8, 'hex');
   });
 }
 

@@ -36,7 +36,7 @@ function toStored(row: ItemRow): StoredItem {
     contentVersion: row.cv,
     stateVersion: row.sv,
     origin: 'r',
-    digest: Buffer.from(row.digest, 'hex').toString('latin1'),
+    digest: row.digest,
     contentHash: row.hash === null ? '' : Buffer.from(row.hash, 'base64').toString('base64url'),
     state: row.state,
     // Postgres breaks base64 into lines.

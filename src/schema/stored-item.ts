@@ -1,6 +1,6 @@
 import { stampToMs, type Stamp } from '../clock.ts';
 import { CorruptItemError } from '../errors.ts';
-import { DIGEST_BYTES, type Digest } from '../merkle/digest.ts';
+import { DIGEST_CHARS, type Digest } from '../merkle/digest.ts';
 import type { Item, JsonValue } from '../types.ts';
 
 /**
@@ -32,10 +32,7 @@ const NO_HASH = ' '.repeat(HASH_CHARS);
 const HEAD = 112;
 
 export function encodeStored(item: StoredItem): string {
-  return `1${item.kind}${stampText(item.contentVersion)}${stampText(item.stateVersion)}${item.origin}${Buffer.from(
-    item.digest,
-    'latin1',
-  ).toString('hex')}${item.contentHash === '' ? NO_HASH : item.contentHash}${String(item.state.length).padStart(2, '0')}${
+  return `1${item.kind}${stampText(item.contentVersion)}${stampText(item.stateVersion)}${item.origin}${item.digest}${item.contentHash === '' ? NO_HASH : item.contentHash}${String(item.state.length).padStart(2, '0')}${
     item.state
   }${item.body}`;
 }
@@ -67,7 +64,7 @@ export function decodeStored(id: string, text: string): StoredItem {
     contentVersion,
     stateVersion,
     origin,
-    digest: Buffer.from(text.slice(35, 35 + 2 * DIGEST_BYTES), 'hex').toString('latin1'),
+    digest: text.slice(35, 35 + DIGEST_CHARS),
     contentHash: text.slice(67, 67 + HASH_CHARS).trimEnd(),
     state: text.slice(HEAD, HEAD + stateLength),
     body: text.slice(HEAD + stateLength),

@@ -1,0 +1,112 @@
+import { OPTIONS } from '../src/config.ts';
+import { messageOf } from '../src/errors.ts';
+import { migrate } from '../src/postgres/migrator.ts';
+import { Differences } from './differences.ts';
+import { openObserver } from './observer.ts';
+import type { DemoOptions } from './options.ts';
+import { Progress } from './progress.ts';
+import { createScratch, removeScratch, type Scratch } from './scratch.ts';
+import { tour } from './tour.ts';
+import { type StartGuarded, Workers } from './workers.ts';
+
+/** BullMQ's lock on a chunk: how long a killed worker's chunks wait. Short, so that the demo is. */
+const LOCK_MS = 5000;
+/** The lock where it cannot be configured. */
+const FIXED_LOCK_MS = 30_000;
+
+export interface DemoParts {
+  readonly options: DemoOptions;
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+  readonly startGuarded: StartGuarded;
+  /** Aborts on Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs the demo on running servers. Returns the exit code: 0 only if everything was exact. */
+export async function runDemo({
+  options,
+  redisUrl,
+  databaseUrl,
+  startGuarded,
+  signal,
+}: DemoParts): Promise<number> {
+  const progress = new Progress(process.stdout);
+  const scratch = await createScratch(redisUrl, databaseUrl);
+  const lockOption = Object.values(OPTIONS).find(({ env }) => env === LOCK_VARIABLE);
+  const workers = new Workers(startGuarded, {
+    ...process.env,
+    ...environmentOf(scratch),
+    ...(lockOption === undefined ? {} : { [LOCK_VARIABLE]: String(LOCK_MS) }),
+  });
+  let code = 1;
+  try {
+    const stop = AbortSignal.any([signal, workers.failed]);
+    const differences = new Differences();
+    await migrate(scratch.databaseUrl);
+    stop.throwIfAborted();
+    await Promise.all([
+      workers.start('maintenance', 'maintenance'),
+      workers.start('worker.1', 'drain'),
+      workers.start('worker.2', 'drain'),
+    ]);
+    progress.say('Two drain workers and maintenance are running');
+    const observer = await openObserver(scratch);
+    try {
+      const lockMs = lockOption === undefined ? FIXED_LOCK_MS : LOCK_MS;
+      const report = await tour({
+        items: options.items,
+        scratch,
+        observer,
+        workers,
+        differences,
+        progress,
+        lockMs,
+        signal: stop,
+      });
+      progress.say(report);
+    } finally {
+      await observer.close();
+    }
+    code = conclude(differences, progress);
+    if (options.keep) await keepRunning(scratch, progress, stop);
+  } catch (error) {
+    if (signal.aborted) progress.say('interrupted');
+    else progress.say(`\nThe demo failed: ${messageOf(error)}`);
+    code = signal.aborted ? INTERRUPTED : 1;
+  } finally {
+    await workers.stop();
+    await removeScratch(scratch, databaseUrl);
+  }
+  if (code === 1) progress.say(`The workers' logs: ${workers.logFile}`);
+  else workers.removeLog();
+  return code;
+}
+
+const LOCK_VARIABLE = 'TIERLINE_CHUNK_LOCK_MS';
+const INTERRUPTED = 130;
+
+function conclude(differences: Differences, progress: Progress): number {
+  if (differences.count === 0) {
+    progress.say('\n  Every count and every item is exact.');
+    return 0;
+  }
+  progress.say(`\n  ${differences.count} differences:`);
+  for (const line of differences.lines()) progress.say(`    ${line}`);
+  return 1;
+}
+
+async function keepRunning(scratch: Scratch, progress: Progress, stop: AbortSignal): Promise<void> {
+  progress.say('\nServices and workers stay up until Ctrl-C:');
+  for (const [name, value] of Object.entries(environmentOf(scratch))) progress.say(`  ${name}=${value}`);
+  // A signal alone does not keep the process alive.
+  const alive = setInterval(() => undefined, 60_000);
+  if (!stop.aborted) {
+    await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }));
+  }
+  clearInterval(alive);
+}
+
+function environmentOf({ redisUrl, databaseUrl, namespace }: Scratch): Record<string, string> {
+  return { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, TIERLINE_NAMESPACE: namespace };
+}
