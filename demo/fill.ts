@@ -1,4 +1,5 @@
-import type { NewItem, Producer } from '../src/types.ts';
+import type { Producer } from '../src/types.ts';
+import type { DemoItem } from './changes.ts';
 import { crashHalfway, type Crash } from './crash.ts';
 import type { Model } from './model.ts';
 import { seconds, type Stage } from './report.ts';
@@ -12,7 +13,7 @@ export async function fill(
   parts: TourParts,
   producer: Producer,
   model: Model,
-  items: readonly NewItem[],
+  items: readonly DemoItem[],
 ): Promise<{ readonly crash: Crash; readonly stages: readonly Stage[] }> {
   const { workers, observer, differences, progress, signal } = parts;
   const count = items.length;
@@ -20,29 +21,21 @@ export async function fill(
   progress.follow(writes);
   const stopTelling = tellOfWaiting(writes, parts);
   const startedAt = performance.now();
-  let enqueuedMs = 0;
 
-  const drain = async (): Promise<void> => {
+  const drain = async (): Promise<{ enqueuedMs: number; settledMs: number }> => {
     await writes.submit(items, signal);
-    enqueuedMs = performance.now() - startedAt;
+    const enqueuedMs = performance.now() - startedAt;
     await writes.allSettled(signal);
+    return { enqueuedMs, settledMs: performance.now() - startedAt };
   };
   const kill = async (): Promise<Crash> => {
     const crash = await crashHalfway(writes, workers, 'worker.1', observer.watch, signal);
     progress.say('  worker.1 was killed (SIGKILL), worker.3 takes its place');
+    await workers.start('worker.3', 'drain');
     return crash;
   };
   try {
-    let settledMs = 0;
-    const [crash] = await Promise.all([
-      kill().then(async (crash) => {
-        await workers.start('worker.3', 'drain');
-        return crash;
-      }),
-      drain().then(() => {
-        settledMs = performance.now() - startedAt;
-      }),
-    ]);
+    const [crash, { enqueuedMs, settledMs }] = await Promise.all([kill(), drain()]);
     const { waitedMs } = writes;
     const drained = { name: 'drain, all settled', items: count, ms: settledMs - waitedMs };
     const stages: Stage[] = [

@@ -1,5 +1,8 @@
-import { Digester, hashContent, xorDigests, ZERO_DIGEST } from '../src/merkle/digest.ts';
-import type { Item, JsonValue, NewItem } from '../src/types.ts';
+import { Digester, hashContent } from '../src/merkle/digest.ts';
+import type { Item, JsonValue } from '../src/types.ts';
+import type { DemoItem } from './changes.ts';
+
+const DIGEST_DIGITS = 32;
 
 /** What the store must hold of one id. */
 export interface Expected {
@@ -23,13 +26,13 @@ export interface Found {
 export class Model {
   readonly #items = new Map<string, Expected>();
 
-  put({ id, content, state }: NewItem, version: number): void {
+  put({ id, content, state }: DemoItem, version: number): void {
     const before = this.#items.get(id);
     const register =
       state === undefined
         ? { state: before?.state ?? 'default', stateVersion: before?.stateVersion ?? 0 }
         : { state, stateVersion: version };
-    this.#items.set(id, { content: content as JsonValue, contentVersion: version, ...register });
+    this.#items.set(id, { content, contentVersion: version, ...register });
   }
 
   /** A delete writes both registers: the state is `default` again. */
@@ -55,14 +58,13 @@ export class Model {
   /** Count and digest of all live items, made without the tree. */
   root(merkleKey: string | undefined): { readonly count: number; readonly digest: string } {
     const digester = new Digester(merkleKey);
-    let digest = ZERO_DIGEST;
+    let xor = 0n;
     for (const [id, item] of this.#items) {
       if (!isLive(item)) continue;
-      digest = xorDigests(digester.content(id, item.contentVersion, hashOf(item.content)), digest);
-      if (item.stateVersion > 0)
-        digest = xorDigests(digester.state(id, item.stateVersion, item.state), digest);
+      xor ^= BigInt(`0x${digester.content(id, item.contentVersion, hashOf(item.content))}`);
+      if (item.stateVersion > 0) xor ^= BigInt(`0x${digester.state(id, item.stateVersion, item.state)}`);
     }
-    return { count: this.count(isLive), digest: Buffer.from(digest, 'latin1').toString('hex') };
+    return { count: this.count(isLive), digest: xor.toString(16).padStart(DIGEST_DIGITS, '0') };
   }
 
   /** Why an item that was read is not what must be there; undefined when it is, to the byte. */

@@ -25,7 +25,8 @@ export async function readBack(
 ): Promise<ReadTimes> {
   const all = model.ids;
   const count = Math.min(READ_IDS, all.length);
-  const ids = Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)] as string);
+  const place = (i: number): number => Math.floor((i * count) / all.length);
+  const ids = all.filter((_, i) => place(i) !== place(i - 1));
 
   await forget(observer, ids);
   const copies = await copiesOf(observer, ids);

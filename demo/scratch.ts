@@ -43,8 +43,8 @@ async function removeKeys(url: string, namespace: string): Promise<void> {
   const redis = createRedis(url, 'failFast', quiet);
   try {
     await whenReady(redis, CONNECT_MS);
-    for await (const found of redis.scanStream({ match: `*${namespace}*`, count: 5000 })) {
-      const keys = found as string[];
+    for await (const page of redis.scanStream({ match: `*${namespace}*`, count: 5000 })) {
+      const keys: string[] = page;
       if (keys.length > 0) await redis.unlink(...keys);
     }
   } finally {

@@ -73,7 +73,8 @@ export async function auditL2(
   const seen = new Set<string>();
   const prefix = keys.item('');
   for await (const page of cache.scanStream({ match: `${prefix}*`, count: PAGE })) {
-    const found = (page as string[]).filter((key) => !seen.has(key));
+    const keysOfPage: string[] = page;
+    const found = keysOfPage.filter((key) => !seen.has(key));
     if (found.length === 0) continue;
     const values = await cache.mget(found);
     found.forEach((key, i) => {

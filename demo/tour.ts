@@ -28,9 +28,6 @@ export async function tour(parts: TourParts): Promise<string> {
   progress.say(`Enqueueing ${number(parts.items)} cities`);
   const { crash, stages: filling } = await fill(parts, producer, model, changes.first);
   stages.push(...filling);
-  const fate = fateOf(crash, observer.watch);
-  for (const problem of fate.problems) differences.add(problem);
-  if (fate.held === 0 && parts.items >= BUSY_ITEMS) differences.add('the killed worker held no chunk');
 
   progress.say('Updating 10 %, deleting 1 %, submitting some of the deleted again');
   await change(parts, producer, model, changes, stages);
@@ -40,6 +37,11 @@ export async function tour(parts: TourParts): Promise<string> {
   signal.throwIfAborted();
   progress.say('Reading back');
   await read(parts, reader, model, stages);
+
+  // Last, because BullMQ's events come a moment after the writes have settled.
+  const fate = fateOf(crash, observer.watch);
+  for (const problem of fate.problems) differences.add(problem);
+  if (fate.held === 0 && parts.items >= BUSY_ITEMS) differences.add('the killed worker held no chunk');
 
   return ['', stageTable(stages), '', checkTable(verdict), '', crashStory(crash, fate, lockMs)].join('\n');
 }

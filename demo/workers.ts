@@ -60,7 +60,7 @@ export class Workers {
       };
       worker.stdout.on('data', hear);
       worker.stderr.on('data', hear);
-      this.failed.addEventListener('abort', () => reject(this.failed.reason as Error), { once: true });
+      this.failed.addEventListener('abort', () => reject(this.failed.reason), { once: true });
     });
   }
 

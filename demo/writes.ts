@@ -1,4 +1,5 @@
-import type { BatchTicket, NewItem, Producer } from '../src/types.ts';
+import type { BatchTicket, Producer } from '../src/types.ts';
+import type { DemoItem } from './changes.ts';
 import type { Differences } from './differences.ts';
 import type { Model } from './model.ts';
 import type { ProgressSource } from './progress.ts';
@@ -32,7 +33,7 @@ export class Writes implements ProgressSource {
     return this.settled < this.enqueued && performance.now() - this.#settledAt > PAUSE_MS;
   }
 
-  async submit(items: readonly NewItem[], signal: AbortSignal): Promise<void> {
+  async submit(items: readonly DemoItem[], signal: AbortSignal): Promise<void> {
     for (const part of partsOf(items)) {
       signal.throwIfAborted();
       const batch = await this.#producer.submitMany(part);
@@ -53,7 +54,7 @@ export class Writes implements ProgressSource {
   /** Waits until all that was submitted has settled. */
   allSettled(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      const onAbort = () => reject(signal.reason as Error);
+      const onAbort = () => reject(signal.reason);
       if (signal.aborted) onAbort();
       signal.addEventListener('abort', onAbort, { once: true });
       Promise.all(this.#settling)

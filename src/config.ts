@@ -51,6 +51,12 @@ export const OPTIONS = {
   foldEveryMs: option('TIERLINE_FOLD_EVERY_MS', 'ms', 'How often maintenance folds Merkle deltas.', integer(100).default(1000)),
   readChunkItems: option('TIERLINE_READ_CHUNK_ITEMS', 'ids', 'Ids of one MGET or one SQL read.', integer(1, 10_000).default(500)),
   readConcurrency: option('TIERLINE_READ_CONCURRENCY', 'chunks', 'Chunks read at once from each tier.', integer(1, 64).default(4)),
+  l1MaxBytes: option('TIERLINE_L1_MAX_BYTES', 'bytes', 'Most memory L1 may take, by serialised sizes and an overhead an entry; 0 keeps nothing.', integer(0).default(256 * MIB)),
+  l1TtlMs: option('TIERLINE_L1_TTL_MS', 'ms', 'Life of an L1 entry, plus up to a tenth. Only a backstop: the change feed keeps L1 current.', integer(1).default(MINUTE)),
+  l2TimeoutMs: option('TIERLINE_L2_TIMEOUT_MS', 'ms', 'How long a read waits for Redis before it goes on to Postgres.', integer(10).default(500)),
+  l3TimeoutMs: option('TIERLINE_L3_TIMEOUT_MS', 'ms', 'How long a read by id waits for Postgres before `TierUnavailableError`.', integer(100).default(10_000)),
+  filterMaxBytes: option('TIERLINE_FILTER_MAX_BYTES', 'bytes', 'Most memory the membership filter may take (2.1 to 4.2 bytes an id); above it, and with 0, absence costs SQL.', integer(0).default(512 * MIB)),
+  filterSnapshotEveryMs: option('TIERLINE_FILTER_SNAPSHOT_EVERY_MS', 'ms', 'How often maintenance stores the membership filter for readers that start.', integer(100).default(5 * MINUTE)),
   shutdownMs: option('TIERLINE_SHUTDOWN_MS', 'ms', 'How long a stop may take before connections are cut.', integer(100).default(10_000)),
 } as const;
 

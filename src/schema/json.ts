@@ -63,7 +63,8 @@ function inArray(value: readonly unknown[], depth: number, seen: Seen): Problem 
     if (found !== undefined) return within(`[${i}]`, found);
   }
   // JSON.stringify leaves out what is not an index: `Object.assign([], { a: 1 })`.
-  return Object.keys(value).length > value.length ? problem('is an array with named properties') : undefined;
+  if (Object.keys(value).length > value.length) return problem('is an array with named properties');
+  return hasToJson(value) ? problem('has a toJSON method; call it first') : undefined;
 }
 
 function inObject(value: object, depth: number, seen: Seen): Problem | undefined {
@@ -76,7 +77,13 @@ function inObject(value: object, depth: number, seen: Seen): Problem | undefined
     const found = inexactPart((value as Record<string, unknown>)[key], depth + 1, seen);
     if (found !== undefined) return within(`.${key}`, found);
   }
-  return Object.getOwnPropertySymbols(value).length > 0 ? problem('has symbol keys') : undefined;
+  if (Object.getOwnPropertySymbols(value).length > 0) return problem('has symbol keys');
+  return hasToJson(value) ? problem('has a toJSON method; call it first') : undefined;
+}
+
+/** JSON.stringify would store what it returns: a subclass of Array may bring one, or a property that keys do not list. */
+function hasToJson(value: object): boolean {
+  return typeof (value as { toJSON?: unknown }).toJSON === 'function';
 }
 
 /** A plain object of another realm (`vm`, a test runner): its prototype is the root of its own realm. */

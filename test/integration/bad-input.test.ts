@@ -65,6 +65,7 @@ const REFUSED: readonly (readonly [name: string, item: object | null | undefined
   ['a class instance', { id: 'a', content: new (class Point { x = 1; })() }, 'content'],
   ['an object with toJSON', { id: 'a', content: { x: 1, toJSON: () => 2 } }, 'content.toJSON'],
   ['an array of a class with toJSON', { id: 'a', content: new (class List extends Array { toJSON() { return 1; } })() }, 'content'],
+  ['an object with a hidden toJSON', { id: 'a', content: Object.defineProperty({}, 'toJSON', { value: () => 2 }) }, 'content'],
   ['an array with a named property', { id: 'a', content: Object.assign([1], { name: 2 }) }, 'content'],
   ['binary inside JSON', { id: 'a', content: { bytes: new Uint8Array(2) } }, 'content.bytes'],
   ['a circle', { id: 'a', content: circular() }, 'content'],
