@@ -49,7 +49,7 @@ export class BatchWriter {
 
     const stored = await this.#persist('l3', () => this.#store(durable, batchId));
     const { rows } = stored;
-    const cached = await this.#persist('l2', () => this.#copy(rows, stored.differing, cacheRows));
+    const cached = await this.#persist('l2', () => this.#copy(stored, cacheRows));
 
     const result = {
       ops,
@@ -76,9 +76,9 @@ export class BatchWriter {
   async #store(ops: readonly Op[], batchId: string): Promise<Isolated> {
     const { pool, digester } = this.#parts;
     const rows = this.#fold(ops);
-    if (rows.length === 0) return { rows, differing: new Map(), dead: new Map() };
+    if (rows.length === 0) return { rows, differing: new Map(), allNew: true, dead: new Map() };
     try {
-      return { rows, differing: await applyRows(pool, rows, batchId), dead: new Map() };
+      return { rows, ...(await applyRows(pool, rows, batchId)), dead: new Map() };
     } catch (error) {
       if (failureKind(error) !== 'data') throw error;
       return applyIsolating(pool, unitsOf(ops), batchId, digester);
@@ -86,7 +86,7 @@ export class BatchWriter {
   }
 
   /** L2 copies of every row this batch shaped. Returns for each cache-only row whether L2 took it. */
-  async #copy(rows: readonly Row[], differing: ReadonlyMap<string, RowNow>, cacheRows: readonly Row[]): Promise<boolean[]> {
+  async #copy({ rows, differing, allNew }: Isolated, cacheRows: readonly Row[]): Promise<boolean[]> {
     const { pool, items, digester, config } = this.#parts;
     const own = rows.filter((row) => ownsContent(row, differing.get(row.id)));
     const stateOnly = rows.filter((row) => ownsStateOnly(row, differing.get(row.id))).map((row) => row.id);
@@ -96,7 +96,7 @@ export class BatchWriter {
       ...reread.map((item) => copyOfStored(item, config)),
     ];
     const cacheCopies = cacheRows.map((row) => copyOfRow(row, undefined, digester, config));
-    const taken = await items.setNewer([...copies, ...cacheCopies]);
+    const taken = await items.setNewer([...copies, ...cacheCopies], allNew);
     return taken.slice(copies.length);
   }
 

@@ -8,7 +8,9 @@ import { failureKind, inTransaction, sqlState, type Pool, type Queryable } from 
 export interface Isolated {
   /** What the surviving operations say. */
   readonly rows: readonly Row[];
-  readonly differing: Map<string, RowNow>;
+  readonly differing: ReadonlyMap<string, RowNow>;
+  /** No row was there before. */
+  readonly allNew: boolean;
   /** Why each refused operation was refused. */
   readonly dead: ReadonlyMap<Op, string>;
 }
@@ -67,7 +69,7 @@ export function applyIsolating(pool: Pool, units: readonly Unit[], batchId: stri
     if (dead.size > 0) await bury(db, dead);
     const survivors = units.flat().filter((op) => !dead.has(op));
     const rows = foldOps(survivors, digester);
-    return { rows, differing: await differingRows(db, rows), dead: new Map([...dead].map(([op, { message }]) => [op, message])) };
+    return { rows, allNew: false, differing: await differingRows(db, rows), dead: new Map([...dead].map(([op, { message }]) => [op, message])) };
   });
 }
 

@@ -57,27 +57,32 @@ pa AS (SELECT coalesce(array_agg(par),'{}') par, coalesce(array_agg(n),'{}') pn,
               coalesce(sum(n),0)::int tn, coalesce(bit_xor(x0),0) t0, coalesce(bit_xor(x1),0) t1 FROM q),
 w AS (INSERT INTO merkle_delta (tn,t0,t1,leaf,ln,l0,l1,par,pn,q0,q1)
       SELECT tn,t0,t1,leaf,ln,l0,l1,par,pn,q0,q1 FROM la, pa WHERE leaf IS NOT NULL)
-SELECT (SELECT count(*) FROM up) AS written,
+SELECT (SELECT count(*) FROM up) AS written, (SELECT count(*) FROM up WHERE pgen IS NULL) AS inserted,
   (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
    FROM up WHERE state_version > 0) AS stateful`;
 
 type StatefulTuple = [id: string, contentVersion: Stamp, stateVersion: Stamp, state: string, deleted: boolean];
 
-/**
- * Writes folded, sorted rows. Returns the rows that are not simply what the batch says: older than what was there, or
- * carrying a register that another batch wrote.
- */
-export async function applyRows(db: Queryable, rows: readonly Row[], batchId: string): Promise<Map<string, RowNow>> {
-  const reply = await db.query<{ written: number; stateful: StatefulTuple[] }>({
+export interface Applied {
+  /** Rows that are not simply what the batch says: older than what was there, or carrying a register of another batch. */
+  readonly differing: Map<string, RowNow>;
+  /** No row of the batch was there before. */
+  readonly allNew: boolean;
+}
+
+/** Writes folded, sorted rows. */
+export async function applyRows(db: Queryable, rows: readonly Row[], batchId: string): Promise<Applied> {
+  const reply = await db.query<{ written: number; inserted: number; stateful: StatefulTuple[] }>({
     name: 'tierline-apply',
     text: APPLY,
     values: parameters(rows, batchId),
   });
-  const { written, stateful } = reply.rows[0] ?? { written: 0, stateful: [] };
+  const { written, inserted, stateful } = reply.rows[0] ?? { written: 0, inserted: 0, stateful: [] };
   if (written === rows.length) {
-    return differing(rows, stateful.map(([id, contentVersion, stateVersion, state, deleted]) => ({ id, contentVersion, stateVersion, state, deleted })));
+    const now = stateful.map(([id, contentVersion, stateVersion, state, deleted]) => ({ id, contentVersion, stateVersion, state, deleted }));
+    return { differing: differing(rows, now), allNew: inserted === rows.length };
   }
-  return differingRows(db, rows);
+  return { differing: await differingRows(db, rows), allNew: false };
 }
 
 /** Rows that stand otherwise than `rows` say, by id; asked of Postgres. */

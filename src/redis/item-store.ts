@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { ChainableCommander, Redis } from 'ioredis';
 import type { Keys } from '../keys.ts';
 import { isUnknownScript, Script } from './script.ts';
 
@@ -28,29 +28,54 @@ export class ItemStore {
   }
 
   /**
-   * Stores each entry unless a newer one is there; one command an id, one round trip.
-   * Returns for each whether it is what L2 holds now.
+   * Stores each entry unless a newer one is there; one command an id, one or two round trips.
+   * @param likelyAbsent most ids are expected to have no copy yet: a plain SET NX then spares Redis the script (4 µs of its
+   *   one thread an id), and only the ids that do have a copy are asked again with it.
+   * @returns for each entry whether it is what L2 holds now
    */
-  async setNewer(entries: readonly StoredEntry[]): Promise<boolean[]> {
+  async setNewer(entries: readonly StoredEntry[], likelyAbsent = false): Promise<boolean[]> {
+    if (!likelyAbsent) return this.#replaceOlder(entries);
+    const stored = await this.#setAbsent(entries);
+    const present = entries.filter((_, i) => !stored[i]);
+    const replaced = await this.#replaceOlder(present);
+    let next = 0;
+    return stored.map((isStored) => isStored || replaced[next++] === true);
+  }
+
+  async #replaceOlder(entries: readonly StoredEntry[]): Promise<boolean[]> {
     if (entries.length === 0) return [];
     try {
-      return await this.#pipeline(entries);
+      return await this.#runScripts(entries);
     } catch (error) {
       if (!isUnknownScript(error)) throw error;
       await setNewerScript.load(this.#redis);
-      return this.#pipeline(entries);
+      return this.#runScripts(entries);
     }
   }
 
-  async #pipeline(entries: readonly StoredEntry[]): Promise<boolean[]> {
+  async #setAbsent(entries: readonly StoredEntry[]): Promise<boolean[]> {
+    const pipeline = this.#redis.pipeline();
+    for (const { id, value, ttlMs } of entries) {
+      if (ttlMs === 0) pipeline.set(this.#keys.item(id), value, 'NX');
+      else pipeline.set(this.#keys.item(id), value, 'PX', ttlMs, 'NX');
+    }
+    return (await repliesOf(pipeline)).map((reply) => reply === 'OK');
+  }
+
+  async #runScripts(entries: readonly StoredEntry[]): Promise<boolean[]> {
     const pipeline = this.#redis.pipeline();
     for (const { id, value, ttlMs } of entries) {
       pipeline.evalsha(setNewerScript.sha, 1, this.#keys.item(id), value, ttlMs);
     }
-    const results = await pipeline.exec();
-    return (results ?? []).map(([error, stored]) => {
-      if (error !== null) throw error;
-      return stored === 1;
-    });
+    return (await repliesOf(pipeline)).map((reply) => reply === 1);
   }
+}
+
+/** @throws the first error among the replies */
+async function repliesOf(pipeline: ChainableCommander): Promise<unknown[]> {
+  const results = await pipeline.exec();
+  return (results ?? []).map(([error, reply]) => {
+    if (error !== null) throw error;
+    return reply;
+  });
 }
