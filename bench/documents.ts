@@ -11,7 +11,10 @@ export function documents(count: number, prefix = 'doc'): NewItem[] {
       size: (i * 31) % 100_000,
       score: ((i * 37) % 1000) / 7,
       active: i % 3 === 0,
-      text: 'Some words that stand for what people really store, long enough to matter. '.slice(0, 60 + (i % 20)),
+      text: 'Some words that stand for what people really store, long enough to matter. '.slice(
+        0,
+        60 + (i % 20),
+      ),
       place: { lat: (i % 180) - 90, lon: (i % 360) - 180, country: 'GB' },
     },
   }));

@@ -37,13 +37,18 @@ export async function drainBench(emit: Emit, { items: count = 100_000 }: BenchOp
 }
 
 /** Jobs already queued, workers already up: from the queue's release until the last chunk has settled. */
-async function tierlineDrain(deployment: Deployment, items: readonly NewItem[]): Promise<{ ms: number; rssMb: number }> {
+async function tierlineDrain(
+  deployment: Deployment,
+  items: readonly NewItem[],
+): Promise<{ ms: number; rssMb: number }> {
   const connection = createRedis(deployment.config.redisUrl, 'patient', deployment.log);
   const queue = new Queue(WRITES_QUEUE, { connection, prefix: deployment.keys.queuePrefix });
   const producer = await openProducer(deployment.options);
   await queue.pause();
   for (let at = 0; at < items.length; at += 500) await producer.submitMany(items.slice(at, at + 500));
-  const workers = await Promise.all(Array.from({ length: WORKERS }, () => startWorker('drain', deployment.env)));
+  const workers = await Promise.all(
+    Array.from({ length: WORKERS }, () => startWorker('drain', deployment.env)),
+  );
   let rssMb = 0;
   const watch = setInterval(() => {
     for (const { child } of workers) rssMb = Math.max(rssMb, residentMb(child.pid as number));
@@ -64,5 +69,7 @@ async function tierlineDrain(deployment: Deployment, items: readonly NewItem[]):
 }
 
 function residentMb(pid: number): number {
-  return Math.round(Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) / 1024);
+  return Math.round(
+    Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) / 1024,
+  );
 }

@@ -18,11 +18,15 @@ export async function enqueueBench(emit: Emit, { items: count = 100_000 }: Bench
   const queue = new Queue('plain', { connection, prefix: deployment.keys.queuePrefix });
   try {
     await producer.submitMany(documents(5000, 'warm'));
-    const many = await timed(() => inLoops(callsOf(items, 500), CALLS_IN_FLIGHT, (call) => producer.submitMany(call)));
+    const many = await timed(() =>
+      inLoops(callsOf(items, 500), CALLS_IN_FLIGHT, (call) => producer.submitMany(call)),
+    );
     emit('submit_many_items_per_s', perSecond(count, many), 'items/s');
 
     const single = await timed(() => inLoops(items, LOOPS, (item) => producer.submit(item)));
-    const added = await timed(() => inLoops(items, LOOPS, (item) => queue.add('put', item, { removeOnComplete: true })));
+    const added = await timed(() =>
+      inLoops(items, LOOPS, (item) => queue.add('put', item, { removeOnComplete: true })),
+    );
     emit('submit_items_per_s', perSecond(count, single), 'items/s');
     emit('queue_add_items_per_s', perSecond(count, added), 'items/s');
     emit('ratio_vs_queue_add', added / single, 'ratio');
@@ -35,11 +39,17 @@ export async function enqueueBench(emit: Emit, { items: count = 100_000 }: Bench
 }
 
 function callsOf(items: readonly NewItem[], size: number): NewItem[][] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) =>
+    items.slice(i * size, (i + 1) * size),
+  );
 }
 
 /** `loops` callers at once, each making its next call when the last has returned. */
-async function inLoops<T>(inputs: readonly T[], loops: number, call: (input: T) => Promise<unknown>): Promise<void> {
+async function inLoops<T>(
+  inputs: readonly T[],
+  loops: number,
+  call: (input: T) => Promise<unknown>,
+): Promise<void> {
   let next = 0;
   await Promise.all(
     Array.from({ length: Math.min(loops, inputs.length) }, async () => {

@@ -12,7 +12,10 @@ const db = knex({ client: 'pg', connection: config.databaseUrl, pool: { min: 0, 
 const worker = new Worker<{ id: string; content: object }>(
   'naive',
   async ({ data: { id, content } }) => {
-    await db('naive_items').insert({ id, content: JSON.stringify(content) }).onConflict('id').merge();
+    await db('naive_items')
+      .insert({ id, content: JSON.stringify(content) })
+      .onConflict('id')
+      .merge();
     await cache.set(`${config.namespace}:naive:${id}`, JSON.stringify(content));
   },
   { connection, prefix: config.namespace, concurrency: 50, removeOnComplete: { count: 0 } },

@@ -21,7 +21,9 @@ ON CONFLICT (id) DO UPDATE SET content_version = EXCLUDED.content_version, conte
  */
 export async function rawUpsertMs(deployment: Deployment, items: readonly NewItem[]): Promise<number> {
   const pool = createPool(deployment.config.databaseUrl, CONNECTIONS, deployment.log);
-  await pool.query('CREATE TABLE raw_items (LIKE items INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 85)');
+  await pool.query(
+    'CREATE TABLE raw_items (LIKE items INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 85)',
+  );
   const batches: unknown[][] = [];
   for (let at = 0; at < items.length; at += BATCH) batches.push(parameters(items.slice(at, at + BATCH), at));
   try {

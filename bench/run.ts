@@ -4,7 +4,11 @@ import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import type { Bench } from './metric.ts';
 
-const BENCHES: Readonly<Record<string, Bench>> = { drain: drainBench, enqueue: enqueueBench, filter: filterBench };
+const BENCHES: Readonly<Record<string, Bench>> = {
+  drain: drainBench,
+  enqueue: enqueueBench,
+  filter: filterBench,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

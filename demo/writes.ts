@@ -5,6 +5,8 @@ import type { Model } from './model.ts';
 import type { ProgressSource } from './progress.ts';
 
 const ITEMS_PER_CALL = 500;
+/** So that Redis has the next call while this process reads the answer to the last. */
+const CALLS_AT_ONCE = 4;
 /** Settlements come every few milliseconds while there is work: a longer silence is waiting. */
 const PAUSE_MS = 1000;
 
@@ -34,21 +36,35 @@ export class Writes implements ProgressSource {
   }
 
   async submit(items: readonly DemoItem[], signal: AbortSignal): Promise<void> {
-    for (const part of partsOf(items)) {
-      signal.throwIfAborted();
+    await this.#call(items, signal, async (part) => {
       const batch = await this.#producer.submitMany(part);
-      this.#accepted(batch);
       part.forEach((item, i) => this.#model.put(item, batch.tickets[i]?.version ?? 0));
-    }
+      return batch;
+    });
   }
 
   async delete(ids: readonly string[], signal: AbortSignal): Promise<void> {
-    for (const part of partsOf(ids)) {
-      signal.throwIfAborted();
+    await this.#call(ids, signal, async (part) => {
       const batch = await this.#producer.deleteMany(part);
-      this.#accepted(batch);
       part.forEach((id, i) => this.#model.delete(id, batch.tickets[i]?.version ?? 0));
-    }
+      return batch;
+    });
+  }
+
+  /** A few calls at once; no id is in two of them. */
+  async #call<T>(
+    all: readonly T[],
+    signal: AbortSignal,
+    call: (part: readonly T[]) => Promise<BatchTicket>,
+  ): Promise<void> {
+    const parts = partsOf(all);
+    const next = async (): Promise<void> => {
+      for (const part of parts) {
+        signal.throwIfAborted();
+        this.#accepted(await call(part));
+      }
+    };
+    await Promise.all(Array.from({ length: CALLS_AT_ONCE }, next));
   }
 
   /** Waits until all that was submitted has settled. */

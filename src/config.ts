@@ -26,38 +26,201 @@ const HOUR = 60 * MINUTE;
 
 /** Every option: the key in code, the environment variable, its unit, what it means, its limits and default. */
 export const OPTIONS = {
-  redisUrl: option('REDIS_URL', 'URL', "Redis of the queue, clock and change feed: `noeviction`, AOF on.", redisUrl.default('redis://127.0.0.1:6379')),
-  cacheRedisUrl: option('CACHE_REDIS_URL', 'URL', 'Redis of the L2 copies, which may evict. Left out: the same as `REDIS_URL`.', redisUrl.optional()),
-  databaseUrl: option('DATABASE_URL', 'URL', 'Postgres of L3 and the Merkle tables.', postgresUrl.default('postgres://127.0.0.1:5432/tierline')),
-  namespace: option('TIERLINE_NAMESPACE', 'name', 'Prefix of every Redis key; deployments that share a Redis need one each.', z.string().regex(/^[\w.-]{1,40}$/, 'must be 1 to 40 letters, digits, dots, dashes or underscores').default('tierline')),
-  logLevel: option('TIERLINE_LOG_LEVEL', 'level', 'pino level.', z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info')),
-  merkleKey: option('TIERLINE_MERKLE_KEY', 'text', 'Key of the digests (HMAC). All processes and peers need the same; changing it needs a rebuilt tree.', z.string().min(16).optional()),
-  maxContentBytes: option('TIERLINE_MAX_CONTENT_BYTES', 'bytes', 'Largest content of one item, serialised.', integer(1, 64 * MIB).default(16 * MIB)),
-  chunkMaxItems: option('TIERLINE_CHUNK_MAX_ITEMS', 'items', 'Most items of one queue job.', integer(1, 5000).default(500)),
-  chunkMaxBytes: option('TIERLINE_CHUNK_MAX_BYTES', 'bytes', 'Most content bytes of one queue job (a larger single item is a job of its own).', integer(1).default(256 * KIB)),
-  chunkWaitMs: option('TIERLINE_CHUNK_WAIT_MS', 'ms', 'How long a submit waits for others to share its job.', integer(0, 1000).default(2)),
-  enqueueTimeoutMs: option('TIERLINE_ENQUEUE_TIMEOUT_MS', 'ms', 'How long a submit may wait for Redis before `QueueUnavailableError`.', integer(50).default(1500)),
-  maxWaitingItems: option('TIERLINE_MAX_WAITING_ITEMS', 'items', 'Unsettled items at which `pressure()` reads 1.', integer(1).default(1_000_000)),
-  drainConcurrency: option('TIERLINE_DRAIN_CONCURRENCY', 'chunks', 'Chunks a worker process holds at once.', integer(1, 64).default(8)),
-  chunkLockMs: option('TIERLINE_CHUNK_LOCK_MS', 'ms', 'How long a chunk stays with a worker that no longer answers; a killed worker\'s chunks come back after at most twice that. Longer than the event loop is ever blocked.', integer(1000).default(30_000)),
-  batchMaxItems: option('TIERLINE_BATCH_MAX_ITEMS', 'items', 'Items at which a batch is written without waiting.', integer(1, 20_000).default(2000)),
-  batchMaxBytes: option('TIERLINE_BATCH_MAX_BYTES', 'bytes', 'Content bytes at which a batch is written without waiting.', integer(1).default(4 * MIB)),
-  batchWaitMs: option('TIERLINE_BATCH_WAIT_MS', 'ms', 'How long a batch waits for more chunks.', integer(0, 1000).default(2)),
-  poolSize: option('TIERLINE_POOL_SIZE', 'connections', 'Postgres connections of one process.', integer(1, 100).default(4)),
-  feedMaxEntries: option('TIERLINE_FEED_MAX_ENTRIES', 'batches', 'Batches the change feed keeps (about 40 KB for 1,000 items).', integer(10).default(1000)),
-  tombstoneTtlMs: option('TIERLINE_TOMBSTONE_TTL_MS', 'ms', 'Life of a delete marker in L2; longer than any read takes.', integer(1000).default(HOUR)),
-  backfillTtlMs: option('TIERLINE_BACKFILL_TTL_MS', 'ms', 'Life of an L2 copy that a read filled in from L3.', integer(1000).default(24 * HOUR)),
-  purgeAfterMs: option('TIERLINE_PURGE_AFTER_MS', 'ms', 'Age at which tombstones leave L3; longer than any retry or replay.', integer(MINUTE).default(28 * 24 * HOUR)),
-  foldEveryMs: option('TIERLINE_FOLD_EVERY_MS', 'ms', 'How often maintenance folds Merkle deltas.', integer(100).default(1000)),
-  readChunkItems: option('TIERLINE_READ_CHUNK_ITEMS', 'ids', 'Ids of one MGET or one SQL read.', integer(1, 10_000).default(500)),
-  readConcurrency: option('TIERLINE_READ_CONCURRENCY', 'chunks', 'Chunks read at once from each tier.', integer(1, 64).default(4)),
-  l1MaxBytes: option('TIERLINE_L1_MAX_BYTES', 'bytes', 'Most memory L1 may take, by serialised sizes and an overhead an entry; 0 keeps nothing.', integer(0).default(256 * MIB)),
-  l1TtlMs: option('TIERLINE_L1_TTL_MS', 'ms', 'Life of an L1 entry, plus up to a tenth. Only a backstop: the change feed keeps L1 current.', integer(1).default(MINUTE)),
-  l2TimeoutMs: option('TIERLINE_L2_TIMEOUT_MS', 'ms', 'How long a read waits for Redis before it goes on to Postgres.', integer(10).default(500)),
-  l3TimeoutMs: option('TIERLINE_L3_TIMEOUT_MS', 'ms', 'How long a read by id waits for Postgres before `TierUnavailableError`.', integer(100).default(10_000)),
-  filterMaxBytes: option('TIERLINE_FILTER_MAX_BYTES', 'bytes', 'Most memory the membership filter may take (2.1 to 4.2 bytes an id); above it, and with 0, absence costs SQL.', integer(0).default(512 * MIB)),
-  filterSnapshotEveryMs: option('TIERLINE_FILTER_SNAPSHOT_EVERY_MS', 'ms', 'How often maintenance stores the membership filter for readers that start.', integer(100).default(5 * MINUTE)),
-  shutdownMs: option('TIERLINE_SHUTDOWN_MS', 'ms', 'How long a stop may take before connections are cut.', integer(100).default(10_000)),
+  redisUrl: option(
+    'REDIS_URL',
+    'URL',
+    'Redis of the queue, clock and change feed: `noeviction`, AOF on.',
+    redisUrl.default('redis://127.0.0.1:6379'),
+  ),
+  cacheRedisUrl: option(
+    'CACHE_REDIS_URL',
+    'URL',
+    'Redis of the L2 copies, which may evict. Left out: the same as `REDIS_URL`.',
+    redisUrl.optional(),
+  ),
+  databaseUrl: option(
+    'DATABASE_URL',
+    'URL',
+    'Postgres of L3 and the Merkle tables.',
+    postgresUrl.default('postgres://127.0.0.1:5432/tierline'),
+  ),
+  namespace: option(
+    'TIERLINE_NAMESPACE',
+    'name',
+    'Prefix of every Redis key; deployments that share a Redis need one each.',
+    z
+      .string()
+      .regex(/^[\w.-]{1,40}$/, 'must be 1 to 40 letters, digits, dots, dashes or underscores')
+      .default('tierline'),
+  ),
+  logLevel: option(
+    'TIERLINE_LOG_LEVEL',
+    'level',
+    'pino level.',
+    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  ),
+  merkleKey: option(
+    'TIERLINE_MERKLE_KEY',
+    'text',
+    'Key of the digests (HMAC). All processes and peers need the same; changing it needs a rebuilt tree.',
+    z.string().min(16).optional(),
+  ),
+  maxContentBytes: option(
+    'TIERLINE_MAX_CONTENT_BYTES',
+    'bytes',
+    'Largest content of one item, serialised.',
+    integer(1, 64 * MIB).default(16 * MIB),
+  ),
+  chunkMaxItems: option(
+    'TIERLINE_CHUNK_MAX_ITEMS',
+    'items',
+    'Most items of one queue job.',
+    integer(1, 5000).default(500),
+  ),
+  chunkMaxBytes: option(
+    'TIERLINE_CHUNK_MAX_BYTES',
+    'bytes',
+    'Most content bytes of one queue job (a larger single item is a job of its own).',
+    integer(1).default(256 * KIB),
+  ),
+  chunkWaitMs: option(
+    'TIERLINE_CHUNK_WAIT_MS',
+    'ms',
+    'How long a submit waits for others to share its job.',
+    integer(0, 1000).default(2),
+  ),
+  enqueueTimeoutMs: option(
+    'TIERLINE_ENQUEUE_TIMEOUT_MS',
+    'ms',
+    'How long a submit may wait for Redis before `QueueUnavailableError`.',
+    integer(50).default(1500),
+  ),
+  maxWaitingItems: option(
+    'TIERLINE_MAX_WAITING_ITEMS',
+    'items',
+    'Unsettled items at which `pressure()` reads 1.',
+    integer(1).default(1_000_000),
+  ),
+  drainConcurrency: option(
+    'TIERLINE_DRAIN_CONCURRENCY',
+    'chunks',
+    'Chunks a worker process holds at once.',
+    integer(1, 64).default(8),
+  ),
+  chunkLockMs: option(
+    'TIERLINE_CHUNK_LOCK_MS',
+    'ms',
+    "How long a chunk stays with a worker that no longer answers; a killed worker's chunks come back after at most twice that. Longer than the event loop is ever blocked.",
+    integer(1000).default(30_000),
+  ),
+  batchMaxItems: option(
+    'TIERLINE_BATCH_MAX_ITEMS',
+    'items',
+    'Items at which a batch is written without waiting.',
+    integer(1, 20_000).default(2000),
+  ),
+  batchMaxBytes: option(
+    'TIERLINE_BATCH_MAX_BYTES',
+    'bytes',
+    'Content bytes at which a batch is written without waiting.',
+    integer(1).default(4 * MIB),
+  ),
+  batchWaitMs: option(
+    'TIERLINE_BATCH_WAIT_MS',
+    'ms',
+    'How long a batch waits for more chunks.',
+    integer(0, 1000).default(2),
+  ),
+  poolSize: option(
+    'TIERLINE_POOL_SIZE',
+    'connections',
+    'Postgres connections of one process.',
+    integer(1, 100).default(4),
+  ),
+  feedMaxEntries: option(
+    'TIERLINE_FEED_MAX_ENTRIES',
+    'batches',
+    'Batches the change feed keeps (about 40 KB for 1,000 items).',
+    integer(10).default(1000),
+  ),
+  tombstoneTtlMs: option(
+    'TIERLINE_TOMBSTONE_TTL_MS',
+    'ms',
+    'Life of a delete marker in L2; longer than any read takes.',
+    integer(1000).default(HOUR),
+  ),
+  backfillTtlMs: option(
+    'TIERLINE_BACKFILL_TTL_MS',
+    'ms',
+    'Life of an L2 copy that a read filled in from L3.',
+    integer(1000).default(24 * HOUR),
+  ),
+  purgeAfterMs: option(
+    'TIERLINE_PURGE_AFTER_MS',
+    'ms',
+    'Age at which tombstones leave L3; longer than any retry or replay.',
+    integer(MINUTE).default(28 * 24 * HOUR),
+  ),
+  foldEveryMs: option(
+    'TIERLINE_FOLD_EVERY_MS',
+    'ms',
+    'How often maintenance folds Merkle deltas.',
+    integer(100).default(1000),
+  ),
+  readChunkItems: option(
+    'TIERLINE_READ_CHUNK_ITEMS',
+    'ids',
+    'Ids of one MGET or one SQL read.',
+    integer(1, 10_000).default(500),
+  ),
+  readConcurrency: option(
+    'TIERLINE_READ_CONCURRENCY',
+    'chunks',
+    'Chunks read at once from each tier.',
+    integer(1, 64).default(4),
+  ),
+  l1MaxBytes: option(
+    'TIERLINE_L1_MAX_BYTES',
+    'bytes',
+    'Most memory L1 may take, by serialised sizes and an overhead an entry; 0 keeps nothing.',
+    integer(0).default(256 * MIB),
+  ),
+  l1TtlMs: option(
+    'TIERLINE_L1_TTL_MS',
+    'ms',
+    'Life of an L1 entry, plus up to a tenth. Only a backstop: the change feed keeps L1 current.',
+    integer(1).default(MINUTE),
+  ),
+  l2TimeoutMs: option(
+    'TIERLINE_L2_TIMEOUT_MS',
+    'ms',
+    'How long a read waits for Redis before it goes on to Postgres.',
+    integer(10).default(500),
+  ),
+  l3TimeoutMs: option(
+    'TIERLINE_L3_TIMEOUT_MS',
+    'ms',
+    'How long a read by id waits for Postgres before `TierUnavailableError`.',
+    integer(100).default(10_000),
+  ),
+  filterMaxBytes: option(
+    'TIERLINE_FILTER_MAX_BYTES',
+    'bytes',
+    'Most memory the membership filter may take (2.1 to 4.2 bytes an id); above it, and with 0, absence costs SQL.',
+    integer(0).default(512 * MIB),
+  ),
+  filterSnapshotEveryMs: option(
+    'TIERLINE_FILTER_SNAPSHOT_EVERY_MS',
+    'ms',
+    'How often maintenance stores the membership filter for readers that start.',
+    integer(100).default(5 * MINUTE),
+  ),
+  shutdownMs: option(
+    'TIERLINE_SHUTDOWN_MS',
+    'ms',
+    'How long a stop may take before connections are cut.',
+    integer(100).default(10_000),
+  ),
 } as const;
 
 type Specs = typeof OPTIONS;
@@ -79,14 +242,17 @@ export function loadConfig(overrides: Options = {}, environment: NodeJS.ProcessE
     const raw = given ?? (environment[spec.env] === '' ? undefined : environment[spec.env]);
     const parsed = spec.schema.safeParse(raw);
     if (parsed.success) values[key] = parsed.data;
-    else problems.push(`${given === undefined ? spec.env : key}: ${parsed.error.issues.map((i) => i.message).join('; ')}`);
+    else
+      problems.push(
+        `${given === undefined ? spec.env : key}: ${parsed.error.issues.map((i) => i.message).join('; ')}`,
+      );
   }
   if (problems.length > 0) throw new ConfigError(`Configuration cannot be used. ${problems.join(' ')}`);
   return values as Config;
 }
 
 function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
-  const known = Object.values(OPTIONS).map((spec) => spec.env as string);
+  const known = Object.values(OPTIONS).map((spec): string => spec.env);
   return Object.keys(environment)
     .filter((name) => name.startsWith('TIERLINE_') && !known.includes(name))
     .map((name) => `${name} is not an option; did you mean ${nearest(name, known)}?`);

@@ -51,9 +51,12 @@ export class TierUnavailableError extends TierlineError {
   readonly tier: 'l2' | 'l3';
   constructor(tier: 'l2' | 'l3', cause: unknown) {
     const backend = tier === 'l2' ? 'Redis' : 'Postgres';
-    super(`${backend} (${tier}) cannot be asked: ${messageOf(cause)}. Nothing is known about the ids; try again.`, {
-      cause,
-    });
+    super(
+      `${backend} (${tier}) cannot be asked: ${messageOf(cause)}. Nothing is known about the ids; try again.`,
+      {
+        cause,
+      },
+    );
     this.tier = tier;
   }
 }

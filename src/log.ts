@@ -4,7 +4,16 @@ export type { Logger } from 'pino';
 
 /** Paths whose values never reach a log line: credentials and what users store. */
 const REDACTED = [
-  'password', 'redisUrl', 'cacheRedisUrl', 'databaseUrl', 'merkleKey', 'content', 'body', 'bodies', 'payload', 'data',
+  'password',
+  'redisUrl',
+  'cacheRedisUrl',
+  'databaseUrl',
+  'merkleKey',
+  'content',
+  'body',
+  'bodies',
+  'payload',
+  'data',
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
 /** Connection URLs inside messages (drivers quote them in errors) lose their user info. */
@@ -33,5 +42,11 @@ function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { message: String(error) };
   const code = (error as { code?: unknown }).code;
   const cause = error.cause === undefined ? {} : { cause: describeError(error.cause) };
-  return { type: error.name, ...(typeof code === 'string' ? { code } : {}), message: error.message, stack: error.stack, ...cause };
+  return {
+    type: error.name,
+    ...(typeof code === 'string' ? { code } : {}),
+    message: error.message,
+    stack: error.stack,
+    ...cause,
+  };
 }

@@ -145,7 +145,12 @@ export interface MerkleNode {
 export interface MerkleVerification {
   readonly ok: boolean;
   /** Hash-tree leaves (`leaf`) and dotted prefixes (`path`) whose rows and tree disagree; at most 1,000 are listed. */
-  readonly differences: readonly { readonly kind: 'leaf' | 'path'; readonly node: string; readonly rows: number; readonly tree: number }[];
+  readonly differences: readonly {
+    readonly kind: 'leaf' | 'path';
+    readonly node: string;
+    readonly rows: number;
+    readonly tree: number;
+  }[];
 }
 
 export interface Merkle {

@@ -67,7 +67,11 @@ export class Batcher<T> {
     let bytes = 0;
     let count = 0;
     for (const waiting of this.#waiting) {
-      if (count > 0 && (items + waiting.items > this.#options.maxItems || bytes + waiting.bytes > this.#options.maxBytes)) break;
+      if (
+        count > 0 &&
+        (items + waiting.items > this.#options.maxItems || bytes + waiting.bytes > this.#options.maxBytes)
+      )
+        break;
       items += waiting.items;
       bytes += waiting.bytes;
       count++;

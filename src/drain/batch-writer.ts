@@ -64,7 +64,9 @@ export class BatchWriter {
       settled: newestStamps(ops),
     };
     const { queue, keys, config } = this.#parts;
-    const settled = await this.#persist('feed', () => settleBatch(queue, keys, settlement, config.feedMaxEntries));
+    const settled = await this.#persist('feed', () =>
+      settleBatch(queue, keys, settlement, config.feedMaxEntries),
+    );
     if (!settled.clockRaised) await this.#persist('clock', () => raiseAboveRows(this.#parts));
   }
 
@@ -105,13 +107,18 @@ export class BatchWriter {
     return retrying(work, {
       signal,
       isTransient: () => true,
-      onRetry: (error, attempt, delayMs) => log.warn({ err: error, step, attempt, delayMs }, 'batch step failed, trying again'),
+      onRetry: (error, attempt, delayMs) =>
+        log.warn({ err: error, step, attempt, delayMs }, 'batch step failed, trying again'),
     });
   }
 }
 
 /** After Redis was emptied its clock restarts from the time of day; no stamp may lie below what Postgres has. */
-export async function raiseAboveRows({ pool, queue, keys }: Pick<WriterParts, 'pool' | 'queue' | 'keys'>): Promise<void> {
+export async function raiseAboveRows({
+  pool,
+  queue,
+  keys,
+}: Pick<WriterParts, 'pool' | 'queue' | 'keys'>): Promise<void> {
   await raiseClock(queue, keys, Math.max(1, await highestStamp(pool)));
 }
 
@@ -120,10 +127,19 @@ function ownsContent(row: Row, now: RowNow | undefined): boolean {
 }
 
 function ownsStateOnly(row: Row, now: RowNow | undefined): boolean {
-  return now !== undefined && !ownsContent(row, now) && row.stateVersion > 0 && now.stateVersion === row.stateVersion;
+  return (
+    now !== undefined &&
+    !ownsContent(row, now) &&
+    row.stateVersion > 0 &&
+    now.stateVersion === row.stateVersion
+  );
 }
 
-function changesOf(rows: readonly Row[], differing: ReadonlyMap<string, RowNow>, cacheRows: readonly Row[]): FeedChanges {
+function changesOf(
+  rows: readonly Row[],
+  differing: ReadonlyMap<string, RowNow>,
+  cacheRows: readonly Row[],
+): FeedChanges {
   const now = rows.map((row) => differing.get(row.id) ?? row);
   const all = [...now, ...cacheRows];
   const kinds = now.map((row) => (row.deleted ? 'd' : 'p')).join('') + 'c'.repeat(cacheRows.length);

@@ -11,11 +11,20 @@ export interface Lifetimes {
 }
 
 /** The L2 copy of a row whose content this batch wrote; its state may be another batch's (`now`). */
-export function copyOfRow(row: Row, now: RowNow | undefined, digester: Digester, lifetimes: Lifetimes): StoredEntry {
+export function copyOfRow(
+  row: Row,
+  now: RowNow | undefined,
+  digester: Digester,
+  lifetimes: Lifetimes,
+): StoredEntry {
   const stateVersion = now?.stateVersion ?? row.stateVersion;
   const state = now?.state ?? row.state;
   const stateDigest =
-    now === undefined ? row.stateDigest : stateVersion === UNWRITTEN ? ZERO_DIGEST : digester.state(row.id, stateVersion, state);
+    now === undefined
+      ? row.stateDigest
+      : stateVersion === UNWRITTEN
+        ? ZERO_DIGEST
+        : digester.state(row.id, stateVersion, state);
   return entryOf(
     {
       id: row.id,

@@ -27,7 +27,10 @@ export class Drain {
       maxBytes: config.batchMaxBytes,
       waitMs: config.batchWaitMs,
       maxInFlight: BATCHES_IN_FLIGHT,
-      sizeOf: ({ job }) => ({ items: job.ids.length, bytes: job.bodies.reduce((sum, body) => sum + body.length, 0) }),
+      sizeOf: ({ job }) => ({
+        items: job.ids.length,
+        bytes: job.bodies.reduce((sum, body) => sum + body.length, 0),
+      }),
       write: (chunks) => writer.write(chunks),
     });
     this.#worker = new Worker(WRITES_QUEUE, (job, token) => this.#process(job, token), {
@@ -42,7 +45,9 @@ export class Drain {
       removeOnComplete: { count: 0 },
     });
     this.#worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
-    this.#worker.on('failed', (job, error) => log.error({ err: error, chunk: job?.id }, 'chunk failed, the queue tries again'));
+    this.#worker.on('failed', (job, error) =>
+      log.error({ err: error, chunk: job?.id }, 'chunk failed, the queue tries again'),
+    );
   }
 
   /** Takes no new chunk and waits for those in hand. */
@@ -68,10 +73,22 @@ export class Drain {
   async #refuse(chunkId: string, data: unknown, reason: string): Promise<void> {
     const { pool, queue, keys, config, log } = this.#parts;
     await insertDeadLetters(pool, [
-      { itemId: `job:${chunkId}`, stamp: 0, chunkId, payload: JSON.stringify(data), sqlState: undefined, message: `not a chunk: ${reason}` },
+      {
+        itemId: `job:${chunkId}`,
+        stamp: 0,
+        chunkId,
+        payload: JSON.stringify(data),
+        sqlState: undefined,
+        message: `not a chunk: ${reason}`,
+      },
     ]);
     const nothing = { ids: [], cv: [], kinds: '' };
-    await settleBatch(queue, keys, { jobs: [[chunkId, 0, []]], changes: nothing, settled: [] }, config.feedMaxEntries);
+    await settleBatch(
+      queue,
+      keys,
+      { jobs: [[chunkId, 0, []]], changes: nothing, settled: [] },
+      config.feedMaxEntries,
+    );
     log.error({ chunk: chunkId }, 'job is not a chunk; moved to dead_letters');
   }
 }

@@ -42,7 +42,12 @@ export function unitsOf(ops: readonly Op[]): Unit[] {
  * which goes to `dead_letters` in the same transaction (I9). Starts from the operations and not from the folded rows,
  * so that a refused newer write does not take an older good one of the same id with it.
  */
-export function applyIsolating(pool: Pool, units: readonly Unit[], batchId: string, digester: Digester): Promise<Isolated> {
+export function applyIsolating(
+  pool: Pool,
+  units: readonly Unit[],
+  batchId: string,
+  digester: Digester,
+): Promise<Isolated> {
   return inTransaction(pool, async (db) => {
     const dead = new Map<Op, { message: string; state: string | undefined }>();
 
@@ -69,11 +74,19 @@ export function applyIsolating(pool: Pool, units: readonly Unit[], batchId: stri
     if (dead.size > 0) await bury(db, dead);
     const survivors = units.flat().filter((op) => !dead.has(op));
     const rows = foldOps(survivors, digester);
-    return { rows, allNew: false, differing: await differingRows(db, rows), dead: new Map([...dead].map(([op, { message }]) => [op, message])) };
+    return {
+      rows,
+      allNew: false,
+      differing: await differingRows(db, rows),
+      dead: new Map([...dead].map(([op, { message }]) => [op, message])),
+    };
   });
 }
 
-function bury(db: Queryable, dead: ReadonlyMap<Op, { message: string; state: string | undefined }>): Promise<void> {
+function bury(
+  db: Queryable,
+  dead: ReadonlyMap<Op, { message: string; state: string | undefined }>,
+): Promise<void> {
   return insertDeadLetters(
     db,
     [...dead].map(([op, { message, state }]) => ({

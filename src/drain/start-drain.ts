@@ -3,7 +3,7 @@ import { QueueUnavailableError, messageOf, TierlineError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
-import { checkPostgres, createPool } from '../postgres/pool.ts';
+import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { isClockRaised } from '../redis/clock.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { ItemStore } from '../redis/item-store.ts';
@@ -32,18 +32,26 @@ export async function startDrain(options: Options = {}): Promise<DrainWorker> {
   const stopRetrying = new AbortController();
 
   async function release(): Promise<void> {
-    await Promise.all([closeRedis(queue), closeRedis(cache), closeRedis(blocking), pool.end()]);
+    await Promise.all([closeRedis(queue), closeRedis(cache), closeRedis(blocking), closePool(pool)]);
   }
 
   const parts = {
-    pool, queue, keys, config, log,
+    pool,
+    queue,
+    keys,
+    config,
+    log,
     items: new ItemStore(cache, keys),
     digester: new Digester(config.merkleKey),
     signal: stopRetrying.signal,
   };
   let drain: Drain;
   try {
-    await Promise.all([whenReady(queue, START_TIMEOUT_MS), whenReady(cache, START_TIMEOUT_MS), whenReady(blocking, START_TIMEOUT_MS)]);
+    await Promise.all([
+      whenReady(queue, START_TIMEOUT_MS),
+      whenReady(cache, START_TIMEOUT_MS),
+      whenReady(blocking, START_TIMEOUT_MS),
+    ]);
     await checkQueueServer(queue, log);
     await checkPostgres(pool);
     if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
@@ -51,7 +59,10 @@ export async function startDrain(options: Options = {}): Promise<DrainWorker> {
   } catch (error) {
     await release();
     if (error instanceof TierlineError) throw error;
-    throw new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL and start again.`, { cause: error });
+    throw new QueueUnavailableError(
+      `Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL and start again.`,
+      { cause: error },
+    );
   }
   log.info({ concurrency: config.drainConcurrency }, 'drain started');
 
@@ -61,7 +72,7 @@ export async function startDrain(options: Options = {}): Promise<DrainWorker> {
     const giveUp = setTimeout(() => stopRetrying.abort(), config.shutdownMs * 0.6);
     let cut: NodeJS.Timeout | undefined;
     const deadline = new Promise<'late'>((resolve) => {
-      cut = setTimeout(() => resolve('late'), config.shutdownMs * 0.9);
+      cut = setTimeout(() => resolve('late'), config.shutdownMs * 0.8);
     });
     // BullMQ's close never settles while Redis is away.
     const ended = await Promise.race([drain.close(), deadline]);
@@ -69,7 +80,11 @@ export async function startDrain(options: Options = {}): Promise<DrainWorker> {
     clearTimeout(cut);
     stopRetrying.abort();
     await release();
-    log.info(ended === 'late' ? 'drain stopped at its deadline; the queue gives its chunks to others' : 'drain stopped');
+    log.info(
+      ended === 'late'
+        ? 'drain stopped at its deadline; the queue gives its chunks to others'
+        : 'drain stopped',
+    );
   }
   const close = () => (closing ??= stop());
   return { close, [Symbol.asyncDispose]: close };

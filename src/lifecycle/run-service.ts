@@ -10,7 +10,11 @@ export interface Service {
  * with 1. A second signal ends it at once.
  * @param deadlineMs the longest a stop may take before the process ends anyway.
  */
-export async function runService(start: () => Promise<Service>, log: Logger, deadlineMs: number): Promise<void> {
+export async function runService(
+  start: () => Promise<Service>,
+  log: Logger,
+  deadlineMs: number,
+): Promise<void> {
   let stopping = false;
   let service: Service | undefined;
 

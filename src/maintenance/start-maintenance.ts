@@ -4,7 +4,7 @@ import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { keysOf, MAINTENANCE_QUEUE } from '../keys.ts';
 import { createLogger } from '../log.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-tables.ts';
-import { checkPostgres, createPool } from '../postgres/pool.ts';
+import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { sweepOrphans } from '../redis/orphans.ts';
 
@@ -29,14 +29,18 @@ export async function startMaintenance(options: Options = {}): Promise<Maintenan
   const blocking = createRedis(config.redisUrl, 'patient', log);
   const pool = createPool(config.databaseUrl, 2, log);
   const release = async () => {
-    await Promise.all([closeRedis(redis), closeRedis(blocking), pool.end()]);
+    await Promise.all([closeRedis(redis), closeRedis(blocking), closePool(pool)]);
   };
 
-  const chores: Readonly<Record<string, { readonly everyMs: number; readonly run: () => Promise<unknown> }>> = {
-    fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
-    sweep: { everyMs: SWEEP_EVERY_MS, run: () => sweepOrphans(redis, keys) },
-    purge: { everyMs: PURGE_EVERY_MS, run: () => purgeTombstones(pool, (Date.now() - config.purgeAfterMs) * 1000) },
-  };
+  const chores: Readonly<Record<string, { readonly everyMs: number; readonly run: () => Promise<unknown> }>> =
+    {
+      fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
+      sweep: { everyMs: SWEEP_EVERY_MS, run: () => sweepOrphans(redis, keys) },
+      purge: {
+        everyMs: PURGE_EVERY_MS,
+        run: () => purgeTombstones(pool, (Date.now() - config.purgeAfterMs) * 1000),
+      },
+    };
 
   const base = { prefix: keys.queuePrefix, streams: { events: { maxLen: 100 } } };
   let queue: Queue;
@@ -50,15 +54,27 @@ export async function startMaintenance(options: Options = {}): Promise<Maintenan
     await queue.setGlobalConcurrency(1);
     for (const [name, { everyMs }] of Object.entries(chores)) {
       // A chore that failed comes again by its schedule: no retries, nothing kept.
-      await queue.upsertJobScheduler(name, { every: everyMs }, { name, opts: { removeOnComplete: true, removeOnFail: 100 } });
+      await queue.upsertJobScheduler(
+        name,
+        { every: everyMs },
+        { name, opts: { removeOnComplete: true, removeOnFail: 100 } },
+      );
     }
-    worker = new Worker(MAINTENANCE_QUEUE, async (job: Job) => chores[job.name]?.run(), { connection: blocking, prefix: keys.queuePrefix });
+    worker = new Worker(MAINTENANCE_QUEUE, async (job: Job) => chores[job.name]?.run(), {
+      connection: blocking,
+      prefix: keys.queuePrefix,
+    });
     worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
-    worker.on('failed', (job, error) => log.error({ err: error, chore: job?.name }, 'chore failed, it comes again by its schedule'));
+    worker.on('failed', (job, error) =>
+      log.error({ err: error, chore: job?.name }, 'chore failed, it comes again by its schedule'),
+    );
   } catch (error) {
     await release();
     if (error instanceof TierlineError) throw error;
-    throw new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL and start again.`, { cause: error });
+    throw new QueueUnavailableError(
+      `Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL and start again.`,
+      { cause: error },
+    );
   }
   log.info('maintenance started');
 
@@ -66,7 +82,7 @@ export async function startMaintenance(options: Options = {}): Promise<Maintenan
   async function stop(): Promise<void> {
     let cut: NodeJS.Timeout | undefined;
     const deadline = new Promise((resolve) => {
-      cut = setTimeout(resolve, config.shutdownMs * 0.9);
+      cut = setTimeout(resolve, config.shutdownMs * 0.8);
     });
     await Promise.race([Promise.all([worker.close(), queue.close()]), deadline]);
     clearTimeout(cut);

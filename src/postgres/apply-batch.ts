@@ -61,7 +61,13 @@ SELECT (SELECT count(*) FROM up) AS written, (SELECT count(*) FROM up WHERE pgen
   (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
    FROM up WHERE state_version > 0) AS stateful`;
 
-type StatefulTuple = [id: string, contentVersion: Stamp, stateVersion: Stamp, state: string, deleted: boolean];
+type StatefulTuple = [
+  id: string,
+  contentVersion: Stamp,
+  stateVersion: Stamp,
+  state: string,
+  deleted: boolean,
+];
 
 export interface Applied {
   /** Rows that are not simply what the batch says: older than what was there, or carrying a register of another batch. */
@@ -79,7 +85,13 @@ export async function applyRows(db: Queryable, rows: readonly Row[], batchId: st
   });
   const { written, inserted, stateful } = reply.rows[0] ?? { written: 0, inserted: 0, stateful: [] };
   if (written === rows.length) {
-    const now = stateful.map(([id, contentVersion, stateVersion, state, deleted]) => ({ id, contentVersion, stateVersion, state, deleted }));
+    const now = stateful.map(([id, contentVersion, stateVersion, state, deleted]) => ({
+      id,
+      contentVersion,
+      stateVersion,
+      state,
+      deleted,
+    }));
     return { differing: differing(rows, now), allNew: inserted === rows.length };
   }
   return { differing: await differingRows(db, rows), allNew: false };
@@ -98,7 +110,8 @@ function differing(rows: readonly Row[], now: readonly RowNow[]): Map<string, Ro
   const byId = new Map(now.map((row) => [row.id, row]));
   for (const row of rows) {
     const found = byId.get(row.id);
-    if (found?.contentVersion === row.contentVersion && found.stateVersion === row.stateVersion) byId.delete(row.id);
+    if (found?.contentVersion === row.contentVersion && found.stateVersion === row.stateVersion)
+      byId.delete(row.id);
   }
   return byId;
 }
@@ -116,7 +129,10 @@ function parameters(rows: readonly Row[], batchId: string): unknown[] {
     boolArray(rows.map((row) => row.deleted)),
     textArray(hasJson ? rows.map((row) => (row.deleted || row.binary ? null : row.body)) : [], 'json'),
     byteaArray(hasBinary ? rows.map((row) => (row.binary ? row.body : null)) : [], 'base64'),
-    byteaArray(rows.map((row) => (row.deleted ? null : row.contentHash)), 'base64url'),
+    byteaArray(
+      rows.map((row) => (row.deleted ? null : row.contentHash)),
+      'base64url',
+    ),
     int8Array(hasState ? rows.map((row) => row.stateVersion) : []),
     textArray(hasState ? rows.map((row) => row.state) : []),
     int4Array(rows.map((row) => keyHash(row.id))),

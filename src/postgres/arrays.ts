@@ -25,7 +25,12 @@ function empty(oid: number): Buffer {
   return buffer;
 }
 
-function fixedWidth(oid: number, width: number, length: number, write: (buffer: Buffer, index: number, at: number) => void): Buffer {
+function fixedWidth(
+  oid: number,
+  width: number,
+  length: number,
+  write: (buffer: Buffer, index: number, at: number) => void,
+): Buffer {
   if (length === 0) return empty(oid);
   const buffer = Buffer.allocUnsafe(HEAD_BYTES + length * (4 + width));
   head(buffer, oid, length);
@@ -37,7 +42,9 @@ function fixedWidth(oid: number, width: number, length: number, write: (buffer: 
 }
 
 export function int4Array(values: readonly number[]): Buffer {
-  return fixedWidth(OID.int4, 4, values.length, (buffer, i, at) => buffer.writeInt32BE(values[i] as number, at));
+  return fixedWidth(OID.int4, 4, values.length, (buffer, i, at) =>
+    buffer.writeInt32BE(values[i] as number, at),
+  );
 }
 
 /** @param values safe integers, 0 or more: two 32-bit halves spare a BigInt each. */

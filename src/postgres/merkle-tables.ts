@@ -50,7 +50,9 @@ ORDER BY 1, 2 LIMIT ${MAX_DIFFERENCES}`;
 
 /** Compares tree and rows; reads every row. */
 export async function verifyMerkle(db: Queryable): Promise<MerkleVerification> {
-  const { rows } = await db.query<{ kind: 'leaf' | 'path'; node: string; rows: number; tree: number }>(VERIFY);
+  const { rows } = await db.query<{ kind: 'leaf' | 'path'; node: string; rows: number; tree: number }>(
+    VERIFY,
+  );
   return { ok: rows.length === 0, differences: rows };
 }
 
@@ -74,9 +76,15 @@ export async function foldDeltas(pool: Pool): Promise<number> {
   let folded = 0;
   for (;;) {
     const moved = await inTransaction(pool, async (db) => {
-      const lock = await db.query<{ taken: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS taken', [FOLD_LOCK]);
+      const lock = await db.query<{ taken: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS taken', [
+        FOLD_LOCK,
+      ]);
       if (lock.rows[0]?.taken !== true) return 0;
-      const { rows } = await db.query<{ folded: number }>({ name: 'tierline-fold', text: FOLD, values: [FOLD_BATCH] });
+      const { rows } = await db.query<{ folded: number }>({
+        name: 'tierline-fold',
+        text: FOLD,
+        values: [FOLD_BATCH],
+      });
       return rows[0]?.folded ?? 0;
     });
     folded += moved;

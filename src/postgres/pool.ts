@@ -10,10 +10,8 @@ const CONNECT_TIMEOUT_MS = 2000;
 const OLDEST_POSTGRES = 140_000;
 
 /** Stamps and counts are below 2^53, so int8 comes back as a number; digests are cast to text where they are read. */
-const types: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-    oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
-};
+const types = new pg.TypeOverrides();
+types.setTypeParser(pg.types.builtins.INT8, Number);
 
 export function createPool(databaseUrl: string, size: number, log: Logger): Pool {
   const pool = new pg.Pool({
@@ -24,7 +22,29 @@ export function createPool(databaseUrl: string, size: number, log: Logger): Pool
     types,
   });
   pool.on('error', (error) => log.warn({ err: error }, 'idle Postgres connection lost'));
+  const clients = new Set<pg.Client>();
+  pool.on('connect', (client) => clients.add(client as pg.Client));
+  pool.on('remove', (client) => clients.delete(client as pg.Client));
+  openClients.set(pool, clients);
   return pool;
+}
+
+const openClients = new WeakMap<Pool, Set<pg.Client>>();
+const CLOSE_PATIENCE_MS = 1000;
+
+/**
+ * Ends a pool for good: politely when its statements end within a second, else by cutting its connections. `pool.end()`
+ * alone waits for ever on a server that went silent in the middle of a statement.
+ */
+export async function closePool(pool: Pool): Promise<void> {
+  const cut = setTimeout(() => {
+    for (const client of openClients.get(pool) ?? []) client.connection.stream.destroy();
+  }, CLOSE_PATIENCE_MS);
+  try {
+    await pool.end();
+  } finally {
+    clearTimeout(cut);
+  }
 }
 
 /** @throws UnsafeServerError for a server that is too old, TierUnavailableError when it does not answer. */
@@ -38,10 +58,14 @@ export async function checkPostgres(pool: Pool): Promise<void> {
     });
   const server = rows[0];
   if (server === undefined || Number(server.number) < OLDEST_POSTGRES) {
-    throw new UnsafeServerError(`Postgres ${server?.name ?? ''} is too old: Tierline needs Postgres 14 or newer. Upgrade the server.`);
+    throw new UnsafeServerError(
+      `Postgres ${server?.name ?? ''} is too old: Tierline needs Postgres 14 or newer. Upgrade the server.`,
+    );
   }
   if (server.schema === null) {
-    throw new SchemaMissingError('The database has no Tierline tables. Run `npm run migrate` (the `release` line of the Procfile).');
+    throw new SchemaMissingError(
+      'The database has no Tierline tables. Run `npm run migrate` (the `release` line of the Procfile).',
+    );
   }
 }
 
@@ -68,7 +92,10 @@ export async function readL3<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     if (failureKind(error) === 'schema') {
-      throw new SchemaMissingError(`The database lacks Tierline's tables (${messageOf(error)}). Run \`npm run migrate\`.`, { cause: error });
+      throw new SchemaMissingError(
+        `The database lacks Tierline's tables (${messageOf(error)}). Run \`npm run migrate\`.`,
+        { cause: error },
+      );
     }
     throw new TierUnavailableError('l3', error);
   }

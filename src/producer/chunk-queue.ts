@@ -12,7 +12,11 @@ import { type Operation, toChunkJob } from './operation.ts';
 import { TrackedChunk } from './tracked-chunk.ts';
 
 /** Drain workers retry inside; a job fails only by a fault of ours, and then the queue goes on trying. */
-const JOB_OPTIONS = { removeOnComplete: true, attempts: 1_000_000, backoff: { type: 'fixed', delay: 5000 } } as const;
+const JOB_OPTIONS = {
+  removeOnComplete: true,
+  attempts: 1_000_000,
+  backoff: { type: 'fixed', delay: 5000 },
+} as const;
 
 /** Puts chunks into BullMQ: stamps first, then the job, so that the queue holds only stamped work. */
 export class ChunkQueue {
@@ -37,6 +41,14 @@ export class ChunkQueue {
       streams: { events: { maxLen: 100 } },
     });
     this.#queue.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
+  }
+
+  /**
+   * BullMQ looks at the server once, when it starts; were Redis away just then, every later add would fail with that error.
+   * @throws why it could not, or a timeout
+   */
+  async ready(timeoutMs: number): Promise<void> {
+    await before(performance.now() + timeoutMs, this.#queue.waitUntilReady());
   }
 
   /** The newest stamps taken, with what Redis said of the queue then. */
@@ -69,7 +81,13 @@ export class ChunkQueue {
           chunk = new TrackedChunk(chunkId, range.first, operations.length, range.epoch);
           this.#tracker.add(chunk);
         }
-        await before(deadline, this.#queue.add(CHUNK_JOB, toChunkJob(chunk.first, operations, atomic), { ...JOB_OPTIONS, jobId: chunkId }));
+        await before(
+          deadline,
+          this.#queue.add(CHUNK_JOB, toChunkJob(chunk.first, operations, atomic), {
+            ...JOB_OPTIONS,
+            jobId: chunkId,
+          }),
+        );
         return chunk;
       } catch (error) {
         if (performance.now() < deadline && isConnectionError(error)) {
@@ -85,7 +103,6 @@ export class ChunkQueue {
     }
   }
 
-
   async close(): Promise<void> {
     await Promise.allSettled(this.#adding);
     await this.#queue.close();
@@ -100,7 +117,10 @@ function isConnectionError(error: unknown): boolean {
 async function before<T>(deadline: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('no answer in time')), Math.max(1, deadline - performance.now()));
+    timer = setTimeout(
+      () => reject(new Error('no answer in time')),
+      Math.max(1, deadline - performance.now()),
+    );
   });
   try {
     return await Promise.race([work, late]);

@@ -57,7 +57,12 @@ export class ChunkTracker implements FeedListener {
     try {
       for (const epoch of new Set(chunks.map((chunk) => chunk.epoch))) {
         const ofEpoch = chunks.filter((chunk) => chunk.epoch === epoch);
-        const states = await chunkStates(this.#redis, this.#keys, epoch, ofEpoch.map((chunk) => chunk.chunkId));
+        const states = await chunkStates(
+          this.#redis,
+          this.#keys,
+          epoch,
+          ofEpoch.map((chunk) => chunk.chunkId),
+        );
         states.forEach((state, i) => {
           const chunk = ofEpoch[i] as TrackedChunk;
           if (state.state === 'settled') this.#finish(chunk, () => chunk.settle(state.exceptions));

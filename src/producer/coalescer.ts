@@ -46,7 +46,10 @@ export class Coalescer {
   /** All of it in one chunk, applied whole or not at all. */
   addAtomic(operations: readonly Operation[], sink: Sink): void {
     this.flush();
-    this.#send(operations.map((operation, slot) => ({ operation, sink, slot })), true);
+    this.#send(
+      operations.map((operation, slot) => ({ operation, sink, slot })),
+      true,
+    );
   }
 
   /** Sends what is gathered without waiting for more. */
@@ -61,7 +64,10 @@ export class Coalescer {
   }
 
   #send(entries: readonly Entry[], atomic: boolean): void {
-    this.#addChunk(entries.map((entry) => entry.operation), atomic).then(
+    this.#addChunk(
+      entries.map((entry) => entry.operation),
+      atomic,
+    ).then(
       (chunk) => entries.forEach(({ sink, slot }, index) => sink.queued(slot, chunk, index)),
       (error: unknown) => {
         for (const { sink, slot } of entries) sink.refused(slot, error);

@@ -27,25 +27,40 @@ export interface ProducerHooks {
 }
 
 /** As `openProducer`, for a process that wants to know what is accepted and settled. */
-export async function connectProducer(config: Config, log: Logger, hooks: ProducerHooks = {}): Promise<QueueProducer> {
+export async function connectProducer(
+  config: Config,
+  log: Logger,
+  hooks: ProducerHooks = {},
+): Promise<QueueProducer> {
   const keys = keysOf(config.namespace);
   const redis = createRedis(config.redisUrl, 'failFast', log);
   const tail = new FeedTail(config.redisUrl, keys, log);
   const release = async () => {
     await Promise.all([tail.close(), closeRedis(redis)]);
   };
+  const tracker = new ChunkTracker(redis, keys, log, hooks.onSettled ?? (() => undefined));
+  let queue: ChunkQueue;
   try {
     await whenReady(redis, config.enqueueTimeoutMs);
     await checkQueueServer(redis, log);
     // The tail stands at the feed's head before anything is submitted, so no outcome of ours can pass it.
     await tail.start(config.enqueueTimeoutMs);
+    queue = new ChunkQueue(redis, keys, config, tracker, log);
+    await queue.ready(config.enqueueTimeoutMs);
   } catch (error) {
     await release();
     if (error instanceof TierlineError) throw error;
-    throw new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL, or try again later.`, { cause: error });
+    throw new QueueUnavailableError(
+      `Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL, or try again later.`,
+      { cause: error },
+    );
   }
-  const tracker = new ChunkTracker(redis, keys, log, hooks.onSettled ?? (() => undefined));
   tail.listen(tracker);
-  const queue = new ChunkQueue(redis, keys, config, tracker, log);
-  return new QueueProducer({ config, queue, tracker, onAccepted: hooks.onAccepted ?? (() => undefined), release });
+  return new QueueProducer({
+    config,
+    queue,
+    tracker,
+    onAccepted: hooks.onAccepted ?? (() => undefined),
+    release,
+  });
 }

@@ -20,7 +20,12 @@ export interface Operation {
 
 const ROUTES: Readonly<Record<Tiers, RouteCode>> = { all: 'a', cache: 'c', durable: 'd' };
 
-export function putOperation(item: SerializedItem, tiers: Tiers, ttlMs: number | undefined, state: string | undefined): Operation {
+export function putOperation(
+  item: SerializedItem,
+  tiers: Tiers,
+  ttlMs: number | undefined,
+  state: string | undefined,
+): Operation {
   return {
     id: item.id,
     kind: item.kind === 'json' ? 'j' : 'b',
@@ -35,7 +40,17 @@ export function putOperation(item: SerializedItem, tiers: Tiers, ttlMs: number |
 }
 
 export function deleteOperation(id: string): Operation {
-  return { id, kind: 'd', body: '', hash: '', bytes: 0, route: 'a', ttlMs: null, state: null, traceParent: null };
+  return {
+    id,
+    kind: 'd',
+    body: '',
+    hash: '',
+    bytes: 0,
+    route: 'a',
+    ttlMs: null,
+    state: null,
+    traceParent: null,
+  };
 }
 
 export function stateOperation(id: string, state: string): Operation {
@@ -44,8 +59,10 @@ export function stateOperation(id: string, state: string): Operation {
 
 /** Columns that no operation uses stay out of the job. */
 export function toChunkJob(first: Stamp, operations: readonly Operation[], atomic: boolean): ChunkJob {
-  const column = <K extends keyof Operation>(key: K): Operation[K][] => operations.map((operation) => operation[key]);
-  const used = (key: 'ttlMs' | 'state' | 'traceParent') => operations.some((operation) => operation[key] !== null);
+  const column = <K extends keyof Operation>(key: K): Operation[K][] =>
+    operations.map((operation) => operation[key]);
+  const used = (key: 'ttlMs' | 'state' | 'traceParent') =>
+    operations.some((operation) => operation[key] !== null);
   return {
     v: 1,
     first,

@@ -1,8 +1,25 @@
 import { stampToMs } from '../clock.ts';
 import type { Config } from '../config.ts';
-import { AtomicRefusedError, ClosedError, InvalidItemError, messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
+import {
+  AtomicRefusedError,
+  ClosedError,
+  InvalidItemError,
+  messageOf,
+  QueueUnavailableError,
+  TierlineError,
+} from '../errors.ts';
 import { parseId, parseNewItem, parseState, parseSubmitOptions } from '../schema/item.ts';
-import type { BatchTicket, CallOptions, NewItem, Pressure, Producer, Rejection, SubmitOptions, Ticket, WaitOptions } from '../types.ts';
+import type {
+  BatchTicket,
+  CallOptions,
+  NewItem,
+  Pressure,
+  Producer,
+  Rejection,
+  SubmitOptions,
+  Ticket,
+  WaitOptions,
+} from '../types.ts';
 import type { ChunkQueue } from './chunk-queue.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer, type Sink } from './coalescer.ts';
@@ -32,7 +49,9 @@ export class QueueProducer implements Producer {
 
   constructor(parts: ProducerParts) {
     this.#parts = parts;
-    this.#coalescer = new Coalescer(parts.config, (operations, atomic) => parts.queue.add(operations, atomic));
+    this.#coalescer = new Coalescer(parts.config, (operations, atomic) =>
+      parts.queue.add(operations, atomic),
+    );
   }
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
@@ -47,7 +66,10 @@ export class QueueProducer implements Producer {
    * item rejects all.
    * @throws QueueUnavailableError when Redis took none of them, InvalidItemError for the call itself, ClosedError
    */
-  async submitMany(items: readonly NewItem[], options: SubmitOptions & CallOptions & { readonly atomic?: boolean } = {}): Promise<BatchTicket> {
+  async submitMany(
+    items: readonly NewItem[],
+    options: SubmitOptions & CallOptions & { readonly atomic?: boolean } = {},
+  ): Promise<BatchTicket> {
     const { tiers, ttlMs, state, atomic, signal } = parseSubmitOptions(options);
     return this.#many(
       items,
@@ -64,8 +86,17 @@ export class QueueProducer implements Producer {
   }
 
   /** As `submitMany`. */
-  async deleteMany(ids: readonly string[], { atomic = false, signal }: CallOptions & { readonly atomic?: boolean } = {}): Promise<BatchTicket> {
-    return this.#many(ids, (id) => deleteOperation(parseId(id)), (id) => id, atomic, signal);
+  async deleteMany(
+    ids: readonly string[],
+    { atomic = false, signal }: CallOptions & { readonly atomic?: boolean } = {},
+  ): Promise<BatchTicket> {
+    return this.#many(
+      ids,
+      (id) => deleteOperation(parseId(id)),
+      (id) => id,
+      atomic,
+      signal,
+    );
   }
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
@@ -89,7 +120,12 @@ export class QueueProducer implements Producer {
     const waitingItems = last?.pendingIds ?? 0;
     const oldestMs = last === undefined ? 0 : stampToMs(last.first - last.oldestInflight);
     const ratio = waitingItems / this.#parts.config.maxWaitingItems;
-    return { level: ratio >= 1 ? 'critical' : ratio >= WARN_RATIO ? 'warn' : 'normal', ratio, waitingItems, oldestMs };
+    return {
+      level: ratio >= 1 ? 'critical' : ratio >= WARN_RATIO ? 'warn' : 'normal',
+      ratio,
+      waitingItems,
+      oldestMs,
+    };
   }
 
   /** Sends what is gathered, then closes. Accepted writes go on without this process. */
@@ -105,7 +141,9 @@ export class QueueProducer implements Producer {
     this.#coalescer.flush();
     await Promise.allSettled(this.#calls);
     await this.#parts.queue.close();
-    this.#parts.tracker.close(new ClosedError('The producer was closed. Accepted writes go on; ask a reader for their status.'));
+    this.#parts.tracker.close(
+      new ClosedError('The producer was closed. Accepted writes go on; ask a reader for their status.'),
+    );
     await this.#parts.release();
   }
 
@@ -128,7 +166,10 @@ export class QueueProducer implements Producer {
   ): Promise<BatchTicket> {
     if (!Array.isArray(inputs)) throw new InvalidItemError('items', 'must be an array');
     if (atomic && inputs.length > MAX_ATOMIC_ITEMS) {
-      throw new InvalidItemError('items', `has ${inputs.length} items; an atomic call takes at most ${MAX_ATOMIC_ITEMS}`);
+      throw new InvalidItemError(
+        'items',
+        `has ${inputs.length} items; an atomic call takes at most ${MAX_ATOMIC_ITEMS}`,
+      );
     }
     const rejected: Rejection[] = [];
     const operations: Operation[] = [];
@@ -150,15 +191,30 @@ export class QueueProducer implements Producer {
       }
     });
     if (atomic && bytes > this.#parts.config.maxContentBytes) {
-      throw new InvalidItemError('items', `have ${bytes} bytes together; an atomic call takes at most ${this.#parts.config.maxContentBytes}`);
+      throw new InvalidItemError(
+        'items',
+        `have ${bytes} bytes together; an atomic call takes at most ${this.#parts.config.maxContentBytes}`,
+      );
     }
     if (atomic && rejected.length > 0) {
       const cause = rejected[0]?.error;
       const bad = new Set(rejected.map(({ index }) => index));
       const others = inputs.flatMap((input, index) =>
-        bad.has(index) ? [] : [{ index, id: nameOf(input), error: new AtomicRefusedError(`Refused with the whole call: ${messageOf(cause)}`, { cause }) }],
+        bad.has(index)
+          ? []
+          : [
+              {
+                index,
+                id: nameOf(input),
+                error: new AtomicRefusedError(`Refused with the whole call: ${messageOf(cause)}`, { cause }),
+              },
+            ],
       );
-      return new SubmittedBatch(inputs.length, [], [...rejected, ...others].sort((a, b) => a.index - b.index));
+      return new SubmittedBatch(
+        inputs.length,
+        [],
+        [...rejected, ...others].sort((a, b) => a.index - b.index),
+      );
     }
     if (operations.length === 0) return new SubmittedBatch(inputs.length, [], rejected);
 
@@ -170,11 +226,19 @@ export class QueueProducer implements Producer {
     });
     const [failure] = results;
     if (tickets.length === 0 && !(failure instanceof ChunkTicket) && failure !== undefined) throw failure;
-    return new SubmittedBatch(inputs.length, tickets, rejected.sort((a, b) => a.index - b.index));
+    return new SubmittedBatch(
+      inputs.length,
+      tickets,
+      rejected.sort((a, b) => a.index - b.index),
+    );
   }
 
   /** Resolves when every operation is in Redis or refused, in their order. */
-  async #queue(operations: readonly Operation[], atomic: boolean, signal: AbortSignal | undefined): Promise<(ChunkTicket | TierlineError)[]> {
+  async #queue(
+    operations: readonly Operation[],
+    atomic: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<(ChunkTicket | TierlineError)[]> {
     this.#refuseWhenClosed();
     signal?.throwIfAborted();
     const call = this.#collect(operations, atomic);
@@ -185,7 +249,7 @@ export class QueueProducer implements Producer {
 
   #collect(operations: readonly Operation[], atomic: boolean): Promise<(ChunkTicket | TierlineError)[]> {
     return new Promise((resolve) => {
-      const results = new Array<ChunkTicket | TierlineError>(operations.length);
+      const results: (ChunkTicket | TierlineError)[] = [];
       let open = operations.length;
       const put = (slot: number, result: ChunkTicket | TierlineError) => {
         results[slot] = result;
@@ -199,7 +263,12 @@ export class QueueProducer implements Producer {
           put(slot, ticket);
         },
         refused: (slot, error) =>
-          put(slot, error instanceof TierlineError ? error : new QueueUnavailableError(messageOf(error), { cause: error })),
+          put(
+            slot,
+            error instanceof TierlineError
+              ? error
+              : new QueueUnavailableError(messageOf(error), { cause: error }),
+          ),
       };
       if (atomic) this.#coalescer.addAtomic(operations, sink);
       else operations.forEach((operation, slot) => this.#coalescer.add(operation, sink, slot));

@@ -59,7 +59,10 @@ export class SubmittedBatch implements BatchTicket {
 }
 
 /** Waits until all chunks are done, the time is up, or the signal says stop. */
-export async function waitFor(chunks: Iterable<TrackedChunk>, { timeoutMs, signal }: WaitOptions = {}): Promise<void> {
+export async function waitFor(
+  chunks: Iterable<TrackedChunk>,
+  { timeoutMs, signal }: WaitOptions = {},
+): Promise<void> {
   signal?.throwIfAborted();
   const all = Promise.all([...chunks].map((chunk) => chunk.done));
   if (timeoutMs === undefined && signal === undefined) {
@@ -72,7 +75,12 @@ export async function waitFor(chunks: Iterable<TrackedChunk>, { timeoutMs, signa
       timeoutMs === undefined
         ? undefined
         : setTimeout(
-            () => reject(new SettleTimeoutError(`Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.`)),
+            () =>
+              reject(
+                new SettleTimeoutError(
+                  `Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.`,
+                ),
+              ),
             timeoutMs,
           );
     const onAbort = () => reject(signal?.reason as Error);

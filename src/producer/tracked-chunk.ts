@@ -24,7 +24,10 @@ export class TrackedChunk {
   settle(exceptions: readonly OutcomeException[]): void {
     if (exceptions.length > 0) {
       this.#exceptions = new Map(
-        exceptions.map(([index, status, version, reason]) => [index, reason === null ? { status, version } : { status, version, reason }]),
+        exceptions.map(([index, status, version, reason]) => [
+          index,
+          reason === null ? { status, version } : { status, version, reason },
+        ]),
       );
     }
     this.#finish();

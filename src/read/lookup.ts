@@ -63,5 +63,7 @@ export class TierLookup {
 
 function chunksOf<T>(items: readonly T[], size: number): (readonly T[])[] {
   if (items.length <= size) return [items];
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) =>
+    items.slice(i * size, (i + 1) * size),
+  );
 }

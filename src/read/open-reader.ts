@@ -26,7 +26,11 @@ export async function openReader(options: Options = {}): Promise<Reader> {
 }
 
 /** As `openReader`, for a process whose own writes shall be seen before they settle. */
-export async function connectReader(config: Config, log: Logger, pending: PendingView = NOTHING_PENDING): Promise<TieredReader> {
+export async function connectReader(
+  config: Config,
+  log: Logger,
+  pending: PendingView = NOTHING_PENDING,
+): Promise<TieredReader> {
   const keys = keysOf(config.namespace);
   const queue = createRedis(config.redisUrl, 'failFast', log);
   const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);

@@ -23,10 +23,22 @@ export function isComplete(pending: PendingItem): boolean {
 }
 
 /** The item as it will be once the pending writes have settled: each register from whoever wrote it last. */
-export function withPending(id: string, stored: StoredItem | undefined, pending: PendingItem | undefined): StoredItem | undefined {
+export function withPending(
+  id: string,
+  stored: StoredItem | undefined,
+  pending: PendingItem | undefined,
+): StoredItem | undefined {
   if (pending === undefined) return stored;
   const base: StoredItem = stored ?? {
-    id, kind: 'd', contentVersion: 0, stateVersion: 0, origin: 'r', digest: ZERO_DIGEST, contentHash: '', state: 'default', body: '',
+    id,
+    kind: 'd',
+    contentVersion: 0,
+    stateVersion: 0,
+    origin: 'r',
+    digest: ZERO_DIGEST,
+    contentHash: '',
+    state: 'default',
+    body: '',
   };
   const content = pending.contentVersion > base.contentVersion ? pending : base;
   const state = pending.stateVersion > base.stateVersion ? pending : base;

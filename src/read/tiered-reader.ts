@@ -72,7 +72,9 @@ export class TieredReader implements Reader {
     const inL3 = isLive(row);
     const stored = Math.max(inL2 ? versionOf(copy) : 0, inL3 ? versionOf(row) : 0);
     if (pending !== undefined) return { status: 'pending', version: pending, inL1: false, inL2, inL3 };
-    return inL2 || inL3 ? { status: 'synced', version: stored, inL1: false, inL2, inL3 } : { status: 'missing' };
+    return inL2 || inL3
+      ? { status: 'synced', version: stored, inL1: false, inL2, inL3 }
+      : { status: 'missing' };
   }
 
   close(): Promise<void> {

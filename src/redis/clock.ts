@@ -18,8 +18,17 @@ export interface StampRange {
 }
 
 /** Takes one stamp an id, and notes the chunk as in flight and its ids as pending, in one step. */
-export async function takeStamps(redis: Redis, keys: Keys, chunkId: string, ids: readonly string[]): Promise<StampRange> {
-  const reply = await stampScript.run(redis, [keys.clock, keys.inflight, keys.pending], [chunkId, randomUUID(), ...ids]);
+export async function takeStamps(
+  redis: Redis,
+  keys: Keys,
+  chunkId: string,
+  ids: readonly string[],
+): Promise<StampRange> {
+  const reply = await stampScript.run(
+    redis,
+    [keys.clock, keys.inflight, keys.pending],
+    [chunkId, randomUUID(), ...ids],
+  );
   const [first, epoch, pendingIds, oldestInflight] = stampReply.parse(reply);
   return { first, epoch, pendingIds, oldestInflight };
 }

@@ -24,7 +24,10 @@ export function createRedis(url: string, mode: ConnectionMode, log: Logger): Red
     enableOfflineQueue: mode === 'patient',
     autoResendUnfulfilledCommands: mode === 'patient',
     maxRetriesPerRequest: mode === 'patient' ? null : 0,
-    retryStrategy: mode === 'manual' ? () => null : (attempt) => Math.min(25 * 2 ** Math.min(attempt, 6), MAX_RETRY_DELAY_MS),
+    retryStrategy:
+      mode === 'manual'
+        ? () => null
+        : (attempt) => Math.min(25 * 2 ** Math.min(attempt, 6), MAX_RETRY_DELAY_MS),
   });
   redis.on('error', (error: unknown) => log.debug({ err: error }, 'Redis connection error'));
   return redis;
@@ -41,7 +44,8 @@ export async function whenReady(redis: Redis, timeoutMs: number): Promise<void> 
     const onError = (error: unknown) => {
       lastError = error;
     };
-    const onEnd = () => finish(() => reject(new Error(`not connected: ${messageOf(lastError ?? 'connection ended')}`)));
+    const onEnd = () =>
+      finish(() => reject(new Error(`not connected: ${messageOf(lastError ?? 'connection ended')}`)));
     const timer = setTimeout(() => {
       const why = lastError === undefined ? 'no answer' : messageOf(lastError);
       finish(() => reject(new Error(`not connected within ${timeoutMs} ms: ${why}`, { cause: lastError })));
@@ -84,8 +88,13 @@ export async function checkQueueServer(redis: Redis, log: Logger): Promise<void>
   const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
   const version = field('valkey_version') ?? field('redis_version') ?? '0';
   const [major = 0, minor = 0] = version.split('.').map(Number);
-  if (field('valkey_version') === undefined && (major < OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor < OLDEST_REDIS[1]))) {
-    throw new UnsafeServerError(`Redis ${version} is too old: Tierline needs Redis 6.2 or newer, or Valkey. Upgrade the server.`);
+  if (
+    field('valkey_version') === undefined &&
+    (major < OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor < OLDEST_REDIS[1]))
+  ) {
+    throw new UnsafeServerError(
+      `Redis ${version} is too old: Tierline needs Redis 6.2 or newer, or Valkey. Upgrade the server.`,
+    );
   }
   const policy = field('maxmemory_policy');
   if (policy !== undefined && policy !== 'noeviction') {
@@ -95,6 +104,8 @@ export async function checkQueueServer(redis: Redis, log: Logger): Promise<void>
     );
   }
   if (field('aof_enabled') === '0') {
-    log.warn('Redis keeps no append-only file: a restart loses writes that were accepted but not yet settled. Set appendonly yes.');
+    log.warn(
+      'Redis keeps no append-only file: a restart loses writes that were accepted but not yet settled. Set appendonly yes.',
+    );
   }
 }

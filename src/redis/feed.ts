@@ -115,7 +115,9 @@ export class FeedTail {
   async #readOnce(blockMs: number): Promise<boolean> {
     const wait = blockMs > 0 ? (['BLOCK', blockMs] as const) : [];
     const reply = entriesReply.parse(
-      await this.#answer(this.#redis.call('XREAD', 'COUNT', BATCH, ...wait, 'STREAMS', this.#keys.feed, this.#cursor)),
+      await this.#answer(
+        this.#redis.call('XREAD', 'COUNT', BATCH, ...wait, 'STREAMS', this.#keys.feed, this.#cursor),
+      ),
     );
     const entries = reply?.[0]?.[1] ?? [];
     if (entries.length === 0) await this.#checkHead();
@@ -160,15 +162,24 @@ export class FeedTail {
 
   async #head(): Promise<{ id: string; number: number; epoch: string; empty: boolean }> {
     const replies = await this.#answer(
-      this.#redis.multi().hmget(this.#keys.clock, 'epoch', 'entries').xrevrange(this.#keys.feed, '+', '-', 'COUNT', 1).exec(),
+      this.#redis
+        .multi()
+        .hmget(this.#keys.clock, 'epoch', 'entries')
+        .xrevrange(this.#keys.feed, '+', '-', 'COUNT', 1)
+        .exec(),
     );
-    const [[epoch, entries] = [], newest] = headReply.parse(
+    const [[epoch, entries], newest] = headReply.parse(
       replies?.map(([error, reply]) => {
         if (error !== null) throw error;
         return reply;
       }),
     );
-    return { id: newest[0]?.[0] ?? this.#cursor, number: Number(entries ?? 0), epoch: epoch ?? '', empty: newest.length === 0 };
+    return {
+      id: newest[0]?.[0] ?? this.#cursor,
+      number: Number(entries ?? 0),
+      epoch: epoch ?? '',
+      empty: newest.length === 0,
+    };
   }
 
   async #answer<T>(reply: Promise<T>): Promise<T> {

@@ -5,7 +5,11 @@ import type { Keys } from '../keys.ts';
 import { outcomeExceptionSchema, type OutcomeException } from '../schema/job.ts';
 
 /** The newest unsettled stamp of each id; undefined where none is pending. */
-export async function pendingStamps(redis: Redis, keys: Keys, ids: readonly string[]): Promise<(Stamp | undefined)[]> {
+export async function pendingStamps(
+  redis: Redis,
+  keys: Keys,
+  ids: readonly string[],
+): Promise<(Stamp | undefined)[]> {
   const stamps = await redis.hmget(keys.pending, ...ids);
   return stamps.map((stamp) => (stamp === null ? undefined : Number(stamp)));
 }
@@ -19,7 +23,12 @@ export type ChunkState =
  * What became of chunks, without the feed: settling clears `inflight` and stores the exceptions in one step.
  * `lost` when Redis is no longer of the epoch in which the chunk was queued.
  */
-export async function chunkStates(redis: Redis, keys: Keys, epoch: string, chunkIds: readonly string[]): Promise<ChunkState[]> {
+export async function chunkStates(
+  redis: Redis,
+  keys: Keys,
+  epoch: string,
+  chunkIds: readonly string[],
+): Promise<ChunkState[]> {
   if (chunkIds.length === 0) return [];
   // One transaction: between two reads a chunk could settle, or Redis be emptied.
   const replies = await redis
@@ -30,10 +39,12 @@ export async function chunkStates(redis: Redis, keys: Keys, epoch: string, chunk
     .exec();
   const [current, scores, outcomes] = z
     .tuple([z.string().nullable(), z.array(z.unknown()), z.array(z.string().nullable())])
-    .parse(replies?.map(([error, reply]) => {
-      if (error !== null) throw error;
-      return reply;
-    }));
+    .parse(
+      replies?.map(([error, reply]) => {
+        if (error !== null) throw error;
+        return reply;
+      }),
+    );
   if (current !== epoch) return chunkIds.map(() => ({ state: 'lost' }));
   return chunkIds.map((_, i) => {
     if (scores[i] !== null && scores[i] !== undefined) return { state: 'inflight' };

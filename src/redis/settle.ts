@@ -26,10 +26,20 @@ export interface Settled {
 }
 
 /** Announces a batch on the feed and clears its in-flight and pending notes, in one step. */
-export async function settleBatch(redis: Redis, keys: Keys, batch: Settlement, feedMaxEntries: number): Promise<Settled> {
+export async function settleBatch(
+  redis: Redis,
+  keys: Keys,
+  batch: Settlement,
+  feedMaxEntries: number,
+): Promise<Settled> {
   const withExceptions = batch.jobs.filter(([, , exceptions]) => exceptions.length > 0);
   const args: (string | number)[] = [
-    feedMaxEntries, JSON.stringify(batch.jobs), JSON.stringify(batch.changes), OUTCOME_TTL_MS, batch.jobs.length, withExceptions.length,
+    feedMaxEntries,
+    JSON.stringify(batch.jobs),
+    JSON.stringify(batch.changes),
+    OUTCOME_TTL_MS,
+    batch.jobs.length,
+    withExceptions.length,
     ...batch.jobs.map(([chunkId]) => chunkId),
     ...withExceptions.map(([, , exceptions]) => JSON.stringify(exceptions)),
   ];

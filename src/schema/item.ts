@@ -76,7 +76,10 @@ export function parseNewItem(item: NewItem, maxContentBytes: number): Serialized
 
 function refuseLarge(bytes: number, maximum: number): void {
   if (bytes > maximum) {
-    throw new InvalidItemError('content', `has ${bytes} bytes; at most ${maximum} are allowed (maxContentBytes)`);
+    throw new InvalidItemError(
+      'content',
+      `has ${bytes} bytes; at most ${maximum} are allowed (maxContentBytes)`,
+    );
   }
 }
 
@@ -90,10 +93,15 @@ export function parseState(state: string): string {
   return checked(stateSchema, state, 'state');
 }
 
-export function parseSubmitOptions(options: SubmitOptions & { atomic?: boolean; signal?: AbortSignal }): ParsedSubmitOptions {
+export function parseSubmitOptions(
+  options: SubmitOptions & { atomic?: boolean; signal?: AbortSignal },
+): ParsedSubmitOptions {
   const parsed = checked(submitOptionsSchema, options, 'options');
   if (parsed.tiers === 'durable' && parsed.ttlMs !== undefined) {
-    throw new InvalidItemError('ttlMs', 'bounds the L2 copy, which tiers: "durable" does not make; leave one out');
+    throw new InvalidItemError(
+      'ttlMs',
+      'bounds the L2 copy, which tiers: "durable" does not make; leave one out',
+    );
   }
   return parsed;
 }

@@ -21,7 +21,10 @@ export const chunkSchema = z
     bodies: z.array(z.string()),
     /** `hashContent` of each content; empty for d and s. */
     hashes: z.array(z.string()),
-    routes: z.string().regex(/^[acd]+$/).optional(),
+    routes: z
+      .string()
+      .regex(/^[acd]+$/)
+      .optional(),
     ttls: z.array(z.int().positive().nullable()).optional(),
     states: z.array(z.string().min(1).nullable()).optional(),
     traces: z.array(z.string().nullable()).optional(),

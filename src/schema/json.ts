@@ -18,7 +18,11 @@ export function serializeJson(value: JsonValue, maxBytes: number): string {
     return seen.negativeZero ? withNegativeZeros(value) : JSON.stringify(value);
   } catch (cause) {
     // V8 cannot build strings above 512 MiB.
-    throw new InvalidItemError('content', `is too large to serialise; at most ${maxBytes} bytes are allowed`, { cause });
+    throw new InvalidItemError(
+      'content',
+      `is too large to serialise; at most ${maxBytes} bytes are allowed`,
+      { cause },
+    );
   }
 }
 
@@ -53,7 +57,9 @@ function inexactPart(value: unknown, depth: number, seen: Seen): Problem | undef
       if (depth >= MAX_DEPTH) return problem(`is circular or nested deeper than ${MAX_DEPTH} levels`);
       return Array.isArray(value) ? inArray(value, depth, seen) : inObject(value, depth, seen);
     default:
-      return problem(`${typeof value} has no JSON form${value === undefined ? '; leave the key out or use null' : ''}`);
+      return problem(
+        `${typeof value} has no JSON form${value === undefined ? '; leave the key out or use null' : ''}`,
+      );
   }
 }
 

@@ -56,7 +56,9 @@ export function decodeStored(id: string, text: string): StoredItem {
     !Number.isSafeInteger(stateVersion) ||
     !(stateLength >= 1 && text.length >= HEAD + stateLength)
   ) {
-    throw new CorruptItemError(`The Redis copy of ${JSON.stringify(id)} is not in Tierline's format. Delete its key.`);
+    throw new CorruptItemError(
+      `The Redis copy of ${JSON.stringify(id)} is not in Tierline's format. Delete its key.`,
+    );
   }
   return {
     id,
@@ -93,7 +95,10 @@ function parseBody(stored: StoredItem): JsonValue {
   try {
     return deepFreeze(JSON.parse(stored.body) as JsonValue);
   } catch (cause) {
-    throw new CorruptItemError(`The content of ${JSON.stringify(stored.id)} is not JSON. Submit the item again.`, { cause });
+    throw new CorruptItemError(
+      `The content of ${JSON.stringify(stored.id)} is not JSON. Submit the item again.`,
+      { cause },
+    );
   }
 }
 

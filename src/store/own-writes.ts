@@ -3,7 +3,14 @@ import type { ChunkTicket } from '../producer/ticket.ts';
 import type { TrackedChunk } from '../producer/tracked-chunk.ts';
 import type { PendingItem, PendingView } from '../read/pending-view.ts';
 
-const NOTHING: PendingItem = { kind: 'd', contentVersion: 0, contentHash: '', body: '', stateVersion: 0, state: 'default' };
+const NOTHING: PendingItem = {
+  kind: 'd',
+  contentVersion: 0,
+  contentHash: '',
+  body: '',
+  stateVersion: 0,
+  state: 'default',
+};
 
 /** The accepted writes of this process that have not settled: what makes a store read its own writes (I11). */
 export class OwnWrites implements PendingView {
@@ -44,5 +51,9 @@ function merged(known: PendingItem, operation: Operation, version: number): Pend
     operation.kind !== 's' && version > known.contentVersion
       ? { kind: operation.kind, contentVersion: version, contentHash: operation.hash, body: operation.body }
       : {};
-  return { ...known, ...content, ...(state !== null && version > known.stateVersion ? { state, stateVersion: version } : {}) };
+  return {
+    ...known,
+    ...content,
+    ...(state !== null && version > known.stateVersion ? { state, stateVersion: version } : {}),
+  };
 }

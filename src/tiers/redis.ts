@@ -29,7 +29,9 @@ export class RedisTier implements Tier {
   /** Keeps what L3 said, unless L2 has newer by now, for a bounded time. Failing only costs a later read its speed. */
   async fill(items: readonly StoredItem[]): Promise<void> {
     try {
-      await this.#items.setNewer(items.map((item) => ({ id: item.id, value: encodeStored(item), ttlMs: this.#backfillTtlMs })));
+      await this.#items.setNewer(
+        items.map((item) => ({ id: item.id, value: encodeStored(item), ttlMs: this.#backfillTtlMs })),
+      );
     } catch (error) {
       this.#log.debug({ err: error }, 'L2 back-fill failed');
     }

@@ -13,7 +13,11 @@ import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts'
  */
 export interface Deployment {
   /** Pass to `openStore` and the others. */
-  readonly options: Options & { readonly databaseUrl: string; readonly redisUrl: string; readonly namespace: string };
+  readonly options: Options & {
+    readonly databaseUrl: string;
+    readonly redisUrl: string;
+    readonly namespace: string;
+  };
   readonly config: Config;
   readonly keys: Keys;
   readonly log: Logger;

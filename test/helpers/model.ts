@@ -23,7 +23,8 @@ const WEEK_US = 604_800_000_000;
 /** The rows that any order of `ops` must end in, sorted by id. */
 export function modelRows(ops: readonly TestOp[]): ModelRow[] {
   const byId = new Map<string, TestOp[]>();
-  for (const op of ops.toSorted((a, b) => a.stamp - b.stamp)) byId.set(op.id, [...(byId.get(op.id) ?? []), op]);
+  for (const op of ops.toSorted((a, b) => a.stamp - b.stamp))
+    byId.set(op.id, [...(byId.get(op.id) ?? []), op]);
   const rows = [...byId].map(([id, own]) => modelRow(id, own));
   return rows.toSorted((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)));
 }
@@ -35,7 +36,10 @@ function modelRow(id: string, ops: readonly TestOp[]): ModelRow {
   const contentVersion = content?.stamp ?? 0;
   const stateVersion = state?.stamp ?? 0;
   const stateName = state !== undefined && 'state' in state ? (state.state ?? 'default') : 'default';
-  const hash = live === undefined ? undefined : sha256(live.kind === 'json' ? live.body : Buffer.from(live.body, 'base64'));
+  const hash =
+    live === undefined
+      ? undefined
+      : sha256(live.kind === 'json' ? live.body : Buffer.from(live.body, 'base64'));
   const s = stateVersion === 0 ? ZERO : stateDigest(id, stateVersion, stateName);
   return {
     id,
@@ -53,7 +57,13 @@ function modelRow(id: string, ops: readonly TestOp[]): ModelRow {
 }
 
 /** Count and digest of the live rows. */
-export function modelRoot(rows: readonly Pick<ModelRow, 'deleted' | 'x'>[]): { count: number; digest: string } {
+export function modelRoot(rows: readonly Pick<ModelRow, 'deleted' | 'x'>[]): {
+  count: number;
+  digest: string;
+} {
   const live = rows.filter((row) => !row.deleted);
-  return { count: live.length, digest: live.reduce<Buffer>((sum, row) => xor(sum, Buffer.from(row.x, 'hex')), ZERO).toString('hex') };
+  return {
+    count: live.length,
+    digest: live.reduce<Buffer>((sum, row) => xor(sum, Buffer.from(row.x, 'hex')), ZERO).toString('hex'),
+  };
 }

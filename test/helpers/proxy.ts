@@ -50,7 +50,8 @@ export async function startProxy(serverUrl: string): Promise<Proxy> {
         resolve();
       });
     });
-  const unlisten = () => new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve()));
+  const unlisten = () =>
+    new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve()));
 
   await listen(0);
   const { port } = server.address() as net.AddressInfo;

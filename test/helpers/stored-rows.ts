@@ -6,25 +6,29 @@ import type { ModelRow } from './model.ts';
 
 /** All rows as the database has them, in the model's form and order. */
 export async function storedRows(pool: Pool): Promise<ModelRow[]> {
-  const { rows } = await pool.query<Omit<ModelRow, 'kind' | 'body' | 'hash'> & Record<'content' | 'bytes' | 'hash', string | null>>(
+  const { rows } = await pool.query<
+    Omit<ModelRow, 'kind' | 'body' | 'hash'> & Record<'content' | 'bytes' | 'hash', string | null>
+  >(
     `SELECT id, content_version AS "contentVersion", state_version AS "stateVersion", deleted, content::text AS content,
        replace(encode(content_bytes, 'base64'), E'\\n', '') AS bytes, encode(content_hash, 'hex') AS hash, state, gen,
        encode(int8send(x0) || int8send(x1), 'hex') AS x, encode(int8send(s0) || int8send(s1), 'hex') AS s
      FROM items ORDER BY id`,
   );
-  return rows.map(({ id, contentVersion, stateVersion, deleted, content, bytes, hash, state, gen, x, s }) => ({
-    id,
-    contentVersion,
-    stateVersion,
-    deleted,
-    kind: content === null ? (bytes === null ? undefined : 'binary') : 'json',
-    body: content ?? bytes ?? undefined,
-    hash: hash ?? undefined,
-    state,
-    gen,
-    x,
-    s,
-  }));
+  return rows.map(
+    ({ id, contentVersion, stateVersion, deleted, content, bytes, hash, state, gen, x, s }) => ({
+      id,
+      contentVersion,
+      stateVersion,
+      deleted,
+      kind: content === null ? (bytes === null ? undefined : 'binary') : 'json',
+      body: content ?? bytes ?? undefined,
+      hash: hash ?? undefined,
+      state,
+      gen,
+      x,
+      s,
+    }),
+  );
 }
 
 /** What L2 must say of a row. */
@@ -42,11 +46,18 @@ export function asCopy(row: ModelRow): object {
 }
 
 /** The L2 copies of `ids` in the form of `asCopy`; undefined where there is none. */
-export async function storedCopies(redis: Redis, keys: Keys, ids: readonly string[]): Promise<(object | undefined)[]> {
+export async function storedCopies(
+  redis: Redis,
+  keys: Keys,
+  ids: readonly string[],
+): Promise<(object | undefined)[]> {
   const values = await redis.mget(ids.map((id) => keys.item(id)));
   return values.map((value, i) => {
     if (value === null) return undefined;
-    const { id, kind, contentVersion, stateVersion, digest, contentHash, state, body } = decodeStored(ids[i] as string, value);
+    const { id, kind, contentVersion, stateVersion, digest, contentHash, state, body } = decodeStored(
+      ids[i] as string,
+      value,
+    );
     return {
       id,
       kind,

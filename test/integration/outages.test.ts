@@ -49,6 +49,11 @@ async function setUp(t: ExecutionContext, options: Options = {}): Promise<Settin
   };
 }
 
+const AWAY = [
+  ['down', (backend: Proxy) => backend.refuse()],
+  ['frozen', async (backend: Proxy) => backend.freeze()],
+] as const;
+
 const items = (name: string, count: number) => Array.from({ length: count }, (_, i) => ({ id: `${name}.${i}`, content: i }));
 
 async function rowCount({ pool }: Deployment): Promise<number> {
@@ -106,10 +111,7 @@ test('I8: opening while Postgres is away fails by name, for those who need it', 
   await producer.submit({ id: 'a', content: 1 });
 });
 
-for (const [how, takeAway] of [
-  ['down', (redis: Proxy) => redis.refuse()],
-  ['frozen', async (redis: Proxy) => redis.freeze()],
-] as const) {
+for (const [how, takeAway] of AWAY) {
   test(`I8: submits while Redis is ${how} are refused and not accepted; afterwards all is well again`, async (t) => {
     const { deployment, proxied, redis, use } = await setUp(t, { enqueueTimeoutMs: 300 });
     const producer = use(await openProducer(proxied));
@@ -123,6 +125,15 @@ for (const [how, takeAway] of [
     await producer.flush();
     const { rows } = await deployment.pool.query(`SELECT id FROM items WHERE id = 'after'`);
     t.deepEqual(rows, [{ id: 'after' }]);
+  });
+}
+
+for (const [how, takeAway] of AWAY) {
+  test(`I12: a producer, a reader and a store close while Redis is ${how}`, async (t) => {
+    const { proxied, redis } = await setUp(t);
+    const opened = [await openProducer(proxied), await openReader(proxied), await openStore(proxied)];
+    await takeAway(redis);
+    for (const thing of opened) t.is(await Promise.race([thing.close().then(() => 'closed'), after(10_000)]), 'closed');
   });
 }
 
@@ -177,10 +188,7 @@ test('I3: a producer whose connections are cut learns every outcome', async (t) 
   t.is(outcomes.filter(({ status }) => status === 'missing').length, 10);
 });
 
-for (const [how, takeAway] of [
-  ['down', (backend: Proxy) => backend.refuse()],
-  ['frozen', async (backend: Proxy) => backend.freeze()],
-] as const) {
+for (const [how, takeAway] of AWAY) {
   for (const which of ['postgres', 'redis'] as const) {
     test(`I12: a drain closes within its deadline while ${which} is ${how}, with work in hand`, async (t) => {
       const setting = await setUp(t, { shutdownMs: 1000, chunkLockMs: 2000 });
