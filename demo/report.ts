@@ -35,20 +35,16 @@ export function checkTable({ checks, root }: Verdict): string {
 
 export function crashStory(crash: Crash, fate: Fate, lockMs: number): string {
   const lines = [
-    `  One worker was killed (SIGKILL) when ${number(crash.enqueued)} items were enqueued and ${number(crash.settled)} had settled.`,
+    `One worker was killed (SIGKILL) when ${number(crash.enqueued)} of the items were enqueued and ${number(crash.settled)} had settled.`,
   ];
-  if (fate.held === 0) lines.push('  It held no chunk at that moment: a run this short leaves little time.');
+  if (fate.held === 0) lines.push('It held no chunk at that moment: a run this short leaves little time.');
   else {
     lines.push(
-      `  It held ${chunks(fate.held)}. BullMQ gave them back ${seconds(fate.recoveredAfterMs)} later, when its lock of ${seconds(lockMs)} had expired.`,
-      `  ${fate.recovered} of ${fate.held} were taken by another worker and settled.`,
+      `Chunks it held: ${fate.held}. BullMQ gave them back ${seconds(fate.recoveredAfterMs)} later, when its lock of ${seconds(lockMs)} had expired.`,
+      `Taken by another worker and settled: ${fate.recovered} of ${fate.held}.`,
     );
   }
-  return lines.join('\n');
-}
-
-function chunks(count: number): string {
-  return count === 1 ? '1 chunk' : `${count} chunks`;
+  return lines.map((line) => `  ${line}`).join('\n');
 }
 
 export function seconds(ms: number): string {

@@ -2,7 +2,7 @@ import { openProducer } from '../src/producer/open-producer.ts';
 import { openReader } from '../src/read/open-reader.ts';
 import type { Producer, Reader } from '../src/types.ts';
 import { changesFor, type Changes } from './changes.ts';
-import { loadCities } from './cities.ts';
+import { CITY_COUNT, loadCities } from './cities.ts';
 import { fateOf } from './crash.ts';
 import { fill } from './fill.ts';
 import { Model } from './model.ts';
@@ -25,7 +25,7 @@ export async function tour(parts: TourParts): Promise<string> {
   await using producer = await openProducer({ ...scratch, logLevel: 'silent' });
   await using reader = await openReader({ ...scratch, logLevel: 'silent' });
 
-  progress.say(`Enqueueing ${number(parts.items)} cities`);
+  progress.say(`Enqueueing ${number(parts.items)} of ${number(CITY_COUNT)} cities`);
   const { crash, stages: filling } = await fill(parts, producer, model, changes.first);
   stages.push(...filling);
 
