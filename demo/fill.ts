@@ -4,7 +4,7 @@ import { crashHalfway, type Crash } from './crash.ts';
 import type { Model } from './model.ts';
 import { seconds, type Stage } from './report.ts';
 import type { TourParts } from './tour-parts.ts';
-import { Writes } from './writes.ts';
+import { ITEMS_PER_CALL, Writes } from './writes.ts';
 
 const LOOK_EVERY_MS = 100;
 
@@ -30,6 +30,7 @@ export async function fill(
   };
   const kill = async (): Promise<Crash> => {
     const crash = await crashHalfway(writes, workers, 'worker.1', observer.watch, signal);
+    writes.leftBehind = [...crash.holdings.values()].flat().length * ITEMS_PER_CALL;
     progress.say('  worker.1 was killed (SIGKILL), worker.3 takes its place');
     await workers.start('worker.3', 'drain');
     return crash;

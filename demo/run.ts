@@ -1,4 +1,3 @@
-import { OPTIONS } from '../src/config.ts';
 import { messageOf } from '../src/errors.ts';
 import { migrate } from '../src/postgres/migrator.ts';
 import { Differences } from './differences.ts';
@@ -11,8 +10,8 @@ import { type StartGuarded, Workers } from './workers.ts';
 
 /** BullMQ's lock on a chunk: how long a killed worker's chunks wait. Short, so that the demo is. */
 const LOCK_MS = 5000;
-/** The lock where it cannot be configured. */
-const FIXED_LOCK_MS = 30_000;
+/** What shells give a program that Ctrl-C ended. */
+const INTERRUPTED = 130;
 
 export interface DemoParts {
   readonly options: DemoOptions;
@@ -24,67 +23,56 @@ export interface DemoParts {
 }
 
 /** Runs the demo on running servers. Returns the exit code: 0 only if everything was exact. */
-export async function runDemo({
-  options,
-  redisUrl,
-  databaseUrl,
-  startGuarded,
-  signal,
-}: DemoParts): Promise<number> {
+export async function runDemo(parts: DemoParts): Promise<number> {
+  const { redisUrl, databaseUrl, startGuarded, signal } = parts;
   const progress = new Progress(process.stdout);
   const scratch = await createScratch(redisUrl, databaseUrl);
-  const lockOption = Object.values(OPTIONS).find(({ env }) => env === LOCK_VARIABLE);
-  const workers = new Workers(startGuarded, {
-    ...process.env,
-    ...environmentOf(scratch),
-    ...(lockOption === undefined ? {} : { [LOCK_VARIABLE]: String(LOCK_MS) }),
-  });
+  const env = { ...process.env, ...environmentOf(scratch), TIERLINE_CHUNK_LOCK_MS: String(LOCK_MS) };
+  const workers = new Workers(startGuarded, env);
   let code = 1;
   try {
     const stop = AbortSignal.any([signal, workers.failed]);
-    const differences = new Differences();
-    await migrate(scratch.databaseUrl);
-    stop.throwIfAborted();
-    await Promise.all([
-      workers.start('maintenance', 'maintenance'),
-      workers.start('worker.1', 'drain'),
-      workers.start('worker.2', 'drain'),
-    ]);
-    progress.say('Two drain workers and maintenance are running');
-    const observer = await openObserver(scratch);
-    try {
-      const lockMs = lockOption === undefined ? FIXED_LOCK_MS : LOCK_MS;
-      const report = await tour({
-        items: options.items,
-        scratch,
-        observer,
-        workers,
-        differences,
-        progress,
-        lockMs,
-        signal: stop,
-      });
-      progress.say(report);
-    } finally {
-      await observer.close();
-    }
-    code = conclude(differences, progress);
-    if (options.keep) await keepRunning(scratch, progress, stop);
+    code = conclude(await perform(parts, scratch, workers, progress, stop), progress);
+    if (parts.options.keep) await keepRunning(scratch, progress, stop);
   } catch (error) {
-    if (signal.aborted) progress.say('interrupted');
-    else progress.say(`\nThe demo failed: ${messageOf(error)}`);
     code = signal.aborted ? INTERRUPTED : 1;
-  } finally {
-    await workers.stop();
-    await removeScratch(scratch, databaseUrl);
+    // What was waited for says only that it was aborted.
+    const why: unknown = workers.failed.aborted ? workers.failed.reason : error;
+    progress.say(signal.aborted ? 'interrupted' : `\nThe demo failed: ${messageOf(why)}`);
   }
+  await workers.stop();
   if (code === 1) progress.say(`The workers' logs: ${workers.logFile}`);
   else workers.removeLog();
+  await removeScratch(scratch, databaseUrl);
   return code;
 }
 
-const LOCK_VARIABLE = 'TIERLINE_CHUNK_LOCK_MS';
-const INTERRUPTED = 130;
+async function perform(
+  { options }: DemoParts,
+  scratch: Scratch,
+  workers: Workers,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<Differences> {
+  const { items } = options;
+  const differences = new Differences();
+  await migrate(scratch.databaseUrl);
+  signal.throwIfAborted();
+  await Promise.all([
+    workers.start('maintenance', 'maintenance'),
+    workers.start('worker.1', 'drain'),
+    workers.start('worker.2', 'drain'),
+  ]);
+  progress.say('Two drain workers and maintenance are running');
+  const observer = await openObserver(scratch);
+  try {
+    const lockMs = LOCK_MS;
+    progress.say(await tour({ items, scratch, observer, workers, differences, progress, lockMs, signal }));
+  } finally {
+    await observer.close();
+  }
+  return differences;
+}
 
 function conclude(differences: Differences, progress: Progress): number {
   if (differences.count === 0) {

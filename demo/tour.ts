@@ -19,7 +19,7 @@ const BUSY_ITEMS = 20_000;
 /** All that the demo shows, stage by stage. Returns the report. */
 export async function tour(parts: TourParts): Promise<string> {
   const { scratch, observer, differences, progress, lockMs, signal } = parts;
-  const changes = changesFor(loadCities(parts.items));
+  const changes = changesFor(await loadCities(parts.items));
   const model = new Model();
   const stages: Stage[] = [];
   await using producer = await openProducer({ ...scratch, logLevel: 'silent' });
@@ -68,6 +68,8 @@ async function change(
   await timed('update, settled', updates.length, (writes) => writes.submit(updates, signal));
   await timed('delete and submit again, settled', deletes.length + again.length, async (writes) => {
     await writes.delete(deletes, signal);
+    // Merged into one batch, a delete would rightly settle as superseded, and no tombstone ever be seen.
+    await writes.allSettled(signal);
     await writes.submit(again, signal);
   });
 }

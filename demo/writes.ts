@@ -4,18 +4,23 @@ import type { Differences } from './differences.ts';
 import type { Model } from './model.ts';
 import type { ProgressSource } from './progress.ts';
 
-const ITEMS_PER_CALL = 500;
+export const ITEMS_PER_CALL = 500;
 /** So that Redis has the next call while this process reads the answer to the last. */
 const CALLS_AT_ONCE = 4;
 /** Settlements come every few milliseconds while there is work: a longer silence is waiting. */
 const PAUSE_MS = 1000;
+/** Much longer than any lock of a killed worker: a backend is gone. */
+const STUCK_MS = 120_000;
+const LOOK_EVERY_MS = 1000;
 
 /** The writes of one stage: submits them, tells the model, and counts what has settled. */
 export class Writes implements ProgressSource {
   readonly total: number;
   enqueued = 0;
   settled = 0;
-  /** Time in which nothing settled although writes were waiting: a killed worker's locks. */
+  /** How many a killed worker may have had in hand. */
+  leftBehind = 0;
+  /** Time in which nothing settled because BullMQ waited for that worker. */
   waitedMs = 0;
   readonly #producer: Producer;
   readonly #model: Model;
@@ -30,9 +35,10 @@ export class Writes implements ProgressSource {
     this.#differences = differences;
   }
 
-  /** Whether nothing has settled for a while although there is something to settle. */
+  /** Whether nothing settles any more because only a killed worker's chunks are left. */
   get isWaiting(): boolean {
-    return this.settled < this.enqueued && performance.now() - this.#settledAt > PAUSE_MS;
+    const left = this.total - this.settled;
+    return left > 0 && left <= this.leftBehind && performance.now() - this.#settledAt > PAUSE_MS;
   }
 
   async submit(items: readonly DemoItem[], signal: AbortSignal): Promise<void> {
@@ -68,15 +74,26 @@ export class Writes implements ProgressSource {
   }
 
   /** Waits until all that was submitted has settled. */
-  allSettled(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const onAbort = () => reject(signal.reason);
-      if (signal.aborted) onAbort();
-      signal.addEventListener('abort', onAbort, { once: true });
-      Promise.all(this.#settling)
-        .then(() => resolve(), reject)
-        .finally(() => signal.removeEventListener('abort', onAbort));
+  async allSettled(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const over = new AbortController();
+    const stuck = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { signal: over.signal });
+      const timer = setInterval(() => {
+        if (performance.now() - this.#settledAt < STUCK_MS) return;
+        reject(
+          new Error(
+            `nothing has settled for ${STUCK_MS / 1000} s, and ${this.enqueued - this.settled} writes wait`,
+          ),
+        );
+      }, LOOK_EVERY_MS);
+      over.signal.addEventListener('abort', () => clearInterval(timer));
     });
+    try {
+      await Promise.race([Promise.all(this.#settling), stuck]);
+    } finally {
+      over.abort();
+    }
   }
 
   #accepted(batch: BatchTicket): void {
@@ -94,7 +111,7 @@ export class Writes implements ProgressSource {
       if (status !== 'applied') this.#differences.add(`${batch.tickets[i]?.id}: settled as ${status}`);
     });
     const now = performance.now();
-    if (this.settled > 0 && now - this.#settledAt > PAUSE_MS) this.waitedMs += now - this.#settledAt;
+    if (this.isWaiting) this.waitedMs += now - this.#settledAt;
     this.#settledAt = now;
     this.settled += outcomes.length;
   }

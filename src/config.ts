@@ -221,6 +221,30 @@ export const OPTIONS = {
     'How long a stop may take before connections are cut.',
     integer(100).default(10_000),
   ),
+  metricsPort: option(
+    'TIERLINE_METRICS_PORT',
+    'port',
+    'Port of `/healthz`, `/readyz` and `/metrics` in worker processes; 0 takes any free one. Left out: no server.',
+    integer(0, 65_535).optional(),
+  ),
+  metricsHost: option(
+    'TIERLINE_METRICS_HOST',
+    'address',
+    'Address that server listens on. Beyond loopback it needs `TIERLINE_METRICS_TOKEN`.',
+    text.default('127.0.0.1'),
+  ),
+  metricsToken: option(
+    'TIERLINE_METRICS_TOKEN',
+    'text',
+    'Bearer token that `/metrics` asks for, 16 characters or more. `/healthz` and `/readyz` stay open.',
+    z.string().min(16).optional(),
+  ),
+  readyLagMs: option(
+    'TIERLINE_READY_LAG_MS',
+    'ms',
+    'Age of the oldest unsettled write from which `/readyz` says not ready.',
+    integer(100).default(MINUTE),
+  ),
 } as const;
 
 type Specs = typeof OPTIONS;

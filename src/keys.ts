@@ -5,9 +5,11 @@
  *                             entries (number of the newest feed entry), raised (the stamp of Postgres it starts above)
  *   {ns}:inflight     zset    chunk id -> its first stamp, from stamping until settled
  *   {ns}:pending      hash    item id -> newest unsettled stamp
+ *   {ns}:ranges       zset    range delete -> its stamp, from stamping until settled (also in inflight)
  *   {ns}:feed         stream  the change feed, one entry a batch
  *   {ns}:outcome:<c>  string  JSON of chunk c's outcomes that are not plain `applied`; expires
  *   {ns}:writes:*     BullMQ's queue of chunks
+ *   {ns}:ranges-queue:* BullMQ's queue of range deletes
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
  *   ns:item:<id>      string  the L2 copy of one item
  *
@@ -19,12 +21,14 @@ export interface Keys {
   readonly clock: string;
   readonly inflight: string;
   readonly pending: string;
+  readonly ranges: string;
   readonly feed: string;
   outcome(chunkId: string): string;
   item(id: string): string;
 }
 
 export const WRITES_QUEUE = 'writes';
+export const RANGES_QUEUE = 'ranges-queue';
 export const MAINTENANCE_QUEUE = 'maintenance';
 
 export function keysOf(namespace: string): Keys {
@@ -35,6 +39,7 @@ export function keysOf(namespace: string): Keys {
     clock: `${tag}:clock`,
     inflight: `${tag}:inflight`,
     pending: `${tag}:pending`,
+    ranges: `${tag}:ranges`,
     feed: `${tag}:feed`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,
     item: (id) => itemPrefix + id,

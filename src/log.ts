@@ -9,6 +9,8 @@ const REDACTED = [
   'cacheRedisUrl',
   'databaseUrl',
   'merkleKey',
+  'metricsToken',
+  'authorization',
   'content',
   'body',
   'bodies',
@@ -19,7 +21,7 @@ const REDACTED = [
 /** Connection URLs inside messages (drivers quote them in errors) lose their user info. */
 const CREDENTIALS_IN_URL = /\b(rediss?|postgres(?:ql)?):\/\/[^\s@/]*@/gi;
 
-function withoutCredentials(text: string): string {
+export function withoutCredentials(text: string): string {
   return text.replace(CREDENTIALS_IN_URL, '$1://[redacted]@');
 }
 

@@ -71,6 +71,12 @@ export interface Ticket {
   settled(options?: WaitOptions): Promise<Outcome>;
 }
 
+export interface RangeTicket {
+  readonly version: number;
+  /** `deleted`: how many items were live and are deleted now. */
+  settled(options?: WaitOptions): Promise<{ readonly deleted: number }>;
+}
+
 export interface Rejection {
   readonly index: number;
   readonly id: string;
@@ -118,6 +124,10 @@ export interface Producer extends AsyncDisposable {
   ): Promise<BatchTicket>;
   /** Outcome `missing` when the id has no live item. */
   setState(id: string, state: string, options?: CallOptions): Promise<Ticket>;
+  /** Deletes every item that has this state as of now; writes submitted later survive. */
+  deleteByState(state: string, options?: CallOptions): Promise<RangeTicket>;
+  /** Deletes every item whose id begins with this text as of now; writes submitted later survive. '' is refused. */
+  deletePrefix(prefix: string, options?: CallOptions): Promise<RangeTicket>;
   /** Waits until everything this process submitted before has settled. */
   flush(options?: WaitOptions): Promise<void>;
   pressure(): Pressure;

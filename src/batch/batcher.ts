@@ -1,4 +1,4 @@
-export interface BatcherOptions<T> {
+export interface BatcherOptions<T, R> {
   readonly maxItems: number;
   readonly maxBytes: number;
   /** How long the first entry of a batch waits for others, in milliseconds. */
@@ -6,15 +6,15 @@ export interface BatcherOptions<T> {
   /** Batches written at once; more wait and grow meanwhile. */
   readonly maxInFlight: number;
   readonly sizeOf: (entry: T) => { readonly items: number; readonly bytes: number };
-  /** Writes one batch. Its rejection is every entry's rejection. */
-  readonly write: (entries: readonly T[]) => Promise<void>;
+  /** Writes one batch and returns a result an entry. Its rejection is every entry's rejection. */
+  readonly write: (entries: readonly T[]) => Promise<readonly R[]>;
 }
 
-interface Waiting<T> {
+interface Waiting<T, R> {
   readonly entry: T;
   readonly items: number;
   readonly bytes: number;
-  readonly resolve: () => void;
+  readonly resolve: (result: R) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -22,21 +22,21 @@ interface Waiting<T> {
  * Collects entries into batches, in the order they came. A batch goes out when it is full, or when its first entry has
  * waited long enough and there is room; while there is none it goes on collecting, so batches grow with the load.
  */
-export class Batcher<T> {
-  readonly #options: BatcherOptions<T>;
-  #waiting: Waiting<T>[] = [];
+export class Batcher<T, R> {
+  readonly #options: BatcherOptions<T, R>;
+  #waiting: Waiting<T, R>[] = [];
   #items = 0;
   #bytes = 0;
   #inFlight = 0;
   #timer: NodeJS.Timeout | undefined;
   #due = false;
 
-  constructor(options: BatcherOptions<T>) {
+  constructor(options: BatcherOptions<T, R>) {
     this.#options = options;
   }
 
   /** Resolves when the batch that took the entry has been written. */
-  add(entry: T): Promise<void> {
+  add(entry: T): Promise<R> {
     const { items, bytes } = this.#options.sizeOf(entry);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ entry, items, bytes, resolve, reject });
@@ -62,7 +62,7 @@ export class Batcher<T> {
   }
 
   /** The longest run of entries within the limits, and at least one. */
-  #take(): Waiting<T>[] {
+  #take(): Waiting<T, R>[] {
     let items = 0;
     let bytes = 0;
     let count = 0;
@@ -87,11 +87,11 @@ export class Batcher<T> {
     return taken;
   }
 
-  async #write(batch: readonly Waiting<T>[]): Promise<void> {
+  async #write(batch: readonly Waiting<T, R>[]): Promise<void> {
     this.#inFlight++;
     try {
-      await this.#options.write(batch.map((waiting) => waiting.entry));
-      for (const waiting of batch) waiting.resolve();
+      const results = await this.#options.write(batch.map((waiting) => waiting.entry));
+      batch.forEach((waiting, i) => waiting.resolve(results[i] as R));
     } catch (error) {
       for (const waiting of batch) waiting.reject(error);
     } finally {

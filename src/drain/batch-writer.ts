@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { retrying } from '../batch/backoff.ts';
 import { foldOps, opsOf, type Chunk, type Op, type Row } from '../batch/fold.ts';
-import type { Stamp } from '../clock.ts';
+import { stampToMs, type Stamp } from '../clock.ts';
 import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
@@ -13,8 +13,9 @@ import { raiseClock } from '../redis/clock.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { ItemStore } from '../redis/item-store.ts';
 import { settleBatch } from '../redis/settle.ts';
-import type { FeedChanges } from '../schema/feed.ts';
+import type { FeedChanges, FeedJobs } from '../schema/feed.ts';
 import { copyOfRow, copyOfStored } from './copies.ts';
+import type { BatchWritten, DrainObserver } from './drain-observer.ts';
 import { applyIsolating, unitsOf, type Isolated } from './isolate.ts';
 import { feedJobs } from './outcome.ts';
 
@@ -26,6 +27,7 @@ export interface WriterParts {
   readonly digester: Digester;
   readonly config: Config;
   readonly log: Logger;
+  readonly observer: DrainObserver;
   /** Aborted when the process must stop even though a backend is away: retries end. */
   readonly signal: AbortSignal;
 }
@@ -47,9 +49,12 @@ export class BatchWriter {
     const durable = ops.filter((op) => op.route !== 'c');
     const cacheRows = this.#fold(ops.filter((op) => op.route === 'c'));
 
+    const started = performance.now();
     const stored = await this.#persist('l3', () => this.#store(durable, batchId));
+    const inPostgres = performance.now();
     const { rows } = stored;
     const cached = await this.#persist('l2', () => this.#copy(stored, cacheRows));
+    const inRedis = performance.now();
 
     const result = {
       ops,
@@ -67,6 +72,13 @@ export class BatchWriter {
     const settled = await this.#persist('feed', () =>
       settleBatch(queue, keys, settlement, config.feedMaxEntries),
     );
+    this.#parts.observer.batchWritten({
+      ...countsOf(settlement.jobs),
+      postgresMs: inPostgres - started,
+      redisMs: inRedis - inPostgres,
+      feedMs: performance.now() - inRedis,
+      settleLatencyMs: chunks.map(({ job }) => settled.atMs - stampToMs(job.first)),
+    });
     if (!settled.clockRaised) await this.#persist('clock', () => raiseAboveRows(this.#parts));
   }
 
@@ -103,12 +115,14 @@ export class BatchWriter {
   }
 
   #persist<T>(step: string, work: () => Promise<T>): Promise<T> {
-    const { log, signal } = this.#parts;
+    const { log, signal, observer } = this.#parts;
     return retrying(work, {
       signal,
       isTransient: () => true,
-      onRetry: (error, attempt, delayMs) =>
-        log.warn({ err: error, step, attempt, delayMs }, 'batch step failed, trying again'),
+      onRetry: (error, attempt, delayMs) => {
+        log.warn({ err: error, step, attempt, delayMs }, 'batch step failed, trying again');
+        observer.stepRetried(step);
+      },
     });
   }
 }
@@ -150,6 +164,19 @@ function changesOf(
     ...(stateful ? { sv: all.map((row) => row.stateVersion) } : {}),
     kinds,
   };
+}
+
+function countsOf(
+  jobs: FeedJobs,
+): Pick<BatchWritten, 'chunks' | 'items' | 'superseded' | 'missing' | 'dead'> {
+  const counts = { chunks: jobs.length, items: 0, superseded: 0, missing: 0, dead: 0 };
+  for (const [, items, exceptions] of jobs) {
+    counts.items += items;
+    for (const [, status] of exceptions) {
+      if (status === 'superseded' || status === 'missing' || status === 'dead') counts[status]++;
+    }
+  }
+  return counts;
 }
 
 function newestStamps(ops: readonly Op[]): Map<string, Stamp> {

@@ -57,7 +57,9 @@ export class Drain {
 
   async #process(job: Job, token: string | undefined): Promise<void> {
     const chunkId = job.id ?? '';
+    const started = performance.now();
     const parsed = chunkSchema.safeParse(job.data);
+    this.#parts.observer.chunkParsed(performance.now() - started);
     if (!parsed.success) return this.#refuse(chunkId, job.data, parsed.error.message);
     try {
       await this.#batcher.add({ chunkId, job: parsed.data });
@@ -89,6 +91,7 @@ export class Drain {
       { jobs: [[chunkId, 0, []]], changes: nothing, settled: [] },
       config.feedMaxEntries,
     );
+    this.#parts.observer.chunkRefused();
     log.error({ chunk: chunkId }, 'job is not a chunk; moved to dead_letters');
   }
 }

@@ -9,6 +9,7 @@ import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/c
 import { ItemStore } from '../redis/item-store.ts';
 import { raiseAboveRows } from './batch-writer.ts';
 import { Drain } from './drain.ts';
+import { type DrainObserver, UNOBSERVED_DRAIN } from './drain-observer.ts';
 
 export interface DrainWorker extends AsyncDisposable {
   /** Takes no new work, settles what is in hand, and ends within `shutdownMs` also when a backend is away. */
@@ -21,7 +22,10 @@ const START_TIMEOUT_MS = 5000;
  * Starts draining the writes queue in this process. Any number of processes may.
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError
  */
-export async function startDrain(options: Options = {}): Promise<DrainWorker> {
+export async function startDrain(
+  options: Options = {},
+  observer: DrainObserver = UNOBSERVED_DRAIN,
+): Promise<DrainWorker> {
   const config = loadConfig(options);
   const log = createLogger('drain', config.logLevel);
   const keys = keysOf(config.namespace);
@@ -41,6 +45,7 @@ export async function startDrain(options: Options = {}): Promise<DrainWorker> {
     keys,
     config,
     log,
+    observer,
     items: new ItemStore(cache, keys),
     digester: new Digester(config.merkleKey),
     signal: stopRetrying.signal,

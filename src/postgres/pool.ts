@@ -105,6 +105,12 @@ export async function readL3<T>(work: () => Promise<T>): Promise<T> {
 export async function inTransaction<T>(pool: Pool, work: (connection: Queryable) => Promise<T>): Promise<T> {
   const connection = await pool.connect();
   let broken: Error | undefined;
+  // The pool listens only to idle connections: an unheard error of this one, lost between two statements, would end the
+  // process. The next statement rejects, which is all that is needed.
+  const onLost = (error: Error) => {
+    broken = error;
+  };
+  connection.on('error', onLost);
   try {
     await connection.query('BEGIN');
     const result = await work(connection);
@@ -117,6 +123,7 @@ export async function inTransaction<T>(pool: Pool, work: (connection: Queryable)
     throw error;
   } finally {
     // A connection whose rollback failed must not serve another transaction.
+    connection.off('error', onLost);
     connection.release(broken);
   }
 }

@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { Queue } from 'bullmq';
 import type { Config } from '../config.ts';
 import { messageOf, QueueUnavailableError } from '../errors.ts';
-import { type Keys, WRITES_QUEUE } from '../keys.ts';
+import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { takeStamps, type StampRange } from '../redis/clock.ts';
 import { whenReady, type Redis } from '../redis/connect.ts';
-import { CHUNK_JOB } from '../schema/job.ts';
+import { CHUNK_JOB, RANGE_JOB, type RangeJob } from '../schema/job.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { type Operation, toChunkJob } from './operation.ts';
 import { TrackedChunk } from './tracked-chunk.ts';
@@ -24,7 +24,8 @@ export class ChunkQueue {
   readonly #keys: Keys;
   readonly #config: Config;
   readonly #tracker: ChunkTracker;
-  readonly #queue: Queue;
+  readonly #writes: Queue;
+  readonly #ranges: Queue;
   #last: StampRange | undefined;
   readonly #adding = new Set<Promise<TrackedChunk>>();
 
@@ -34,13 +35,8 @@ export class ChunkQueue {
     this.#keys = keys;
     this.#config = config;
     this.#tracker = tracker;
-    this.#queue = new Queue(WRITES_QUEUE, {
-      connection: redis,
-      prefix: keys.queuePrefix,
-      // Nobody listens to BullMQ's own events: barriers stand on the change feed.
-      streams: { events: { maxLen: 100 } },
-    });
-    this.#queue.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
+    this.#writes = openQueue(WRITES_QUEUE, redis, keys, log);
+    this.#ranges = openQueue(RANGES_QUEUE, redis, keys, log);
   }
 
   /**
@@ -48,7 +44,10 @@ export class ChunkQueue {
    * @throws why it could not, or a timeout
    */
   async ready(timeoutMs: number): Promise<void> {
-    await before(performance.now() + timeoutMs, this.#queue.waitUntilReady());
+    await before(
+      performance.now() + timeoutMs,
+      Promise.all([this.#writes.waitUntilReady(), this.#ranges.waitUntilReady()]),
+    );
   }
 
   /** The newest stamps taken, with what Redis said of the queue then. */
@@ -62,14 +61,31 @@ export class ChunkQueue {
    * @throws QueueUnavailableError
    */
   add(operations: readonly Operation[], atomic: boolean): Promise<TrackedChunk> {
-    const adding = this.#add(operations, atomic).finally(() => this.#adding.delete(adding));
+    const ids = operations.map((operation) => operation.id);
+    return this.#add(ids, (chunk) => ({
+      queue: this.#writes,
+      name: CHUNK_JOB,
+      data: toChunkJob(chunk.first, operations, atomic),
+    }));
+  }
+
+  /** As `add`, for a range delete: one stamp, and a job of the ranges queue. */
+  addRange(kind: RangeJob['kind'], value: string): Promise<TrackedChunk> {
+    return this.#add([], (chunk) => ({
+      queue: this.#ranges,
+      name: RANGE_JOB,
+      data: { v: 1, kind, value, stamp: chunk.first } satisfies RangeJob,
+    }));
+  }
+
+  #add(ids: readonly string[], jobOf: (chunk: TrackedChunk) => QueuedJob): Promise<TrackedChunk> {
+    const adding = this.#enqueue(ids, jobOf).finally(() => this.#adding.delete(adding));
     this.#adding.add(adding);
     return adding;
   }
 
-  async #add(operations: readonly Operation[], atomic: boolean): Promise<TrackedChunk> {
+  async #enqueue(ids: readonly string[], jobOf: (chunk: TrackedChunk) => QueuedJob): Promise<TrackedChunk> {
     const chunkId = randomUUID();
-    const ids = operations.map((operation) => operation.id);
     const deadline = performance.now() + this.#config.enqueueTimeoutMs;
     let chunk: TrackedChunk | undefined;
     for (;;) {
@@ -78,16 +94,11 @@ export class ChunkQueue {
         if (chunk === undefined) {
           const range = await before(deadline, takeStamps(this.#redis, this.#keys, chunkId, ids));
           this.#last = range;
-          chunk = new TrackedChunk(chunkId, range.first, operations.length, range.epoch);
+          chunk = new TrackedChunk(chunkId, range.first, ids.length, range.epoch);
           this.#tracker.add(chunk);
         }
-        await before(
-          deadline,
-          this.#queue.add(CHUNK_JOB, toChunkJob(chunk.first, operations, atomic), {
-            ...JOB_OPTIONS,
-            jobId: chunkId,
-          }),
-        );
+        const { queue, name, data } = jobOf(chunk);
+        await before(deadline, queue.add(name, data, { ...JOB_OPTIONS, jobId: chunkId }));
         return chunk;
       } catch (error) {
         if (performance.now() < deadline && isConnectionError(error)) {
@@ -105,8 +116,21 @@ export class ChunkQueue {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#adding);
-    await this.#queue.close();
+    await Promise.all([this.#writes.close(), this.#ranges.close()]);
   }
+}
+
+interface QueuedJob {
+  readonly queue: Queue;
+  readonly name: string;
+  readonly data: object;
+}
+
+function openQueue(name: string, connection: Redis, keys: Keys, log: Logger): Queue {
+  // Nobody listens to BullMQ's own events: barriers stand on the change feed.
+  const queue = new Queue(name, { connection, prefix: keys.queuePrefix, streams: { events: { maxLen: 100 } } });
+  queue.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
+  return queue;
 }
 
 /** An error reply of the server (out of memory, read-only replica) would be the same a moment later. */

@@ -4,11 +4,13 @@ import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { FeedTail } from '../redis/feed.ts';
+import type { RangeJob } from '../schema/job.ts';
 import type { Producer } from '../types.ts';
 import { ChunkQueue } from './chunk-queue.ts';
 import { ChunkTracker } from './chunk-tracker.ts';
 import { QueueProducer } from './queue-producer.ts';
 import type { Operation } from './operation.ts';
+import { type ProducerObserver, UNOBSERVED_PRODUCER } from './producer-observer.ts';
 import type { ChunkTicket } from './ticket.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
@@ -16,14 +18,19 @@ import type { TrackedChunk } from './tracked-chunk.ts';
  * Opens the write side: Redis only, for any service.
  * @throws ConfigError, UnsafeServerError, and QueueUnavailableError within `enqueueTimeoutMs` when Redis is away
  */
-export async function openProducer(options: Options = {}): Promise<Producer> {
+export async function openProducer(
+  options: Options = {},
+  observer: ProducerObserver = UNOBSERVED_PRODUCER,
+): Promise<Producer> {
   const config = loadConfig(options);
-  return connectProducer(config, createLogger('producer', config.logLevel));
+  return connectProducer(config, createLogger('producer', config.logLevel), { observer });
 }
 
 export interface ProducerHooks {
   readonly onAccepted?: (operation: Operation, ticket: ChunkTicket) => void;
+  readonly onRange?: (kind: RangeJob['kind'], value: string, chunk: TrackedChunk) => void;
   readonly onSettled?: (chunk: TrackedChunk) => void;
+  readonly observer?: ProducerObserver;
 }
 
 /** As `openProducer`, for a process that wants to know what is accepted and settled. */
@@ -38,7 +45,11 @@ export async function connectProducer(
   const release = async () => {
     await Promise.all([tail.close(), closeRedis(redis)]);
   };
-  const tracker = new ChunkTracker(redis, keys, log, hooks.onSettled ?? (() => undefined));
+  const observer = hooks.observer ?? UNOBSERVED_PRODUCER;
+  const tracker = new ChunkTracker(redis, keys, log, (chunk) => {
+    observer.chunkSettled(chunk.length, chunk.isLost);
+    hooks.onSettled?.(chunk);
+  });
   let queue: ChunkQueue;
   try {
     await whenReady(redis, config.enqueueTimeoutMs);
@@ -60,7 +71,9 @@ export async function connectProducer(
     config,
     queue,
     tracker,
+    observer,
     onAccepted: hooks.onAccepted ?? (() => undefined),
+    onRange: hooks.onRange ?? (() => undefined),
     release,
   });
 }

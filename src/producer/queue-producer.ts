@@ -8,23 +8,28 @@ import {
   QueueUnavailableError,
   TierlineError,
 } from '../errors.ts';
-import { parseId, parseNewItem, parseState, parseSubmitOptions } from '../schema/item.ts';
+import { parseId, parseNewItem, parsePrefix, parseState, parseSubmitOptions } from '../schema/item.ts';
 import type {
   BatchTicket,
   CallOptions,
   NewItem,
   Pressure,
   Producer,
+  RangeTicket,
   Rejection,
   SubmitOptions,
   Ticket,
   WaitOptions,
 } from '../types.ts';
+import type { RangeJob } from '../schema/job.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
 import type { ChunkQueue } from './chunk-queue.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer, type Sink } from './coalescer.ts';
 import { deleteOperation, type Operation, putOperation, stateOperation } from './operation.ts';
-import { ChunkTicket, SubmittedBatch, waitFor } from './ticket.ts';
+import type { ProducerObserver } from './producer-observer.ts';
+import { ChunkTicket, SubmittedBatch, SubmittedRange, waitFor } from './ticket.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** An atomic call is one transaction and one job: larger ones would hold up everybody else's. */
 const MAX_ATOMIC_ITEMS = 10_000;
@@ -34,8 +39,11 @@ export interface ProducerParts {
   readonly config: Config;
   readonly queue: ChunkQueue;
   readonly tracker: ChunkTracker;
+  readonly observer: ProducerObserver;
   /** Told of every accepted operation, before its ticket is given out. */
   readonly onAccepted: (operation: Operation, ticket: ChunkTicket) => void;
+  /** Told of every accepted range delete, before its ticket is given out. */
+  readonly onRange: (kind: RangeJob['kind'], value: string, chunk: TrackedChunk) => void;
   /** Closes what the producer runs on. */
   readonly release: () => Promise<void>;
 }
@@ -49,9 +57,7 @@ export class QueueProducer implements Producer {
 
   constructor(parts: ProducerParts) {
     this.#parts = parts;
-    this.#coalescer = new Coalescer(parts.config, (operations, atomic) =>
-      parts.queue.add(operations, atomic),
-    );
+    this.#coalescer = new Coalescer(parts.config, (operations, atomic) => this.#add(operations, atomic));
   }
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
@@ -104,6 +110,16 @@ export class QueueProducer implements Producer {
     return this.#one(stateOperation(parseId(id), parseState(state)), signal);
   }
 
+  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  async deleteByState(state: string, { signal }: CallOptions = {}): Promise<RangeTicket> {
+    return this.#range('state', parseState(state), signal);
+  }
+
+  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  async deletePrefix(prefix: string, { signal }: CallOptions = {}): Promise<RangeTicket> {
+    return this.#range('prefix', parsePrefix(prefix), signal);
+  }
+
   /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
   async flush(options?: WaitOptions): Promise<void> {
     this.#refuseWhenClosed();
@@ -147,8 +163,40 @@ export class QueueProducer implements Producer {
     await this.#parts.release();
   }
 
+  async #add(operations: readonly Operation[], atomic: boolean): Promise<TrackedChunk> {
+    const { queue, observer } = this.#parts;
+    const items = operations.length;
+    const bytes = operations.reduce((sum, operation) => sum + operation.bytes, 0);
+    const started = performance.now();
+    try {
+      const chunk = await queue.add(operations, atomic);
+      observer.chunkQueued({ items, bytes, enqueueMs: performance.now() - started });
+      return chunk;
+    } catch (error) {
+      observer.chunkRefused(items);
+      throw error;
+    }
+  }
+
   #refuseWhenClosed(): void {
     if (this.#closing !== undefined) throw new ClosedError('The producer is closed. Open a new one.');
+  }
+
+  async #range(
+    kind: RangeJob['kind'],
+    value: string,
+    signal: AbortSignal | undefined,
+  ): Promise<RangeTicket> {
+    this.#refuseWhenClosed();
+    signal?.throwIfAborted();
+    // What was submitted before, awaited or not, takes its stamps before the range does.
+    this.#coalescer.flush();
+    const call = this.#parts.queue.addRange(kind, value);
+    this.#calls.add(call);
+    void call.catch(() => undefined).finally(() => this.#calls.delete(call));
+    const chunk = await (signal === undefined ? call : abortable(call, signal));
+    this.#parts.onRange(kind, value, chunk);
+    return new SubmittedRange(chunk);
   }
 
   async #one(operation: Operation, signal: AbortSignal | undefined): Promise<Ticket> {

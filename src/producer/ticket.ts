@@ -1,5 +1,5 @@
 import { SettleTimeoutError } from '../errors.ts';
-import type { BatchOutcome, BatchTicket, Outcome, Rejection, Ticket, WaitOptions } from '../types.ts';
+import type { BatchOutcome, BatchTicket, Outcome, RangeTicket, Rejection, Ticket, WaitOptions } from '../types.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** One accepted operation: operation `index` of its chunk. */
@@ -31,6 +31,25 @@ export class ChunkTicket implements Ticket {
   /** Once the chunk is done. */
   outcome(): Outcome {
     return this.#chunk.outcomeOf(this.#index);
+  }
+}
+
+/** An accepted range delete: a chunk of its own. */
+export class SubmittedRange implements RangeTicket {
+  readonly #chunk: TrackedChunk;
+
+  constructor(chunk: TrackedChunk) {
+    this.#chunk = chunk;
+  }
+
+  get version(): number {
+    return this.#chunk.first;
+  }
+
+  /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
+  async settled(options?: WaitOptions): Promise<{ deleted: number }> {
+    await waitFor([this.#chunk], options);
+    return { deleted: this.#chunk.rangeDeleted() };
   }
 }
 

@@ -9,7 +9,7 @@ export class TrackedChunk {
   /** Operations in it: their stamps are `first` and the following. */
   readonly length: number;
   readonly epoch: string;
-  #exceptions: ReadonlyMap<number, Outcome> | undefined;
+  #exceptions: ReadonlyMap<number, OutcomeException> | undefined;
   #error: unknown;
   #done = false;
   #waiters: (() => void)[] = [];
@@ -23,12 +23,7 @@ export class TrackedChunk {
 
   settle(exceptions: readonly OutcomeException[]): void {
     if (exceptions.length > 0) {
-      this.#exceptions = new Map(
-        exceptions.map(([index, status, version, reason]) => [
-          index,
-          reason === null ? { status, version } : { status, version, reason },
-        ]),
-      );
+      this.#exceptions = new Map(exceptions.map((exception) => [exception[0], exception]));
     }
     this.#finish();
   }
@@ -45,6 +40,11 @@ export class TrackedChunk {
     for (const wake of waiters) wake();
   }
 
+  /** Its fate cannot be known any more. */
+  get isLost(): boolean {
+    return this.#error !== undefined;
+  }
+
   get isDone(): boolean {
     return this.#done;
   }
@@ -56,7 +56,20 @@ export class TrackedChunk {
 
   /** @throws why the fate of the chunk cannot be known. */
   outcomeOf(index: number): Outcome {
+    const [, status, version, reason] = this.#exceptionOf(index) ?? [];
+    if (version === undefined || status === undefined || status === 'range') {
+      return { status: 'applied', version: this.first + index };
+    }
+    return reason == null ? { status, version } : { status, version, reason };
+  }
+
+  /** Of a range delete: how many items it deleted. @throws why that cannot be known. */
+  rangeDeleted(): number {
+    return this.#exceptionOf(0)?.[2] ?? 0;
+  }
+
+  #exceptionOf(index: number): OutcomeException | undefined {
     if (this.#error !== undefined) throw this.#error;
-    return this.#exceptions?.get(index) ?? { status: 'applied', version: this.first + index };
+    return this.#exceptions?.get(index);
   }
 }

@@ -17,7 +17,7 @@ export interface StampRange {
   readonly oldestInflight: Stamp;
 }
 
-/** Takes one stamp an id, and notes the chunk as in flight and its ids as pending, in one step. */
+/** Takes one stamp an id, or one for a range delete (no ids), and notes what is in flight and pending, in one step. */
 export async function takeStamps(
   redis: Redis,
   keys: Keys,
@@ -26,7 +26,7 @@ export async function takeStamps(
 ): Promise<StampRange> {
   const reply = await stampScript.run(
     redis,
-    [keys.clock, keys.inflight, keys.pending],
+    [keys.clock, keys.inflight, keys.pending, keys.ranges],
     [chunkId, randomUUID(), ...ids],
   );
   const [first, epoch, pendingIds, oldestInflight] = stampReply.parse(reply);

@@ -53,3 +53,19 @@ export async function chunkStates(
     return { state: 'settled', exceptions };
   });
 }
+
+/** How many chunks and range deletes with a stamp below `stamp` have not settled, without those in `except`. */
+export async function unsettledBefore(
+  redis: Redis,
+  keys: Keys,
+  stamp: Stamp,
+  except: readonly string[] = [],
+): Promise<number> {
+  const earlier = await redis.zrangebyscore(keys.inflight, '-inf', `(${stamp}`);
+  return earlier.filter((chunkId) => !except.includes(chunkId)).length;
+}
+
+/** Whether a range delete with a stamp below `stamp` has not settled. */
+export async function hasRangeBefore(redis: Redis, keys: Keys, stamp: Stamp): Promise<boolean> {
+  return (await redis.zcount(keys.ranges, '-inf', `(${stamp}`)) > 0;
+}

@@ -21,6 +21,8 @@ export interface Settlement {
 
 export interface Settled {
   readonly entryId: string;
+  /** When the entry was written, in milliseconds by the clock of Redis. */
+  readonly atMs: number;
   /** False after Redis lost its data, until `raiseClock`. */
   readonly clockRaised: boolean;
 }
@@ -46,7 +48,8 @@ export async function settleBatch(
   for (const [id, stamp] of batch.settled) args.push(id, stamp);
   const outcomeKeys = withExceptions.map(([chunkId]) => keys.outcome(chunkId));
   const [entryId, raised] = settleReply.parse(
-    await settleScript.run(redis, [keys.feed, keys.inflight, keys.pending, keys.clock, ...outcomeKeys], args),
+    await settleScript.run(redis, [keys.feed, keys.inflight, keys.pending, keys.clock, keys.ranges, ...outcomeKeys], args),
   );
-  return { entryId, clockRaised: raised === 1 };
+  // A stream's ids begin with the server's time.
+  return { entryId, atMs: Number.parseInt(entryId, 10), clockRaised: raised === 1 };
 }

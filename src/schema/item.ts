@@ -93,6 +93,11 @@ export function parseState(state: string): string {
   return checked(stateSchema, state, 'state');
 }
 
+/** A prefix of ids: as an id, but it may end anywhere. '' would mean everything and is refused. */
+export function parsePrefix(prefix: string): string {
+  return checked(idSchema, prefix, 'prefix');
+}
+
 export function parseSubmitOptions(
   options: SubmitOptions & { atomic?: boolean; signal?: AbortSignal },
 ): ParsedSubmitOptions {

@@ -41,12 +41,24 @@ export const chunkSchema = z
 
 export type ChunkJob = z.output<typeof chunkSchema>;
 
+/** One job of the ranges queue: every item of a prefix or a state is deleted as of `stamp`. */
+export const RANGE_JOB = 'range';
+
+export const rangeSchema = z.strictObject({
+  v: z.literal(1),
+  kind: z.enum(['prefix', 'state']),
+  value: z.string().min(1),
+  stamp: z.int().positive(),
+});
+
+export type RangeJob = z.output<typeof rangeSchema>;
+
 /** The only kind of outcome that is stored: anything but `applied` at the operation's own stamp. */
 export const outcomeExceptionSchema = z.tuple([
   /** Index of the operation in its chunk. */
   z.int().min(0),
-  z.enum(['superseded', 'missing', 'dead']),
-  /** Version of the item once settled. */
+  z.enum(['superseded', 'missing', 'dead', 'range']),
+  /** Version of the item once settled; for a range, how many items it deleted. */
   z.int().min(0),
   z.string().nullable(),
 ]);

@@ -41,6 +41,8 @@ function combine(producer: QueueProducer, reader: TieredReader): Store {
     delete: producer.delete.bind(producer),
     deleteMany: producer.deleteMany.bind(producer),
     setState: producer.setState.bind(producer),
+    deleteByState: producer.deleteByState.bind(producer),
+    deletePrefix: producer.deletePrefix.bind(producer),
     flush: producer.flush.bind(producer),
     pressure: producer.pressure.bind(producer),
     get: reader.get.bind(reader),

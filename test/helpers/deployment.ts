@@ -41,7 +41,9 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
   const databaseUrl = url.href;
   await migrate(databaseUrl);
 
-  const options = { logLevel: 'silent' as const, ...extra, redisUrl, databaseUrl, namespace: name };
+  // Tests share their machine: only those about outages want an early refusal.
+  const defaults = { logLevel: 'silent' as const, enqueueTimeoutMs: 20_000 };
+  const options = { ...defaults, ...extra, redisUrl, databaseUrl, namespace: name };
   const config = loadConfig(options);
   const log = createLogger('test', 'silent');
   const redis = createRedis(redisUrl, 'patient', log);

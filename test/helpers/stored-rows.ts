@@ -63,7 +63,7 @@ export async function storedCopies(
       kind,
       contentVersion,
       stateVersion,
-      digest: Buffer.from(digest, 'latin1').toString('hex'),
+      digest,
       hash: Buffer.from(contentHash, 'base64url').toString('hex'),
       state,
       body,

@@ -1,4 +1,5 @@
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
+import { UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
 import { Digester } from '../../src/merkle/digest.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
 import type { Deployment } from './deployment.ts';
@@ -13,6 +14,7 @@ export function writerOf({ pool, redis, keys, config, log }: Deployment): BatchW
     digester: new Digester(config.merkleKey),
     config,
     log,
+    observer: UNOBSERVED_DRAIN,
     signal: new AbortController().signal,
   });
 }

@@ -24,7 +24,7 @@ interface Setting {
 }
 
 async function setUp(t: ExecutionContext, options: Options = {}): Promise<Setting> {
-  const deployment = await createDeployment(options);
+  const deployment = await createDeployment({ enqueueTimeoutMs: 1500, ...options });
   const redis = await startProxy(deployment.options.redisUrl);
   const postgres = await startProxy(deployment.options.databaseUrl);
   const things: { close(): Promise<unknown> }[] = [];

@@ -1,6 +1,7 @@
 -- Announces one batch on the feed and clears what it settled, in one step: who sees a chunk gone from inflight finds its
 -- outcomes stored. Running it twice is harmless.
--- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5.. outcome keys of chunks with exceptions
+-- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5 ranges (zset)
+--       6.. outcome keys of chunks with exceptions
 -- ARGV: 1 feed entries to keep  2 jobs (JSON)  3 changes (JSON)  4 milliseconds to keep outcomes
 --       5 chunks  6 exceptions  then the chunk ids, then the exceptions (JSON, in the order of their keys),
 --       then id and stamp in turn for every operation's newest stamp of the batch
@@ -12,7 +13,7 @@ local gone = {}
 for i = 1, chunks do gone[i] = ARGV[at + i - 1] end
 at = at + chunks
 
-for i = 1, exceptions do redis.call('SET', KEYS[4 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
+for i = 1, exceptions do redis.call('SET', KEYS[5 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
 at = at + exceptions
 
 -- A pending stamp that is newer than the settled one belongs to a later write: it stays.
@@ -29,7 +30,11 @@ for from = at, #ARGV, 2000 do
   if #settled > 0 then redis.call('HDEL', KEYS[3], unpack(settled)) end
 end
 
-for from = 1, chunks, 1000 do redis.call('ZREM', KEYS[2], unpack(gone, from, math.min(from + 999, chunks))) end
+for from = 1, chunks, 1000 do
+  local to = math.min(from + 999, chunks)
+  redis.call('ZREM', KEYS[2], unpack(gone, from, to))
+  redis.call('ZREM', KEYS[5], unpack(gone, from, to))
+end
 
 -- Entries are numbered without gaps, so a reader knows at once when one is missing.
 local number = redis.call('HINCRBY', KEYS[4], 'entries', 1)

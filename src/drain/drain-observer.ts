@@ -1,0 +1,33 @@
+/** What one written batch took and what became of its operations. */
+export interface BatchWritten {
+  readonly chunks: number;
+  readonly items: number;
+  /** Operations whose outcome is not `applied`. */
+  readonly superseded: number;
+  readonly missing: number;
+  readonly dead: number;
+  /** Milliseconds in Postgres, in L2 and on the feed, retries included. */
+  readonly postgresMs: number;
+  readonly redisMs: number;
+  readonly feedMs: number;
+  /** Of each chunk, milliseconds from its first stamp to its entry on the feed, both by the clock of Redis. */
+  readonly settleLatencyMs: readonly number[];
+}
+
+/** Hears what a drain does. Called once a batch or chunk, never an item; it must not throw. */
+export interface DrainObserver {
+  /** A job was checked against the chunk's schema. */
+  chunkParsed(parseMs: number): void;
+  /** A job that is no chunk went to `dead_letters`. */
+  chunkRefused(): void;
+  /** A step found its backend away and will be tried again. */
+  stepRetried(step: string): void;
+  batchWritten(batch: BatchWritten): void;
+}
+
+export const UNOBSERVED_DRAIN: DrainObserver = {
+  chunkParsed: () => undefined,
+  chunkRefused: () => undefined,
+  stepRetried: () => undefined,
+  batchWritten: () => undefined,
+};

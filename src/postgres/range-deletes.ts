@@ -1,0 +1,68 @@
+import type { Stamp } from '../clock.ts';
+import { prefixRange } from '../schema/prefix.ts';
+import type { RangeJob } from '../schema/job.ts';
+import type { Queryable } from './pool.ts';
+
+export interface RangeProgress {
+  /** `live` items first, then the tombstones, whose registers have to move too; then `done`. */
+  readonly phase: 'live' | 'dead' | 'done';
+  readonly afterId: string;
+  readonly deleted: number;
+}
+
+/** A row the range covers; its registers that are older than the range's stamp are to be overwritten. */
+export interface RangeRow {
+  readonly id: string;
+  readonly contentVersion: Stamp;
+  readonly stateVersion: Stamp;
+}
+
+/** Where the range delete is, begun here if it is new. Locked until the transaction ends: two workers take turns. */
+export async function lockRange(db: Queryable, rangeId: string, job: RangeJob): Promise<RangeProgress> {
+  await db.query(`INSERT INTO range_deletes (range_id, kind, value, stamp) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`, [
+    rangeId,
+    job.kind,
+    job.value,
+    job.stamp,
+  ]);
+  const { rows } = await db.query<RangeProgress>(
+    `SELECT phase, after_id AS "afterId", deleted FROM range_deletes WHERE range_id = $1 FOR UPDATE`,
+    [rangeId],
+  );
+  return rows[0] ?? { phase: 'done', afterId: '', deleted: 0 };
+}
+
+export async function moveRange(db: Queryable, rangeId: string, progress: RangeProgress): Promise<void> {
+  await db.query(`UPDATE range_deletes SET phase = $2, after_id = $3, deleted = $4, updated_at = now() WHERE range_id = $1`, [
+    rangeId,
+    progress.phase,
+    progress.afterId,
+    progress.deleted,
+  ]);
+}
+
+/**
+ * The next rows of the range in id order, locked. A row counts whatever its content is, for what matters is each
+ * register: one that was written before the range's stamp ends as if deleted at that stamp. That is what makes the result
+ * the same whether a later write comes before or after (I2). A register that was never written stays so.
+ */
+export async function nextRangeRows(db: Queryable, job: RangeJob, { phase, afterId }: RangeProgress, limit: number): Promise<RangeRow[]> {
+  const older = '((content_version > 0 AND content_version < $1) OR (state_version > 0 AND state_version < $1))';
+  const dead = phase === 'dead' ? 'deleted' : 'NOT deleted';
+  const columns = 'id, content_version AS "contentVersion", state_version AS "stateVersion"';
+  if (job.kind === 'state') {
+    const { rows } = await db.query<RangeRow>(
+      `SELECT ${columns} FROM items WHERE state = $2 AND id > $3 AND state_version < $1 AND ${older} AND ${dead}
+       ORDER BY id LIMIT $4 FOR UPDATE`,
+      [job.stamp, job.value, afterId, limit],
+    );
+    return rows;
+  }
+  const { from, to } = prefixRange(job.value);
+  const { rows } = await db.query<RangeRow>(
+    `SELECT ${columns} FROM items WHERE id >= $2 AND id > $3 AND ($4::text IS NULL OR id < $4) AND ${older} AND ${dead}
+     ORDER BY id LIMIT $5 FOR UPDATE`,
+    [job.stamp, from, afterId, to ?? null, limit],
+  );
+  return rows;
+}

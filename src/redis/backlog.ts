@@ -1,0 +1,69 @@
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import { type Keys, WRITES_QUEUE } from '../keys.ts';
+
+/** What has been accepted and has not settled, and the feed it will settle on; one snapshot of the queue's Redis. */
+export interface Backlog {
+  /** Distinct ids whose newest write has not settled. */
+  readonly pendingItems: number;
+  /** Chunks stamped and not settled. */
+  readonly chunksInFlight: number;
+  /** Of them, jobs that no worker has taken yet. */
+  readonly chunksWaiting: number;
+  /** Of them, jobs in the hands of a worker. */
+  readonly chunksActive: number;
+  /** Milliseconds since the oldest unsettled chunk was stamped; 0 when there is none. */
+  readonly oldestMs: number;
+  /** Batches ever announced on the feed, and those it still holds. */
+  readonly feedEntries: number;
+  readonly feedLength: number;
+  /** The time of Redis, in milliseconds since 1970. */
+  readonly nowMs: number;
+}
+
+const backlogReply = z.tuple([
+  z.tuple([z.coerce.number(), z.coerce.number()]),
+  z.number(),
+  z.number(),
+  z.array(z.string()),
+  z.number(),
+  z.number(),
+  z.coerce.number(),
+  z.number(),
+]);
+
+/** @param redis of the queue. One round trip; no command reads more than one entry. */
+export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
+  const jobs = `${keys.queuePrefix}:${WRITES_QUEUE}`;
+  const replies = await redis
+    .multi()
+    .time()
+    .hlen(keys.pending)
+    .zcard(keys.inflight)
+    .zrange(keys.inflight, 0, 0, 'WITHSCORES')
+    .llen(`${jobs}:wait`)
+    .llen(`${jobs}:active`)
+    .hget(keys.clock, 'entries')
+    .xlen(keys.feed)
+    .exec();
+  const [[seconds, micros], pendingItems, chunksInFlight, oldest, waiting, active, entries, feedLength] =
+    backlogReply.parse(
+      replies?.map(([error, reply]) => {
+        if (error !== null) throw error;
+        return reply;
+      }),
+    );
+  const nowMs = seconds * 1000 + micros / 1000;
+  const stamp = oldest[1];
+  return {
+    pendingItems,
+    chunksInFlight,
+    chunksWaiting: waiting,
+    chunksActive: active,
+    // The clock may run a little ahead of the time of day after a burst.
+    oldestMs: stamp === undefined ? 0 : Math.max(0, nowMs - Number(stamp) / 1000),
+    feedEntries: entries,
+    feedLength,
+    nowMs,
+  };
+}
