@@ -14,6 +14,7 @@ export async function up(knex: Knex): Promise<void> {
       stamp      bigint NOT NULL,
       phase      text NOT NULL DEFAULT 'live' CHECK (phase IN ('live', 'dead', 'done')),
       after_id   text COLLATE "C" NOT NULL DEFAULT '',
+      copied_to  text COLLATE "C" NOT NULL DEFAULT '',
       deleted    bigint NOT NULL DEFAULT 0,
       created_at timestamptz NOT NULL DEFAULT now(),
       updated_at timestamptz NOT NULL DEFAULT now()

@@ -7,6 +7,13 @@ const postgresUrl = text.regex(/^postgres(ql)?:\/\//, 'must start with postgres:
 const integer = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) =>
   z.coerce.number().int().min(minimum).max(maximum);
 
+const flag = z.union([
+  z.boolean(),
+  z
+    .enum(['0', '1', 'false', 'true'], 'must be 0 or 1')
+    .transform((value) => value === '1' || value === 'true'),
+]);
+
 interface OptionSpec<S extends z.ZodType> {
   readonly env: string;
   readonly schema: S;
@@ -214,6 +221,66 @@ export const OPTIONS = {
     'ms',
     'How often maintenance stores the membership filter for readers that start.',
     integer(100).default(5 * MINUTE),
+  ),
+  dashboardHost: option(
+    'TIERLINE_DASHBOARD_HOST',
+    'address',
+    'Address the dashboard listens on; `0.0.0.0` or `::` for every interface.',
+    text.default('127.0.0.1'),
+  ),
+  dashboardPort: option(
+    'TIERLINE_DASHBOARD_PORT',
+    'port',
+    'Port the dashboard listens on; 0 takes a free one.',
+    integer(0, 65_535).default(3000),
+  ),
+  dashboardPasswordHash: option(
+    'TIERLINE_DASHBOARD_PASSWORD_HASH',
+    'hash',
+    'Hash of the password that signs in to the dashboard, as `node dist/workers/dashboard.js --hash-password` prints it.',
+    z
+      .string()
+      .regex(
+        /^scrypt:\d{1,2}:\d{1,2}:\d{1,2}:[\w-]{16,}:[\w-]{43}$/,
+        'is not a password hash; make one with `node dist/workers/dashboard.js --hash-password`, which reads the password from standard input',
+      )
+      .optional(),
+  ),
+  dashboardToken: option(
+    'TIERLINE_DASHBOARD_TOKEN',
+    'text',
+    'Bearer token for programs that read the dashboard; 32 characters or more.',
+    z
+      .string()
+      .regex(
+        /^[\x21-\x7e]{32,}$/,
+        'must be 32 or more printable characters without spaces; `openssl rand -hex 32` makes one',
+      )
+      .optional(),
+  ),
+  dashboardPayloads: option(
+    'TIERLINE_DASHBOARD_PAYLOADS',
+    '0 or 1',
+    'Whether Bull Board and the item page show what users stored.',
+    flag.default(false),
+  ),
+  dashboardReadOnly: option(
+    'TIERLINE_DASHBOARD_READ_ONLY',
+    '0 or 1',
+    'Whether the dashboard refuses everything that changes something.',
+    flag.default(false),
+  ),
+  dashboardHttps: option(
+    'TIERLINE_DASHBOARD_HTTPS',
+    '0 or 1',
+    'Set it when browsers reach the dashboard by https: its cookie is then `Secure`, and HSTS is sent.',
+    flag.default(false),
+  ),
+  dashboardSessionMs: option(
+    'TIERLINE_DASHBOARD_SESSION_MS',
+    'ms',
+    'How long one sign-in lasts.',
+    integer(MINUTE).default(12 * HOUR),
   ),
   shutdownMs: option(
     'TIERLINE_SHUTDOWN_MS',

@@ -8,6 +8,8 @@
  *   {ns}:ranges       zset    range delete -> its stamp, from stamping until settled (also in inflight)
  *   {ns}:feed         stream  the change feed, one entry a batch
  *   {ns}:outcome:<c>  string  JSON of chunk c's outcomes that are not plain `applied`; expires
+ *   {ns}:series:<m>   hash    what settled in minute m since 1970, in slots of 10 s; expires
+ *   {ns}:chores       hash    maintenance chore -> JSON of its last run
  *   {ns}:writes:*     BullMQ's queue of chunks
  *   {ns}:ranges-queue:* BullMQ's queue of range deletes
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
@@ -23,7 +25,9 @@ export interface Keys {
   readonly pending: string;
   readonly ranges: string;
   readonly feed: string;
+  readonly chores: string;
   outcome(chunkId: string): string;
+  series(minute: number): string;
   item(id: string): string;
 }
 
@@ -41,6 +45,8 @@ export function keysOf(namespace: string): Keys {
     pending: `${tag}:pending`,
     ranges: `${tag}:ranges`,
     feed: `${tag}:feed`,
+    chores: `${tag}:chores`,
+    series: (minute) => `${tag}:series:${minute}`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,
     item: (id) => itemPrefix + id,
   };

@@ -9,6 +9,8 @@ const REDACTED = [
   'cacheRedisUrl',
   'databaseUrl',
   'merkleKey',
+  'dashboardPasswordHash',
+  'dashboardToken',
   'metricsToken',
   'authorization',
   'content',

@@ -1,36 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { retrying } from '../batch/backoff.ts';
 import { foldOps, opsOf, type Chunk, type Op, type Row } from '../batch/fold.ts';
 import { stampToMs, type Stamp } from '../clock.ts';
-import type { Config } from '../config.ts';
-import type { Keys } from '../keys.ts';
-import type { Logger } from '../log.ts';
-import type { Digester } from '../merkle/digest.ts';
-import { applyRows, type RowNow } from '../postgres/apply-batch.ts';
-import { failureKind, type Pool } from '../postgres/pool.ts';
-import { highestStamp, readRows } from '../postgres/read-items.ts';
-import { raiseClock } from '../redis/clock.ts';
-import type { Redis } from '../redis/connect.ts';
-import type { ItemStore } from '../redis/item-store.ts';
-import { settleBatch } from '../redis/settle.ts';
-import type { FeedChanges, FeedJobs } from '../schema/feed.ts';
-import { copyOfRow, copyOfStored } from './copies.ts';
-import type { BatchWritten, DrainObserver } from './drain-observer.ts';
+import { applyRows } from '../postgres/apply-batch.ts';
+import { failureKind } from '../postgres/pool.ts';
+import { hasRangeBefore, unsettledBefore } from '../redis/pending.ts';
+import type { FeedJobs } from '../schema/feed.ts';
+import { changesOf } from './changes.ts';
+import { copyRows } from './copies.ts';
+import type { BatchWritten } from './drain-observer.ts';
 import { applyIsolating, unitsOf, type Isolated } from './isolate.ts';
 import { feedJobs } from './outcome.ts';
+import { persist, settle, type WriterParts } from './writer-parts.ts';
 
-export interface WriterParts {
-  readonly pool: Pool;
-  readonly queue: Redis;
-  readonly items: ItemStore;
-  readonly keys: Keys;
-  readonly digester: Digester;
-  readonly config: Config;
-  readonly log: Logger;
-  readonly observer: DrainObserver;
-  /** Aborted when the process must stop even though a backend is away: retries end. */
-  readonly signal: AbortSignal;
-}
+/** `deferred`: something with an earlier stamp must come first; the chunk is to be written again in a moment. */
+export type ChunkFate = 'settled' | 'deferred';
 
 /**
  * Writes one batch through all tiers: Postgres, then L2, then the feed and the clearing of what was in flight. Each step
@@ -43,43 +26,80 @@ export class BatchWriter {
     this.#parts = parts;
   }
 
-  async write(chunks: readonly Chunk[]): Promise<void> {
+  /** Returns the fate of each chunk. */
+  async write(given: readonly Chunk[]): Promise<ChunkFate[]> {
+    const chunks = await this.#writable(given);
     const batchId = randomUUID();
     const ops = chunks.flatMap(opsOf);
     const durable = ops.filter((op) => op.route !== 'c');
     const cacheRows = this.#fold(ops.filter((op) => op.route === 'c'));
 
     const started = performance.now();
-    const stored = await this.#persist('l3', () => this.#store(durable, batchId));
+    const stored = await persist(this.#parts, 'l3', () => this.#store(durable, batchId));
     const inPostgres = performance.now();
     const { rows } = stored;
-    const cached = await this.#persist('l2', () => this.#copy(stored, cacheRows));
+    const cached = await persist(this.#parts, 'l2', () => copyRows(this.#parts, stored, cacheRows));
     const inRedis = performance.now();
 
-    const result = {
+    const jobs = feedJobs(chunks, {
       ops,
       rows: new Map(rows.map((row) => [row.id, row])),
       differing: stored.differing,
       cached: new Map(cacheRows.map((row, i) => [row.id, { row, stored: cached[i] === true }])),
       dead: stored.dead,
-    };
-    const settlement = {
-      jobs: feedJobs(chunks, result),
+    });
+    const premature = await this.#prematurelyMissing(chunks, jobs);
+    const settling = chunks.filter((chunk) => !premature.has(chunk));
+    const settledJobs = jobs.filter((_, i) => !premature.has(chunks[i] as Chunk));
+    const settledAtMs = await settle(this.#parts, {
+      jobs: settledJobs,
       changes: changesOf(rows, stored.differing, cacheRows),
-      settled: newestStamps(ops),
-    };
-    const { queue, keys, config } = this.#parts;
-    const settled = await this.#persist('feed', () =>
-      settleBatch(queue, keys, settlement, config.feedMaxEntries),
-    );
+      settled: newestStamps(premature.size === 0 ? ops : settling.flatMap(opsOf)),
+    });
     this.#parts.observer.batchWritten({
-      ...countsOf(settlement.jobs),
+      ...countsOf(settledJobs),
       postgresMs: inPostgres - started,
       redisMs: inRedis - inPostgres,
       feedMs: performance.now() - inRedis,
-      settleLatencyMs: chunks.map(({ job }) => settled.atMs - stampToMs(job.first)),
+      settleLatencyMs: settling.map(({ job }) => settledAtMs - stampToMs(job.first)),
     });
-    if (!settled.clockRaised) await this.#persist('clock', () => raiseAboveRows(this.#parts));
+    const settled = new Set(settling);
+    return given.map((chunk) => (settled.has(chunk) ? 'settled' : 'deferred'));
+  }
+
+  /**
+   * Without the chunks that set states while an earlier range delete is under way: that one looks at the state an item
+   * had at its stamp, which a newer state would hide.
+   */
+  async #writable(chunks: readonly Chunk[]): Promise<Chunk[]> {
+    const { queue, keys } = this.#parts;
+    const writable: Chunk[] = [];
+    for (const chunk of chunks) {
+      const waits =
+        setsState(chunk) &&
+        (await persist(this.#parts, 'ranges', () => hasRangeBefore(queue, keys, chunk.job.first)));
+      if (!waits) writable.push(chunk);
+    }
+    return writable;
+  }
+
+  /** Chunks whose setState found no item while an earlier write, which may bring it, is still on its way. */
+  async #prematurelyMissing(chunks: readonly Chunk[], jobs: FeedJobs): Promise<Set<Chunk>> {
+    const { queue, keys } = this.#parts;
+    const premature = new Set<Chunk>();
+    const written = chunks.map((chunk) => chunk.chunkId);
+    for (const [i, chunk] of chunks.entries()) {
+      const missing = setsState(chunk) && jobs[i]?.[2].some(([, status]) => status === 'missing');
+      if (
+        missing &&
+        (await persist(this.#parts, 'earlier', () =>
+          unsettledBefore(queue, keys, chunk.job.first, written),
+        )) > 0
+      ) {
+        premature.add(chunk);
+      }
+    }
+    return premature;
   }
 
   #fold(ops: readonly Op[]): Row[] {
@@ -98,72 +118,10 @@ export class BatchWriter {
       return applyIsolating(pool, unitsOf(ops), batchId, digester);
     }
   }
-
-  /** L2 copies of every row this batch shaped. Returns for each cache-only row whether L2 took it. */
-  async #copy({ rows, differing, allNew }: Isolated, cacheRows: readonly Row[]): Promise<boolean[]> {
-    const { pool, items, digester, config } = this.#parts;
-    const own = rows.filter((row) => ownsContent(row, differing.get(row.id)));
-    const stateOnly = rows.filter((row) => ownsStateOnly(row, differing.get(row.id))).map((row) => row.id);
-    const reread = stateOnly.length === 0 ? [] : await readRows(pool, stateOnly);
-    const copies = [
-      ...own.map((row) => copyOfRow(row, differing.get(row.id), digester, config)),
-      ...reread.map((item) => copyOfStored(item, config)),
-    ];
-    const cacheCopies = cacheRows.map((row) => copyOfRow(row, undefined, digester, config));
-    const taken = await items.setNewer([...copies, ...cacheCopies], allNew);
-    return taken.slice(copies.length);
-  }
-
-  #persist<T>(step: string, work: () => Promise<T>): Promise<T> {
-    const { log, signal, observer } = this.#parts;
-    return retrying(work, {
-      signal,
-      isTransient: () => true,
-      onRetry: (error, attempt, delayMs) => {
-        log.warn({ err: error, step, attempt, delayMs }, 'batch step failed, trying again');
-        observer.stepRetried(step);
-      },
-    });
-  }
 }
 
-/** After Redis was emptied its clock restarts from the time of day; no stamp may lie below what Postgres has. */
-export async function raiseAboveRows({
-  pool,
-  queue,
-  keys,
-}: Pick<WriterParts, 'pool' | 'queue' | 'keys'>): Promise<void> {
-  await raiseClock(queue, keys, Math.max(1, await highestStamp(pool)));
-}
-
-function ownsContent(row: Row, now: RowNow | undefined): boolean {
-  return now === undefined || (row.contentVersion > 0 && now.contentVersion === row.contentVersion);
-}
-
-function ownsStateOnly(row: Row, now: RowNow | undefined): boolean {
-  return (
-    now !== undefined &&
-    !ownsContent(row, now) &&
-    row.stateVersion > 0 &&
-    now.stateVersion === row.stateVersion
-  );
-}
-
-function changesOf(
-  rows: readonly Row[],
-  differing: ReadonlyMap<string, RowNow>,
-  cacheRows: readonly Row[],
-): FeedChanges {
-  const now = rows.map((row) => differing.get(row.id) ?? row);
-  const all = [...now, ...cacheRows];
-  const kinds = now.map((row) => (row.deleted ? 'd' : 'p')).join('') + 'c'.repeat(cacheRows.length);
-  const stateful = all.some((row) => row.stateVersion > 0);
-  return {
-    ids: all.map((row) => row.id),
-    cv: all.map((row) => row.contentVersion),
-    ...(stateful ? { sv: all.map((row) => row.stateVersion) } : {}),
-    kinds,
-  };
+function setsState(chunk: Chunk): boolean {
+  return chunk.job.kinds.includes('s');
 }
 
 function countsOf(

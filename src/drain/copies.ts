@@ -1,9 +1,12 @@
 import type { Row } from '../batch/fold.ts';
 import { UNWRITTEN } from '../clock.ts';
 import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
+import { readRows } from '../postgres/read-items.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
 import { encodeStored, type StoredItem } from '../schema/stored-item.ts';
 import type { StoredEntry } from '../redis/item-store.ts';
+
+import type { WriterParts } from './writer-parts.ts';
 
 export interface Lifetimes {
   readonly tombstoneTtlMs: number;
@@ -51,4 +54,44 @@ export function copyOfStored(item: StoredItem, lifetimes: Lifetimes): StoredEntr
 function entryOf(item: StoredItem, ttlMs: number, lifetimes: Lifetimes): StoredEntry {
   const life = item.kind === 'd' || item.kind === 'x' ? lifetimes.tombstoneTtlMs : ttlMs;
   return { id: item.id, value: encodeStored(item), ttlMs: life };
+}
+
+/** Rows as their batch left them, and how some of them stand otherwise by now. */
+export interface WrittenRows {
+  readonly rows: readonly Row[];
+  readonly differing: ReadonlyMap<string, RowNow>;
+  /** No row was there before. */
+  readonly allNew: boolean;
+}
+
+/** Writes the L2 copies of every row a batch shaped, and of rows for L2 alone. Returns for each of the latter whether L2 took it. */
+export async function copyRows(
+  parts: WriterParts,
+  { rows, differing, allNew }: WrittenRows,
+  cacheRows: readonly Row[] = [],
+): Promise<boolean[]> {
+  const { pool, items, digester, config } = parts;
+  const own = rows.filter((row) => ownsContent(row, differing.get(row.id)));
+  const stateOnly = rows.filter((row) => ownsStateOnly(row, differing.get(row.id))).map((row) => row.id);
+  const reread = stateOnly.length === 0 ? [] : await readRows(pool, stateOnly);
+  const copies = [
+    ...own.map((row) => copyOfRow(row, differing.get(row.id), digester, config)),
+    ...reread.map((item) => copyOfStored(item, config)),
+  ];
+  const cacheCopies = cacheRows.map((row) => copyOfRow(row, undefined, digester, config));
+  const taken = await items.setNewer([...copies, ...cacheCopies], allNew);
+  return taken.slice(copies.length);
+}
+
+function ownsContent(row: Row, now: RowNow | undefined): boolean {
+  return now === undefined || (row.contentVersion > 0 && now.contentVersion === row.contentVersion);
+}
+
+function ownsStateOnly(row: Row, now: RowNow | undefined): boolean {
+  return (
+    now !== undefined &&
+    !ownsContent(row, now) &&
+    row.stateVersion > 0 &&
+    now.stateVersion === row.stateVersion
+  );
 }

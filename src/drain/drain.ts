@@ -1,25 +1,34 @@
-import { type Job, WaitingError, Worker } from 'bullmq';
+import { DelayedError, type Job, type Processor, WaitingError, Worker } from 'bullmq';
 import { Batcher } from '../batch/batcher.ts';
 import type { Chunk } from '../batch/fold.ts';
-import { WRITES_QUEUE } from '../keys.ts';
+import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
 import { settleBatch } from '../redis/settle.ts';
-import { chunkSchema } from '../schema/job.ts';
+import { chunkSchema, rangeSchema } from '../schema/job.ts';
 import type { Redis } from '../redis/connect.ts';
-import { BatchWriter, type WriterParts } from './batch-writer.ts';
+import { BatchWriter, type ChunkFate } from './batch-writer.ts';
+import { RangeDelete } from './range-delete.ts';
+import type { WriterParts } from './writer-parts.ts';
 
 /** Two batches at once keep Postgres and Redis busy together; a third only made both wait (bench/drain). */
 const BATCHES_IN_FLIGHT = 2;
 
+/** When a chunk that waits for an earlier range delete, or for an earlier write of its item, is looked at again. */
+const DEFERRAL_MS = 50;
+/** When a range delete that waits for earlier chunks is looked at again. */
+const BARRIER_MS = 200;
+
 /** Takes chunks from the queue, merges them into batches and completes them once their batch has settled. */
 export class Drain {
   readonly #parts: WriterParts;
-  readonly #batcher: Batcher<Chunk>;
+  readonly #batcher: Batcher<Chunk, ChunkFate>;
   readonly #worker: Worker;
+  readonly #ranges: Worker;
+  readonly #rangeDelete: RangeDelete;
 
   /** @param connection a `patient` one: BullMQ's workers wait for Redis. */
   constructor(parts: WriterParts, connection: Redis) {
-    const { config, log } = parts;
+    const { config } = parts;
     const writer = new BatchWriter(parts);
     this.#parts = parts;
     this.#batcher = new Batcher({
@@ -33,26 +42,45 @@ export class Drain {
       }),
       write: (chunks) => writer.write(chunks),
     });
-    this.#worker = new Worker(WRITES_QUEUE, (job, token) => this.#process(job, token), {
+    this.#rangeDelete = new RangeDelete(parts);
+    this.#worker = this.#startWorker(WRITES_QUEUE, config.drainConcurrency, connection, (job, token) =>
+      this.#process(job, token),
+    );
+    // Range deletes take long and wait for chunks: on slots of their own they cannot hold up what they wait for.
+    this.#ranges = this.#startWorker(RANGES_QUEUE, 1, connection, (job, token) =>
+      this.#deleteRange(job, token),
+    );
+  }
+
+  #startWorker(
+    queue: string,
+    concurrency: number,
+    connection: Redis,
+    processor: Processor<unknown, void>,
+  ): Worker<unknown, void> {
+    const { config, keys, log } = this.#parts;
+    const worker = new Worker<unknown, void>(queue, processor, {
       connection,
-      prefix: parts.keys.queuePrefix,
-      concurrency: config.drainConcurrency,
-      // BullMQ's lock on a chunk: renewed by a timer, so only a blocked or dead process loses it.
+      prefix: keys.queuePrefix,
+      concurrency,
+      // BullMQ's lock on a job: renewed by a timer, so only a blocked or dead process loses it.
       lockDuration: config.chunkLockMs,
       stalledInterval: config.chunkLockMs / 2,
-      // A chunk may outlive any number of crashed workers: it never fails for having been started often (I3).
+      // A job may outlive any number of crashed workers: it never fails for having been started often (I3).
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       removeOnComplete: { count: 0 },
     });
-    this.#worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
-    this.#worker.on('failed', (job, error) =>
-      log.error({ err: error, chunk: job?.id }, 'chunk failed, the queue tries again'),
+    worker.on('error', (error) => log.warn({ err: error, queue }, 'queue connection error'));
+    worker.on('failed', (job, error) =>
+      log.error({ err: error, queue, job: job?.id }, 'job failed, the queue tries again'),
     );
+    return worker;
   }
 
   /** Takes no new chunk and waits for those in hand. */
   async close(): Promise<void> {
-    await this.#worker.close();
+    this.#rangeDelete.stop();
+    await Promise.all([this.#worker.close(), this.#ranges.close()]);
   }
 
   async #process(job: Job, token: string | undefined): Promise<void> {
@@ -62,13 +90,23 @@ export class Drain {
     this.#parts.observer.chunkParsed(performance.now() - started);
     if (!parsed.success) return this.#refuse(chunkId, job.data, parsed.error.message);
     try {
-      await this.#batcher.add({ chunkId, job: parsed.data });
+      const fate = await this.#batcher.add({ chunkId, job: parsed.data });
+      if (fate === 'settled') return;
     } catch (error) {
-      // Stopping while a backend is away: another worker may have the chunk at once instead of after a stall.
       if (!this.#parts.signal.aborted) throw error;
-      await job.moveToWait(token);
-      throw new WaitingError();
+      await giveBack(job, token);
     }
+    await postpone(job, token, DEFERRAL_MS);
+  }
+
+  async #deleteRange(job: Job, token: string | undefined): Promise<void> {
+    const parsed = rangeSchema.safeParse(job.data);
+    if (!parsed.success) return this.#refuse(job.id ?? '', job.data, parsed.error.message);
+    const waiting = await this.#rangeDelete.run(job.id ?? '', parsed.data, (progress) =>
+      job.updateProgress(progress),
+    );
+    if (waiting === 'stopped') await giveBack(job, token);
+    if (waiting === 'earlier') await postpone(job, token, BARRIER_MS);
   }
 
   /** A job that no producer of ours wrote: kept whole for people to look at, out of the others' way (I9). */
@@ -94,4 +132,15 @@ export class Drain {
     this.#parts.observer.chunkRefused();
     log.error({ chunk: chunkId }, 'job is not a chunk; moved to dead_letters');
   }
+}
+
+/** Stopping: another worker may have the job at once instead of after a stall. */
+async function giveBack(job: Job, token: string | undefined): Promise<never> {
+  await job.moveToWait(token);
+  throw new WaitingError();
+}
+
+async function postpone(job: Job, token: string | undefined, ms: number): Promise<never> {
+  await job.moveToDelayed(Date.now() + ms, token);
+  throw new DelayedError();
 }

@@ -7,7 +7,7 @@ import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { isClockRaised } from '../redis/clock.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { ItemStore } from '../redis/item-store.ts';
-import { raiseAboveRows } from './batch-writer.ts';
+import { raiseAboveRows } from './writer-parts.ts';
 import { Drain } from './drain.ts';
 import { type DrainObserver, UNOBSERVED_DRAIN } from './drain-observer.ts';
 

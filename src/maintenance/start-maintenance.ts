@@ -7,6 +7,7 @@ import { foldDeltas, purgeTombstones } from '../postgres/merkle-tables.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { sweepOrphans } from '../redis/orphans.ts';
+import { type ChoreObserver, UNOBSERVED_CHORES } from './chore-observer.ts';
 
 export interface Maintenance extends AsyncDisposable {
   close(): Promise<void>;
@@ -21,7 +22,10 @@ const PURGE_EVERY_MS = 3_600_000;
  * schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError
  */
-export async function startMaintenance(options: Options = {}): Promise<Maintenance> {
+export async function startMaintenance(
+  options: Options = {},
+  observer: ChoreObserver = UNOBSERVED_CHORES,
+): Promise<Maintenance> {
   const config = loadConfig(options);
   const log = createLogger('maintenance', config.logLevel);
   const keys = keysOf(config.namespace);
@@ -60,10 +64,14 @@ export async function startMaintenance(options: Options = {}): Promise<Maintenan
         { name, opts: { removeOnComplete: true, removeOnFail: 100 } },
       );
     }
-    worker = new Worker(MAINTENANCE_QUEUE, async (job: Job) => chores[job.name]?.run(), {
-      connection: blocking,
-      prefix: keys.queuePrefix,
-    });
+    worker = new Worker(
+      MAINTENANCE_QUEUE,
+      async (job: Job) => observed(observer, job.name, chores[job.name]?.run),
+      {
+        connection: blocking,
+        prefix: keys.queuePrefix,
+      },
+    );
     worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
     worker.on('failed', (job, error) =>
       log.error({ err: error, chore: job?.name }, 'chore failed, it comes again by its schedule'),
@@ -91,4 +99,20 @@ export async function startMaintenance(options: Options = {}): Promise<Maintenan
   }
   const close = () => (closing ??= stop());
   return { close, [Symbol.asyncDispose]: close };
+}
+
+async function observed<T>(
+  observer: ChoreObserver,
+  chore: string,
+  run: (() => Promise<T>) | undefined,
+): Promise<T | undefined> {
+  const started = performance.now();
+  let failed = true;
+  try {
+    const result = await run?.();
+    failed = false;
+    return result;
+  } finally {
+    observer.choreEnded(chore, performance.now() - started, failed);
+  }
 }

@@ -3,8 +3,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 import knex, { type Knex } from 'knex';
 import pg from 'pg';
+import type { Queryable } from './pool.ts';
 
 const MIGRATIONS = fileURLToPath(new URL('../../migrations/', import.meta.url));
+const MIGRATION_TABLE = 'tierline_migrations';
 /** Any fixed number: the advisory lock that lets one process migrate at a time. */
 const MIGRATION_LOCK = 7_409_134_021;
 
@@ -28,12 +30,24 @@ class MigrationFolder implements Knex.MigrationSource<string> {
   }
 }
 
+/** Migrations of this version that the database has not run. Empty: the schema is up to date. */
+export async function pendingMigrations(db: Queryable): Promise<string[]> {
+  const known = await new MigrationFolder().getMigrations();
+  const { rows: tables } = await db.query<{ table: string | null }>('SELECT to_regclass($1)::text AS table', [
+    MIGRATION_TABLE,
+  ]);
+  if (tables[0]?.table == null) return known;
+  const { rows } = await db.query<{ name: string }>(`SELECT name FROM ${MIGRATION_TABLE}`);
+  const ran = new Set(rows.map(({ name }) => name));
+  return known.filter((name) => !ran.has(name));
+}
+
 export function knexConfig(databaseUrl: string): Knex.Config {
   return {
     client: 'pg',
     connection: databaseUrl,
     pool: { min: 0, max: 2 },
-    migrations: { migrationSource: new MigrationFolder(), tableName: 'tierline_migrations' },
+    migrations: { migrationSource: new MigrationFolder(), tableName: MIGRATION_TABLE },
   };
 }
 

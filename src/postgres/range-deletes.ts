@@ -7,6 +7,8 @@ export interface RangeProgress {
   /** `live` items first, then the tombstones, whose registers have to move too; then `done`. */
   readonly phase: 'live' | 'dead' | 'done';
   readonly afterId: string;
+  /** Up to here in this phase L2 and the feed know of it too: after a crash the rows behind are told again. */
+  readonly copiedTo: string;
   readonly deleted: number;
 }
 
@@ -19,26 +21,22 @@ export interface RangeRow {
 
 /** Where the range delete is, begun here if it is new. Locked until the transaction ends: two workers take turns. */
 export async function lockRange(db: Queryable, rangeId: string, job: RangeJob): Promise<RangeProgress> {
-  await db.query(`INSERT INTO range_deletes (range_id, kind, value, stamp) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`, [
-    rangeId,
-    job.kind,
-    job.value,
-    job.stamp,
-  ]);
+  await db.query(
+    `INSERT INTO range_deletes (range_id, kind, value, stamp) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+    [rangeId, job.kind, job.value, job.stamp],
+  );
   const { rows } = await db.query<RangeProgress>(
-    `SELECT phase, after_id AS "afterId", deleted FROM range_deletes WHERE range_id = $1 FOR UPDATE`,
+    `SELECT phase, after_id AS "afterId", copied_to AS "copiedTo", deleted FROM range_deletes WHERE range_id = $1 FOR UPDATE`,
     [rangeId],
   );
-  return rows[0] ?? { phase: 'done', afterId: '', deleted: 0 };
+  return rows[0] ?? { phase: 'done', afterId: '', copiedTo: '', deleted: 0 };
 }
 
 export async function moveRange(db: Queryable, rangeId: string, progress: RangeProgress): Promise<void> {
-  await db.query(`UPDATE range_deletes SET phase = $2, after_id = $3, deleted = $4, updated_at = now() WHERE range_id = $1`, [
-    rangeId,
-    progress.phase,
-    progress.afterId,
-    progress.deleted,
-  ]);
+  await db.query(
+    `UPDATE range_deletes SET phase = $2, after_id = $3, deleted = $4, copied_to = $5, updated_at = now() WHERE range_id = $1`,
+    [rangeId, progress.phase, progress.afterId, progress.deleted, progress.copiedTo],
+  );
 }
 
 /**
@@ -46,8 +44,14 @@ export async function moveRange(db: Queryable, rangeId: string, progress: RangeP
  * register: one that was written before the range's stamp ends as if deleted at that stamp. That is what makes the result
  * the same whether a later write comes before or after (I2). A register that was never written stays so.
  */
-export async function nextRangeRows(db: Queryable, job: RangeJob, { phase, afterId }: RangeProgress, limit: number): Promise<RangeRow[]> {
-  const older = '((content_version > 0 AND content_version < $1) OR (state_version > 0 AND state_version < $1))';
+export async function nextRangeRows(
+  db: Queryable,
+  job: RangeJob,
+  { phase, afterId }: RangeProgress,
+  limit: number,
+): Promise<RangeRow[]> {
+  const older =
+    '((content_version > 0 AND content_version < $1) OR (state_version > 0 AND state_version < $1))';
   const dead = phase === 'dead' ? 'deleted' : 'NOT deleted';
   const columns = 'id, content_version AS "contentVersion", state_version AS "stateVersion"';
   if (job.kind === 'state') {
@@ -65,4 +69,17 @@ export async function nextRangeRows(db: Queryable, job: RangeJob, { phase, after
     [job.stamp, from, afterId, to ?? null, limit],
   );
   return rows;
+}
+
+/** Ids between two places of a range whose registers carry the range's stamp. */
+export async function overwrittenIds(
+  db: Queryable,
+  job: RangeJob,
+  { copiedTo, afterId }: RangeProgress,
+): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `SELECT id FROM items WHERE id > $2 AND id <= $3 AND (content_version = $1 OR state_version = $1) ORDER BY id`,
+    [job.stamp, copiedTo, afterId],
+  );
+  return rows.map(({ id }) => id);
 }

@@ -128,7 +128,11 @@ interface QueuedJob {
 
 function openQueue(name: string, connection: Redis, keys: Keys, log: Logger): Queue {
   // Nobody listens to BullMQ's own events: barriers stand on the change feed.
-  const queue = new Queue(name, { connection, prefix: keys.queuePrefix, streams: { events: { maxLen: 100 } } });
+  const queue = new Queue(name, {
+    connection,
+    prefix: keys.queuePrefix,
+    streams: { events: { maxLen: 100 } },
+  });
   queue.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
   return queue;
 }

@@ -22,18 +22,17 @@ import type {
   WaitOptions,
 } from '../types.ts';
 import type { RangeJob } from '../schema/job.ts';
-import type { TrackedChunk } from './tracked-chunk.ts';
 import type { ChunkQueue } from './chunk-queue.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer, type Sink } from './coalescer.ts';
 import { deleteOperation, type Operation, putOperation, stateOperation } from './operation.ts';
+import { pressureOf } from './pressure.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { ChunkTicket, SubmittedBatch, SubmittedRange, waitFor } from './ticket.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** An atomic call is one transaction and one job: larger ones would hold up everybody else's. */
 const MAX_ATOMIC_ITEMS = 10_000;
-const WARN_RATIO = 0.7;
 
 export interface ProducerParts {
   readonly config: Config;
@@ -135,13 +134,7 @@ export class QueueProducer implements Producer {
     const last = this.#parts.queue.lastRange;
     const waitingItems = last?.pendingIds ?? 0;
     const oldestMs = last === undefined ? 0 : stampToMs(last.first - last.oldestInflight);
-    const ratio = waitingItems / this.#parts.config.maxWaitingItems;
-    return {
-      level: ratio >= 1 ? 'critical' : ratio >= WARN_RATIO ? 'warn' : 'normal',
-      ratio,
-      waitingItems,
-      oldestMs,
-    };
+    return pressureOf(waitingItems, oldestMs, this.#parts.config.maxWaitingItems);
   }
 
   /** Sends what is gathered, then closes. Accepted writes go on without this process. */
@@ -182,11 +175,7 @@ export class QueueProducer implements Producer {
     if (this.#closing !== undefined) throw new ClosedError('The producer is closed. Open a new one.');
   }
 
-  async #range(
-    kind: RangeJob['kind'],
-    value: string,
-    signal: AbortSignal | undefined,
-  ): Promise<RangeTicket> {
+  async #range(kind: RangeJob['kind'], value: string, signal: AbortSignal | undefined): Promise<RangeTicket> {
     this.#refuseWhenClosed();
     signal?.throwIfAborted();
     // What was submitted before, awaited or not, takes its stamps before the range does.

@@ -1,5 +1,13 @@
 import { SettleTimeoutError } from '../errors.ts';
-import type { BatchOutcome, BatchTicket, Outcome, RangeTicket, Rejection, Ticket, WaitOptions } from '../types.ts';
+import type {
+  BatchOutcome,
+  BatchTicket,
+  Outcome,
+  RangeTicket,
+  Rejection,
+  Ticket,
+  WaitOptions,
+} from '../types.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** One accepted operation: operation `index` of its chunk. */

@@ -40,7 +40,7 @@ export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
     .time()
     .hlen(keys.pending)
     .zcard(keys.inflight)
-    .zrange(keys.inflight, 0, 0, 'WITHSCORES')
+    .zrange(keys.inflight, 0, '0', 'WITHSCORES')
     .llen(`${jobs}:wait`)
     .llen(`${jobs}:active`)
     .hget(keys.clock, 'entries')

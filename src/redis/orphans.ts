@@ -21,7 +21,11 @@ export async function sweepOrphans(redis: Redis, keys: Keys, ageUs = ORPHAN_AGE_
   let ids = 0;
   let cursor = '0';
   do {
-    const reply = await sweepScript.run(redis, [keys.inflight, keys.pending, keys.ranges], [ageUs, cursor, ...jobPrefixes]);
+    const reply = await sweepScript.run(
+      redis,
+      [keys.inflight, keys.pending, keys.ranges],
+      [ageUs, cursor, ...jobPrefixes],
+    );
     const [droppedChunks, droppedIds, next] = sweepReply.parse(reply);
     chunks += droppedChunks;
     ids += droppedIds;

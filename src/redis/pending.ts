@@ -61,8 +61,10 @@ export async function unsettledBefore(
   stamp: Stamp,
   except: readonly string[] = [],
 ): Promise<number> {
-  const earlier = await redis.zrangebyscore(keys.inflight, '-inf', `(${stamp}`);
-  return earlier.filter((chunkId) => !except.includes(chunkId)).length;
+  const all = await redis.zcount(keys.inflight, '-inf', `(${stamp}`);
+  if (all === 0 || except.length === 0) return all;
+  const scores = await redis.zmscore(keys.inflight, ...except);
+  return all - scores.filter((score) => score !== null && Number(score) < stamp).length;
 }
 
 /** Whether a range delete with a stamp below `stamp` has not settled. */

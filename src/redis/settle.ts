@@ -48,7 +48,11 @@ export async function settleBatch(
   for (const [id, stamp] of batch.settled) args.push(id, stamp);
   const outcomeKeys = withExceptions.map(([chunkId]) => keys.outcome(chunkId));
   const [entryId, raised] = settleReply.parse(
-    await settleScript.run(redis, [keys.feed, keys.inflight, keys.pending, keys.clock, keys.ranges, ...outcomeKeys], args),
+    await settleScript.run(
+      redis,
+      [keys.feed, keys.inflight, keys.pending, keys.clock, keys.ranges, ...outcomeKeys],
+      args,
+    ),
   );
   // A stream's ids begin with the server's time.
   return { entryId, atMs: Number.parseInt(entryId, 10), clockRaised: raised === 1 };

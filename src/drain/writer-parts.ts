@@ -1,0 +1,61 @@
+import { retrying } from '../batch/backoff.ts';
+import type { Config } from '../config.ts';
+import type { Keys } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import type { Digester } from '../merkle/digest.ts';
+import type { Pool } from '../postgres/pool.ts';
+import { highestStamp } from '../postgres/read-items.ts';
+import { raiseClock } from '../redis/clock.ts';
+import type { Redis } from '../redis/connect.ts';
+import type { ItemStore } from '../redis/item-store.ts';
+import { type Settlement, settleBatch } from '../redis/settle.ts';
+import type { DrainObserver } from './drain-observer.ts';
+
+/** What everything that writes through the tiers runs on. */
+export interface WriterParts {
+  readonly pool: Pool;
+  readonly queue: Redis;
+  readonly items: ItemStore;
+  readonly keys: Keys;
+  readonly digester: Digester;
+  readonly config: Config;
+  readonly log: Logger;
+  readonly observer: DrainObserver;
+  /** Aborted when the process must stop even though a backend is away: retries end. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs one idempotent step until its backend takes it, or the process must stop (I3, I8). */
+export function persist<T>(
+  { log, signal, observer }: WriterParts,
+  step: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  return retrying(work, {
+    signal,
+    isTransient: () => true,
+    onRetry: (error, attempt, delayMs) => {
+      log.warn({ err: error, step, attempt, delayMs }, 'step failed, trying again');
+      observer.stepRetried(step);
+    },
+  });
+}
+
+/** Tells the feed, clears what was in flight, and returns the time on Redis's clock. */
+export async function settle(parts: WriterParts, settlement: Settlement): Promise<number> {
+  const { queue, keys, config } = parts;
+  const settled = await persist(parts, 'feed', () =>
+    settleBatch(queue, keys, settlement, config.feedMaxEntries),
+  );
+  if (!settled.clockRaised) await persist(parts, 'clock', () => raiseAboveRows(parts));
+  return settled.atMs;
+}
+
+/** After Redis was emptied its clock restarts from the time of day; no stamp may lie below what Postgres has. */
+export async function raiseAboveRows({
+  pool,
+  queue,
+  keys,
+}: Pick<WriterParts, 'pool' | 'queue' | 'keys'>): Promise<void> {
+  await raiseClock(queue, keys, Math.max(1, await highestStamp(pool)));
+}

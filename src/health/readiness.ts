@@ -1,0 +1,122 @@
+import type { Config } from '../config.ts';
+import { SchemaMissingError } from '../errors.ts';
+import type { Keys } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import { pendingMigrations } from '../postgres/migrator.ts';
+import { checkPostgres, type Pool } from '../postgres/pool.ts';
+import { readBacklog } from '../redis/backlog.ts';
+import type { Redis } from '../redis/connect.ts';
+
+export interface ReadinessSources {
+  /** `failFast` connection of the queue. */
+  readonly queue: Redis;
+  readonly pool: Pool;
+  readonly keys: Keys;
+  readonly config: Config;
+  readonly log: Logger;
+}
+
+type CheckName = 'process' | 'redis' | 'postgres' | 'schema' | 'lag';
+
+export interface Check {
+  readonly name: CheckName;
+  readonly ok: boolean;
+  /** What is wrong, for people; names no address, user or payload. */
+  readonly detail?: string;
+}
+
+export interface ReadinessReport {
+  readonly ready: boolean;
+  readonly checks: readonly Check[];
+}
+
+/** Probes that come together, or in a flood, share one look at the backends. */
+const FRESH_MS = 500;
+/** A backend that has not answered by then is not one to send work to. */
+const ANSWER_MS = 2000;
+
+/** Whether this process can do its work now: Redis and Postgres answer, the schema is complete, writes settle in time. */
+export class Readiness {
+  readonly #sources: ReadinessSources;
+  #phase: 'starting' | 'running' | 'stopping' = 'starting';
+  #looking: Promise<readonly Check[]> | undefined;
+
+  constructor(sources: ReadinessSources) {
+    this.#sources = sources;
+  }
+
+  /** What the process itself is at; until `running` it is not ready whatever the backends say. */
+  enter(phase: 'running' | 'stopping'): void {
+    this.#phase = phase;
+  }
+
+  /** Never throws: what cannot be asked is a check that failed. */
+  async report(): Promise<ReadinessReport> {
+    this.#looking ??= this.#look().finally(() => {
+      setTimeout(() => (this.#looking = undefined), FRESH_MS).unref();
+    });
+    const own: Check =
+      this.#phase === 'running'
+        ? { name: 'process', ok: true }
+        : { name: 'process', ok: false, detail: this.#phase };
+    const checks = [own, ...(await this.#looking)];
+    return { ready: checks.every((check) => check.ok), checks };
+  }
+
+  async #look(): Promise<readonly Check[]> {
+    const { queue, pool, keys, config } = this.#sources;
+    const [[redis, lag], postgres] = await Promise.all([
+      this.#redis(() => readBacklog(queue, keys), config.readyLagMs),
+      this.#postgres(pool),
+    ]);
+    return [redis, ...postgres, lag];
+  }
+
+  async #redis(read: () => Promise<{ oldestMs: number }>, limitMs: number): Promise<[Check, Check]> {
+    try {
+      const { oldestMs } = await answered(read());
+      const late = oldestMs >= limitMs;
+      const detail = `the oldest write has waited ${Math.round(oldestMs)} ms; the limit is ${limitMs} ms`;
+      return [{ name: 'redis', ok: true }, late ? failed('lag', detail) : { name: 'lag', ok: true }];
+    } catch (error) {
+      this.#sources.log.debug({ err: error }, 'readiness: Redis');
+      return [failed('redis', 'Redis does not answer'), failed('lag', 'unknown without Redis')];
+    }
+  }
+
+  async #postgres(pool: Pool): Promise<Check[]> {
+    try {
+      await answered(checkPostgres(pool));
+      const missing = await answered(pendingMigrations(pool));
+      return [
+        { name: 'postgres', ok: true },
+        missing.length === 0
+          ? { name: 'schema', ok: true }
+          : failed('schema', `migrations have not run: ${missing.join(', ')}`),
+      ];
+    } catch (error) {
+      this.#sources.log.debug({ err: error }, 'readiness: Postgres');
+      if (error instanceof SchemaMissingError) {
+        return [{ name: 'postgres', ok: true }, failed('schema', 'the tables are missing')];
+      }
+      return [failed('postgres', 'Postgres does not answer'), failed('schema', 'unknown without Postgres')];
+    }
+  }
+}
+
+function failed(name: CheckName, detail: string): Check {
+  return { name, ok: false, detail };
+}
+
+async function answered<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+    work.catch(() => undefined);
+  }
+}

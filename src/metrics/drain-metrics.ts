@@ -1,0 +1,104 @@
+import { Counter, Histogram, type Registry } from 'prom-client';
+import type { BatchWritten, DrainObserver } from '../drain/drain-observer.ts';
+import { seconds, SETTLE_BUCKETS, STAGE_BUCKETS } from './buckets.ts';
+
+/** What a drain worker wrote, how long each stage took, and how long writes waited to settle. */
+export class DrainMetrics implements DrainObserver {
+  readonly #chunks: Counter;
+  readonly #refusedJobs: Counter;
+  readonly #settled: Counter<'outcome'>;
+  readonly #batches: Counter;
+  readonly #batchItems: Histogram;
+  readonly #batchChunks: Histogram;
+  readonly #stages: Histogram<'stage'>;
+  readonly #latency: Histogram;
+  readonly #retries: Counter<'step'>;
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    this.#chunks = new Counter({
+      name: 'tierline_drain_chunks_total',
+      help: 'Chunks settled by this worker',
+      registers,
+    });
+    this.#refusedJobs = new Counter({
+      name: 'tierline_drain_refused_jobs_total',
+      help: 'Jobs that were no chunks and went to dead_letters whole',
+      registers,
+    });
+    this.#settled = new Counter({
+      name: 'tierline_drain_settled_items_total',
+      help: 'Operations settled by this worker, by outcome',
+      labelNames: ['outcome'],
+      registers,
+    });
+    // Rates need the series to exist before the first of them happens.
+    for (const outcome of ['applied', 'superseded', 'missing', 'dead']) this.#settled.inc({ outcome }, 0);
+    this.#batches = new Counter({
+      name: 'tierline_drain_batches_total',
+      help: 'Batches written by this worker',
+      registers,
+    });
+    this.#batchItems = new Histogram({
+      name: 'tierline_drain_batch_items',
+      help: 'Operations in one batch',
+      buckets: [1, 10, 50, 100, 250, 500, 1000, 2000, 5000, 10_000, 20_000],
+      registers,
+    });
+    this.#batchChunks = new Histogram({
+      name: 'tierline_drain_batch_chunks',
+      help: 'Chunks merged into one batch',
+      buckets: [1, 2, 4, 8, 16, 32, 64],
+      registers,
+    });
+    this.#stages = new Histogram({
+      name: 'tierline_drain_stage_seconds',
+      help: 'Time in one stage: parse of one chunk; postgres, redis and feed of one batch, retries included',
+      labelNames: ['stage'],
+      buckets: STAGE_BUCKETS,
+      registers,
+    });
+    for (const stage of ['parse', 'postgres', 'redis', 'feed']) this.#stages.zero({ stage });
+    this.#latency = new Histogram({
+      name: 'tierline_settle_latency_seconds',
+      help: 'From the stamp of a chunk to its entry on the feed, both by the clock of Redis; one observation a chunk',
+      buckets: SETTLE_BUCKETS,
+      registers,
+    });
+    this.#retries = new Counter({
+      name: 'tierline_drain_retries_total',
+      help: 'Batch steps that found their backend away and were tried again',
+      labelNames: ['step'],
+      registers,
+    });
+    for (const step of ['l3', 'l2', 'feed', 'clock']) this.#retries.inc({ step }, 0);
+  }
+
+  chunkParsed(parseMs: number): void {
+    this.#stages.observe({ stage: 'parse' }, seconds(parseMs));
+  }
+
+  chunkRefused(): void {
+    this.#refusedJobs.inc();
+  }
+
+  stepRetried(step: string): void {
+    this.#retries.inc({ step });
+  }
+
+  batchWritten(batch: BatchWritten): void {
+    const { items, chunks, superseded, missing, dead } = batch;
+    this.#batches.inc();
+    this.#chunks.inc(chunks);
+    this.#batchItems.observe(items);
+    this.#batchChunks.observe(chunks);
+    this.#settled.inc({ outcome: 'applied' }, items - superseded - missing - dead);
+    this.#settled.inc({ outcome: 'superseded' }, superseded);
+    this.#settled.inc({ outcome: 'missing' }, missing);
+    this.#settled.inc({ outcome: 'dead' }, dead);
+    this.#stages.observe({ stage: 'postgres' }, seconds(batch.postgresMs));
+    this.#stages.observe({ stage: 'redis' }, seconds(batch.redisMs));
+    this.#stages.observe({ stage: 'feed' }, seconds(batch.feedMs));
+    for (const ms of batch.settleLatencyMs) this.#latency.observe(Math.max(0, seconds(ms)));
+  }
+}

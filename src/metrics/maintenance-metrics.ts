@@ -1,0 +1,39 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { ChoreObserver } from '../maintenance/chore-observer.ts';
+import { seconds, STAGE_BUCKETS } from './buckets.ts';
+
+/** The chores of this maintenance process: how often, how long, and when each last succeeded. */
+export class MaintenanceMetrics implements ChoreObserver {
+  readonly #runs: Counter<'chore' | 'result'>;
+  readonly #duration: Histogram<'chore'>;
+  readonly #lastSuccess: Gauge<'chore'>;
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    this.#runs = new Counter({
+      name: 'tierline_chore_runs_total',
+      help: 'Chores that this process ran, by result',
+      labelNames: ['chore', 'result'],
+      registers,
+    });
+    this.#duration = new Histogram({
+      name: 'tierline_chore_seconds',
+      help: 'Duration of chores, failed ones included',
+      labelNames: ['chore'],
+      buckets: STAGE_BUCKETS,
+      registers,
+    });
+    this.#lastSuccess = new Gauge({
+      name: 'tierline_chore_last_success_timestamp_seconds',
+      help: 'When the chore last succeeded in this process, in seconds since 1970',
+      labelNames: ['chore'],
+      registers,
+    });
+  }
+
+  choreEnded(chore: string, ms: number, failed: boolean): void {
+    this.#runs.inc({ chore, result: failed ? 'failed' : 'ok' });
+    this.#duration.observe({ chore }, seconds(ms));
+    if (!failed) this.#lastSuccess.set({ chore }, seconds(Date.now()));
+  }
+}

@@ -1,0 +1,34 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Keys } from '../keys.ts';
+import type { Redis } from './connect.ts';
+
+const SCAN_COUNT = 1000;
+/** Pause between two SCANs of 1,000 keys (about half a millisecond of Redis each), so that counting takes at most a tenth of it. */
+const PAUSE_MS = 5;
+
+/**
+ * Counts the L2 copies by walking the keys: Redis has no counter of keys with a prefix, and its DBSIZE counts the queue
+ * too. Copies that come or go meanwhile may be missed, so the figure is a close estimate.
+ */
+export async function countCopies(redis: Redis, keys: Keys, signal: AbortSignal): Promise<number> {
+  let count = 0;
+  let cursor = '0';
+  do {
+    signal.throwIfAborted();
+    const [next, found] = await redis.scan(
+      cursor,
+      'MATCH',
+      `${escapeGlob(keys.item(''))}*`,
+      'COUNT',
+      SCAN_COUNT,
+    );
+    count += found.length;
+    cursor = next;
+    if (cursor !== '0') await sleep(PAUSE_MS, undefined, { signal });
+  } while (cursor !== '0');
+  return count;
+}
+
+function escapeGlob(text: string): string {
+  return text.replace(/[\\*?[\]^-]/g, '\\$&');
+}

@@ -1,0 +1,102 @@
+import type { Stamp } from '../clock.ts';
+import { stampToMs } from '../clock.ts';
+import type { Keys } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import type { Redis } from './connect.ts';
+
+/**
+ * What settled over the last hour, for plots: one hash a minute whose fields `<slot>:<step>` count the items that settled
+ * in slot 0 to 5 (10 s each) with a latency of that step. A step is half an octave, so a latency read back is at most
+ * 1.42 times too high. Bounded: about 61 hashes of a few dozen fields, each of which expires.
+ */
+const MINUTE_MS = 60_000;
+export const SLOT_MS = 10_000;
+const SLOTS = MINUTE_MS / SLOT_MS;
+const KEPT_MINUTES = 60;
+const TTL_S = (KEPT_MINUTES + 5) * 60;
+
+export interface SettledChunk {
+  readonly items: number;
+  /** Stamp of its first operation: when it was accepted. */
+  readonly first: Stamp;
+}
+
+/**
+ * Counts settled chunks, without waiting: the figures may lose a batch, the batch may not lose time or fail for them.
+ * @param atMs when they settled, on the clock that gives the stamps
+ */
+export function recordSettled(
+  redis: Redis,
+  keys: Keys,
+  log: Logger,
+  atMs: number,
+  chunks: readonly SettledChunk[],
+): void {
+  const key = keys.series(Math.floor(atMs / MINUTE_MS));
+  const slot = Math.floor(atMs / SLOT_MS) % SLOTS;
+  const bySteps = new Map<number, number>();
+  for (const { items, first } of chunks) {
+    const step = stepOf(atMs - stampToMs(first));
+    bySteps.set(step, (bySteps.get(step) ?? 0) + items);
+  }
+  const pipeline = redis.pipeline();
+  for (const [step, items] of bySteps) pipeline.hincrby(key, `${slot}:${step}`, items);
+  pipeline.expire(key, TTL_S);
+  pipeline.exec().catch((error: unknown) => log.debug({ err: error }, 'figures of a batch were not kept'));
+}
+
+export interface SeriesPoint {
+  /** Start of the slot, in milliseconds since 1970. */
+  readonly atMs: number;
+  readonly items: number;
+  /** Latency that half of the items, and 99 of 100, did not exceed; undefined when nothing settled. */
+  readonly p50Ms: number | undefined;
+  readonly p99Ms: number | undefined;
+}
+
+/** The last hour, oldest first, one point a slot. The newest slot has ended, so that no plot ends in a dip. */
+export async function readSeries(redis: Redis, keys: Keys, nowMs: number): Promise<SeriesPoint[]> {
+  const end = Math.floor(nowMs / SLOT_MS);
+  const slots = Array.from({ length: KEPT_MINUTES * SLOTS }, (_, i) => end - KEPT_MINUTES * SLOTS + i);
+  const minutes = [...new Set(slots.map((slot) => Math.floor(slot / SLOTS)))];
+  const pipeline = redis.pipeline();
+  for (const minute of minutes) pipeline.hgetall(keys.series(minute));
+  const replies = (await pipeline.exec()) ?? [];
+  const counts = new Map<number, [step: number, items: number][]>();
+  replies.forEach(([error, reply], i) => {
+    if (error !== null) throw error;
+    for (const [field, items] of Object.entries(reply as Record<string, string>)) {
+      const [slot = 0, step = 0] = field.split(':').map(Number);
+      const at = (minutes[i] as number) * SLOTS + slot;
+      counts.set(at, [...(counts.get(at) ?? []), [step, Number(items)]]);
+    }
+  });
+  return slots.map((slot) => pointOf(slot * SLOT_MS, counts.get(slot) ?? []));
+}
+
+function pointOf(atMs: number, counts: readonly (readonly [step: number, items: number])[]): SeriesPoint {
+  const items = counts.reduce((sum, [, count]) => sum + count, 0);
+  return { atMs, items, p50Ms: quantile(counts, items, 0.5), p99Ms: quantile(counts, items, 0.99) };
+}
+
+/** The latency that a share of counted items does not exceed; undefined when there are none. */
+export function quantile(
+  counts: readonly (readonly [step: number, items: number])[],
+  items: number,
+  share: number,
+): number | undefined {
+  let seen = 0;
+  for (const [step, count] of counts.toSorted(([a], [b]) => a - b)) {
+    seen += count;
+    if (seen >= items * share) return latencyOf(step);
+  }
+  return undefined;
+}
+
+export function stepOf(latencyMs: number): number {
+  return Math.max(0, Math.ceil(2 * Math.log2(Math.max(latencyMs, 1))));
+}
+
+function latencyOf(step: number): number {
+  return Math.round(2 ** (step / 2));
+}
