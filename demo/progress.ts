@@ -45,16 +45,19 @@ export class Progress {
   #show(): void {
     if (this.#source === undefined) return;
     const { total, enqueued, settled } = this.#source;
-    const counts = `enqueued ${number(enqueued)} · settled ${number(settled)} of ${number(total)}`;
+    // Of one width, so that the bar keeps its own.
+    const all = number(total);
+    const [sent, done] = [enqueued, settled].map((count) => number(count).padStart(all.length));
+    const counts = `enqueued ${sent} · settled ${done} of ${all}`;
     if (this.#out.isTTY) {
       const width = Math.max(10, Math.min(40, (this.#out.columns || 80) - counts.length - 12));
       this.#out.write(`\r\u001b[K  ${bar(width, settled / total, enqueued / total)} ${counts}`);
       return;
     }
-    const done = settled / total;
-    if (done < this.#nextStep) return;
-    while (this.#nextStep <= done) this.#nextStep += STEP;
-    this.#out.write(`  ${String(Math.floor(done * 100)).padStart(3)} %  ${counts}\n`);
+    const share = settled / total;
+    if (share < this.#nextStep) return;
+    while (this.#nextStep <= share) this.#nextStep += STEP;
+    this.#out.write(`  ${String(Math.floor(share * 100)).padStart(3)} %  ${counts}\n`);
   }
 }
 

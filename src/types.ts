@@ -172,16 +172,128 @@ export interface Merkle {
   verify(options?: CallOptions): Promise<MerkleVerification>;
 }
 
-/** Where an answer came from: `pending` is a write of this process that has not settled yet. */
+/** Where an answer came from: `pending` is a write of this process that has not settled yet; `none`: no tier has it. */
 export type TierName = 'pending' | 'l1' | 'l2' | 'l3' | 'none';
 
+export interface GetOptions extends CallOptions {
+  /**
+   * Hash the content again and compare it with `contentHash`: a copy in L1 or L2 that differs is replaced from L3, and a
+   * row in L3 that differs is a `CorruptItemError`.
+   * @default false
+   */
+  readonly verify?: boolean;
+}
+
+export interface Lookup {
+  readonly found: boolean;
+  readonly item?: Item;
+  readonly tier: TierName;
+}
+
+export interface PageOptions extends CallOptions {
+  /** Most items of the page, 1 to 1,000. @default 100 */
+  readonly limit?: number;
+  /** `next` of the page before, of any process. */
+  readonly after?: string;
+}
+
+/** Items in the order of their ids' bytes. A page of large items may be shorter than its limit. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Where the next page begins: pass it as `after`, in this process or another. Absent after the last page. */
+  readonly next?: string;
+}
+
+export interface ScanOptions extends CallOptions {
+  /** A page's `next` or a scan's `cursor`, of any process. */
+  readonly after?: string;
+}
+
+/** Streams page by page with bounded memory. To be iterated once. */
+export interface Scan<T> extends AsyncIterable<T> {
+  /** The place after the last item handed out; undefined before the first. */
+  readonly cursor: string | undefined;
+}
+
+/** Totals since the reader was opened. */
+export interface ReadCounters {
+  /** `hits` counts what L1 answered, known absence included; `refusedFills` what a newer write kept out of it. */
+  readonly l1: {
+    readonly hits: number;
+    readonly misses: number;
+    readonly evictions: number;
+    readonly expirations: number;
+    readonly refusedFills: number;
+    readonly flushes: number;
+  };
+  /** `skipped`: not asked, because the breaker was open. Ids, except `requests`, `failures` and `skipped` (requests). */
+  readonly l2: {
+    readonly hits: number;
+    readonly misses: number;
+    readonly requests: number;
+    readonly failures: number;
+    readonly skipped: number;
+  };
+  readonly l3: {
+    readonly hits: number;
+    readonly misses: number;
+    readonly requests: number;
+    readonly failures: number;
+  };
+  /** Ids that the filter proved absent without SQL, and how often it was loaded. */
+  readonly filter: { readonly absent: number; readonly loads: number };
+}
+
 export interface Reader extends AsyncDisposable {
-  get(id: string, options?: CallOptions): Promise<Item | undefined>;
+  get(id: string, options?: GetOptions): Promise<Item | undefined>;
+  /** As `get`, and says which tier answered. */
+  lookup(id: string, options?: CallOptions): Promise<Lookup>;
+  /** L1 only, synchronous: undefined says nothing about the other tiers. */
+  peek(id: string): Item | undefined;
   /** In the order of `ids`. */
   getMany(ids: readonly string[], options?: CallOptions): Promise<(Item | undefined)[]>;
+  /** Authoritative: asks L2 and the head of the change feed, and Postgres where they do not settle it. */
+  contains(id: string, options?: CallOptions): Promise<boolean>;
+  /** `!definitelyMissing(id)`. */
+  mightExist(id: string): boolean;
+  /** True: no durable item of this id had settled by the newest change this process has seen. */
+  definitelyMissing(id: string): boolean;
+  /** Whether `get` would return content of this hash. */
+  isCurrent(id: string, contentHash: string, options?: CallOptions): Promise<boolean>;
   status(id: string, options?: CallOptions): Promise<Status>;
+  /** Entries of L1, known absence included. */
+  readonly size: number;
+  /** Bytes they count against `l1MaxBytes`. */
+  readonly sizeBytes: number;
+  readonly isEmpty: boolean;
+  getByState(state: string, options?: PageOptions): Promise<Page<Item>>;
+  scanState(state: string, options?: ScanOptions): Scan<Item>;
+  /** Exact. */
+  countByState(state: string, options?: CallOptions): Promise<number>;
+  listStateIds(state: string, options?: PageOptions): Promise<Page<string>>;
+  /** Ids that begin with `prefix`, every character standing for itself; '' is all. */
+  getByPrefix(prefix: string, options?: PageOptions): Promise<Page<Item>>;
+  scanPrefix(prefix: string, options?: ScanOptions): Scan<Item>;
+  /** Exact. */
+  countPrefix(prefix: string, options?: CallOptions): Promise<number>;
+  readonly counters: ReadCounters;
   readonly merkle: Merkle;
   close(): Promise<void>;
 }
 
-export interface Store extends Producer, Reader {}
+export interface InsertOptions extends CallOptions {
+  /** State of the item when it is written. */
+  readonly state?: string;
+}
+
+export interface Store extends Producer, Reader {
+  /**
+   * The item, or what `factory` makes of it: one factory call per id and process at a time, its error given to all who
+   * wait. When two processes race, both write, and once both have settled both read the one with the later stamp.
+   */
+  getOrInsertWith(
+    id: string,
+    factory: () => Promise<NewItem['content']> | NewItem['content'],
+    options?: InsertOptions,
+  ): Promise<Item>;
+}

@@ -4,13 +4,23 @@ import { ConfigError } from '../src/errors.ts';
 
 test('an empty environment gives the documented defaults', (t) => {
   const config = loadConfig({}, {});
-  t.like(config, { redisUrl: 'redis://127.0.0.1:6379', namespace: 'tierline', chunkMaxItems: 500, logLevel: 'info' });
+  t.like(config, {
+    redisUrl: 'redis://127.0.0.1:6379',
+    namespace: 'tierline',
+    chunkMaxItems: 500,
+    logLevel: 'info',
+  });
   t.is(config.cacheRedisUrl, undefined);
   t.deepEqual(Object.keys(config).toSorted(), Object.keys(OPTIONS).toSorted());
 });
 
 test('the environment is read, numbers included; an option given in code wins', (t) => {
-  const environment = { REDIS_URL: 'rediss://r:1', TIERLINE_CHUNK_MAX_ITEMS: '7', TIERLINE_NAMESPACE: 'a-b.c_d', OTHER: 'x' };
+  const environment = {
+    REDIS_URL: 'rediss://r:1',
+    TIERLINE_CHUNK_MAX_ITEMS: '7',
+    TIERLINE_NAMESPACE: 'a-b.c_d',
+    OTHER: 'x',
+  };
   const config = loadConfig({ chunkMaxItems: 9 }, environment);
   t.like(config, { redisUrl: 'rediss://r:1', chunkMaxItems: 9, namespace: 'a-b.c_d' });
   t.is(loadConfig({ chunkMaxItems: undefined }, environment).chunkMaxItems, 7);
@@ -27,7 +37,10 @@ for (const [name, nearest] of [
   ['TIERLINE_LOGLEVEL', 'TIERLINE_LOG_LEVEL'],
 ] as const) {
   test(`an unknown name is refused with the nearest: ${name}`, (t) => {
-    const error = t.throws(() => loadConfig({}, { [name]: '1' }), { instanceOf: ConfigError, code: 'ERR_CONFIG' });
+    const error = t.throws(() => loadConfig({}, { [name]: '1' }), {
+      instanceOf: ConfigError,
+      code: 'ERR_CONFIG',
+    });
     t.true(error?.message.includes(`${name} is not an option; did you mean ${nearest}?`), error?.message);
   });
 }
@@ -57,7 +70,12 @@ for (const [name, value] of [
 }
 
 test('all problems are told at once, and no message repeats a value that may be secret', (t) => {
-  const environment = { TIERLINE_MERKLE_KEY: 'tiny-secret', REDIS_URL: 'redis-secret', TIERLINE_POOL_SIZE: '0', TIERLINE_X: '1' };
+  const environment = {
+    TIERLINE_MERKLE_KEY: 'tiny-secret',
+    REDIS_URL: 'redis-secret',
+    TIERLINE_POOL_SIZE: '0',
+    TIERLINE_X: '1',
+  };
   const error = t.throws(() => loadConfig({}, environment), { instanceOf: ConfigError });
   for (const name of Object.keys(environment)) t.true(error?.message.includes(name), name);
   t.false(error?.message.includes('secret'));

@@ -20,14 +20,36 @@ const SECRET = 'hunter2';
 for (const [name, write] of [
   ['a URL in a message', (log) => log.info(`cannot reach redis://user:${SECRET}@host:6379/0`)],
   ['a URL with a password alone', (log) => log.info(`rediss://:${SECRET}@host`)],
-  ['a Postgres URL in an error', (log) => log.warn({ err: new Error(`bad postgresql://me:${SECRET}@db/x`) }, 'failed')],
-  ['a URL in the cause of an error', (log) => log.warn({ err: new TierUnavailableError('l3', new Error(`postgres://me:${SECRET}@db`)) }, 'failed')],
-  ['options', (log) => log.info({ redisUrl: SECRET, cacheRedisUrl: SECRET, databaseUrl: SECRET, merkleKey: SECRET })],
+  [
+    'a Postgres URL in an error',
+    (log) => log.warn({ err: new Error(`bad postgresql://me:${SECRET}@db/x`) }, 'failed'),
+  ],
+  [
+    'a URL in the cause of an error',
+    (log) =>
+      log.warn({ err: new TierUnavailableError('l3', new Error(`postgres://me:${SECRET}@db`)) }, 'failed'),
+  ],
+  [
+    'options',
+    (log) => log.info({ redisUrl: SECRET, cacheRedisUrl: SECRET, databaseUrl: SECRET, merkleKey: SECRET }),
+  ],
   ['options, nested', (log) => log.info({ config: { databaseUrl: SECRET, password: SECRET } })],
   ['an item', (log) => log.info({ item: { id: 'a', content: { card: SECRET } } })],
-  ['an operation', (log) => log.info({ job: { data: { bodies: [SECRET] } }, op: { body: SECRET, payload: SECRET } })],
-  ['the row that Postgres quotes', (log) =>
-    log.error({ err: Object.assign(new Error('violates check'), { code: '23514', detail: `Failing row: ${SECRET}`, where: SECRET }) })],
+  [
+    'an operation',
+    (log) => log.info({ job: { data: { bodies: [SECRET] } }, op: { body: SECRET, payload: SECRET } }),
+  ],
+  [
+    'the row that Postgres quotes',
+    (log) =>
+      log.error({
+        err: Object.assign(new Error('violates check'), {
+          code: '23514',
+          detail: `Failing row: ${SECRET}`,
+          where: SECRET,
+        }),
+      }),
+  ],
 ] as const satisfies readonly (readonly [string, (log: Logger) => void])[]) {
   test(`no credentials or payloads in log lines: ${name}`, (t) => {
     const line = capture(write);
@@ -38,7 +60,9 @@ for (const [name, write] of [
 
 test('I8: an error keeps its class, code, message and cause', (t) => {
   const cause = Object.assign(new Error('connect refused'), { code: 'ECONNREFUSED' });
-  const line = JSON.parse(capture((log) => log.error({ err: new TierUnavailableError('l3', cause) }, 'read failed'))) as {
+  const line = JSON.parse(
+    capture((log) => log.error({ err: new TierUnavailableError('l3', cause) }, 'read failed')),
+  ) as {
     err: { type: string; code: string; message: string; cause: object };
   };
   t.like(line.err, { type: 'TierUnavailableError', code: 'ERR_TIER_UNAVAILABLE' });

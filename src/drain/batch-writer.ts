@@ -4,6 +4,7 @@ import { stampToMs, type Stamp } from '../clock.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind } from '../postgres/pool.ts';
 import { hasRangeBefore, unsettledBefore } from '../redis/pending.ts';
+import { recordSettled } from '../redis/series.ts';
 import type { FeedJobs } from '../schema/feed.ts';
 import { changesOf } from './changes.ts';
 import { copyRows } from './copies.ts';
@@ -56,6 +57,7 @@ export class BatchWriter {
       changes: changesOf(rows, stored.differing, cacheRows),
       settled: newestStamps(premature.size === 0 ? ops : settling.flatMap(opsOf)),
     });
+    recordSettled(this.#parts, settledAtMs, settling);
     this.#parts.observer.batchWritten({
       ...countsOf(settledJobs),
       postgresMs: inPostgres - started,

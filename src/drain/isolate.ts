@@ -112,5 +112,6 @@ function payloadOf({ chunk: { job }, index, id, stamp, kind, route }: Op): objec
     ttlMs: job.ttls?.[index] ?? null,
     state: job.states?.[index] ?? null,
     traceParent: job.traces?.[index] ?? null,
+    ...(job.atomic === true ? { atomic: true } : {}),
   };
 }

@@ -1,13 +1,16 @@
 import { type Job, Queue, Worker } from 'bullmq';
 import { loadConfig, type Options } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
-import { keysOf, MAINTENANCE_QUEUE } from '../keys.ts';
+import { keysOf, MAINTENANCE_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { createLogger } from '../log.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-tables.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
+import { noteChore } from '../redis/chore-log.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { sweepOrphans } from '../redis/orphans.ts';
+import { FilterSource } from '../tiers/filter-source.ts';
 import { type ChoreObserver, UNOBSERVED_CHORES } from './chore-observer.ts';
+import { runOnDemand } from './on-demand.ts';
 
 export interface Maintenance extends AsyncDisposable {
   close(): Promise<void>;
@@ -18,8 +21,8 @@ const SWEEP_EVERY_MS = 60_000;
 const PURGE_EVERY_MS = 3_600_000;
 
 /**
- * Runs the recurring chores: folding Merkle deltas, sweeping orphaned notes, purging old tombstones. They are BullMQ job
- * schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
+ * Runs the recurring chores: folding Merkle deltas, sweeping orphaned notes, purging old tombstones, storing the membership
+ * filter; and what people ask for (on-demand.ts). The chores are BullMQ job schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError
  */
 export async function startMaintenance(
@@ -36,6 +39,7 @@ export async function startMaintenance(
     await Promise.all([closeRedis(redis), closeRedis(blocking), closePool(pool)]);
   };
 
+  const filters = new FilterSource(pool, redis, keys, log);
   const chores: Readonly<Record<string, { readonly everyMs: number; readonly run: () => Promise<unknown> }>> =
     {
       fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
@@ -44,10 +48,17 @@ export async function startMaintenance(
         everyMs: PURGE_EVERY_MS,
         run: () => purgeTombstones(pool, (Date.now() - config.purgeAfterMs) * 1000),
       },
+      filter: {
+        everyMs: config.filterSnapshotEveryMs,
+        run: async () => {
+          if (config.filterMaxBytes > 0) await filters.refresh(config.filterMaxBytes);
+        },
+      },
     };
 
   const base = { prefix: keys.queuePrefix, streams: { events: { maxLen: 100 } } };
   let queue: Queue;
+  let writes: Queue;
   let worker: Worker;
   try {
     await Promise.all([whenReady(redis, START_TIMEOUT_MS), whenReady(blocking, START_TIMEOUT_MS)]);
@@ -55,6 +66,8 @@ export async function startMaintenance(
     await checkPostgres(pool);
     queue = new Queue(MAINTENANCE_QUEUE, { ...base, connection: redis });
     queue.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
+    writes = new Queue(WRITES_QUEUE, { ...base, connection: redis });
+    writes.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
     await queue.setGlobalConcurrency(1);
     for (const [name, { everyMs }] of Object.entries(chores)) {
       // A chore that failed comes again by its schedule: no retries, nothing kept.
@@ -66,16 +79,33 @@ export async function startMaintenance(
     }
     worker = new Worker(
       MAINTENANCE_QUEUE,
-      async (job: Job) => observed(observer, job.name, chores[job.name]?.run),
+      async (job: Job, token?: string) => {
+        const chore = chores[job.name];
+        if (chore === undefined) return runOnDemand(job, token, { pool, redis, writes, keys, config });
+        return observed(observer, job.name, chore.run);
+      },
       {
         connection: blocking,
         prefix: keys.queuePrefix,
       },
     );
     worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
-    worker.on('failed', (job, error) =>
-      log.error({ err: error, chore: job?.name }, 'chore failed, it comes again by its schedule'),
-    );
+    const note = (job: Job, error?: Error) => {
+      if (chores[job.name] === undefined) return;
+      const atMs = Date.now();
+      const run = { atMs, ms: atMs - (job.processedOn ?? atMs), ...(error && { error: messageOf(error) }) };
+      noteChore(redis, keys, job.name, run).catch((failure: unknown) =>
+        log.debug({ err: failure, chore: job.name }, 'the run of a chore was not noted'),
+      );
+    };
+    worker.on('completed', (job) => note(job));
+    worker.on('failed', (job, error) => {
+      if (job !== undefined) note(job, error);
+      log.error(
+        { err: error, chore: job?.name },
+        'chore failed; a recurring one comes again by its schedule',
+      );
+    });
   } catch (error) {
     await release();
     if (error instanceof TierlineError) throw error;
@@ -92,7 +122,7 @@ export async function startMaintenance(
     const deadline = new Promise((resolve) => {
       cut = setTimeout(resolve, config.shutdownMs * 0.8);
     });
-    await Promise.race([Promise.all([worker.close(), queue.close()]), deadline]);
+    await Promise.race([Promise.all([worker.close(), queue.close(), writes.close()]), deadline]);
     clearTimeout(cut);
     await release();
     log.info('maintenance stopped');

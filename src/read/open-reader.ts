@@ -1,20 +1,34 @@
-import { loadConfig, type Config, type Options } from '../config.ts';
+import { type Config, loadConfig, type Options } from '../config.ts';
 import { messageOf, TierlineError, TierUnavailableError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
-import { checkPostgres, createPool } from '../postgres/pool.ts';
+import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { closeRedis, createRedis, whenReady } from '../redis/connect.ts';
+import { FeedTail } from '../redis/feed.ts';
 import { ItemStore } from '../redis/item-store.ts';
+import { settledBelow } from '../redis/pending.ts';
+import { inTime } from '../tiers/deadline.ts';
+import { FilterSource } from '../tiers/filter-source.ts';
+import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
 import { RedisTier } from '../tiers/redis.ts';
 import type { Reader } from '../types.ts';
+import { Coherence } from './coherence.ts';
+import type { Held } from './held.ts';
+import { ItemReads } from './item-reads.ts';
 import { TierLookup } from './lookup.ts';
 import { MerkleView } from './merkle-view.ts';
-import type { PendingView } from './pending-view.ts';
+import { Observed } from './observed.ts';
+import { NOTHING_PENDING, type PendingView } from './pending-view.ts';
+import { Presence } from './presence.ts';
+import { Queries } from './queries.ts';
+import { countersOf } from './read-counters.ts';
+import { SingleFlight } from './single-flight.ts';
 import { TieredReader } from './tiered-reader.ts';
+import { TrustedFilter } from './trusted-filter.ts';
+import { VerifiedReads } from './verified.ts';
 
 const START_TIMEOUT_MS = 2000;
-const NOTHING_PENDING: PendingView = { get: () => undefined };
 
 /**
  * Opens the read side: Redis and Postgres, for any service.
@@ -34,20 +48,50 @@ export async function connectReader(
   const keys = keysOf(config.namespace);
   const queue = createRedis(config.redisUrl, 'failFast', log);
   const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
+  const tail = new FeedTail(config.redisUrl, keys, log);
   const pool = createPool(config.databaseUrl, config.poolSize, log);
+
+  const l1 = new MemoryTier<Held>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
+  const l2 = new RedisTier(new ItemStore(cache, keys), { ...config, timeoutMs: config.l2TimeoutMs }, log);
+  const l3 = new PostgresTier(pool, config.l3TimeoutMs);
+  const source = new FilterSource(pool, queue, keys, log);
+  const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs: config.l2TimeoutMs };
+  const filter = new TrustedFilter(source, tail, queue, keys, filterOptions, log);
+  const lookup = new TierLookup(l2, l3, filter, config, log);
+  const flights = new SingleFlight(l1, lookup);
+  const coherence = new Coherence(l1, flights, filter, log);
+  // Before the tail starts: it takes its cursor first, and L1 is served from then on.
+  tail.listen(coherence);
+
   const release = async () => {
-    await Promise.all([closeRedis(queue), closeRedis(cache), pool.end()]);
+    await Promise.all([tail.close(), closeRedis(queue), closeRedis(cache), closePool(pool)]);
   };
   try {
     await Promise.all([whenReady(queue, START_TIMEOUT_MS), whenReady(cache, START_TIMEOUT_MS)]);
     await checkPostgres(pool);
+    await tail.start(START_TIMEOUT_MS);
   } catch (error) {
+    filter.close();
     await release();
     if (error instanceof TierlineError) throw error;
     throw new TierUnavailableError('l2', messageOf(error));
   }
-  const l2 = new RedisTier(new ItemStore(cache, keys), config.backfillTtlMs, log);
-  const l3 = new PostgresTier(pool);
-  const lookup = new TierLookup(l2, l3, config, log);
-  return new TieredReader({ queue, keys, l2, l3, lookup, merkle: new MerkleView(pool), pending, release });
+  const reads = new ItemReads(l1, coherence, flights, pending);
+  const presence = new Presence(l1, l2, l3, filter, config);
+  const observed = new Observed(l1, pending, (ids) => reads.getMany(ids));
+  // Unknown while Redis is away: then every row counts as unsettled.
+  const horizon = () => inTime(settledBelow(queue, keys), config.l2TimeoutMs).catch(() => 0);
+  return new TieredReader({
+    l1,
+    reads,
+    verified: new VerifiedReads(l1, l2, (id) => reads.lookup(id)),
+    coherence,
+    filter,
+    presence,
+    queries: new Queries(pool, observed, horizon),
+    status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, reads, pending },
+    merkle: new MerkleView(pool),
+    counters: () => countersOf({ l1, reads, flights, coherence, lookup, l2, l3, presence, filter }),
+    release,
+  });
 }

@@ -1,6 +1,8 @@
-import type { Stamp } from '../clock.ts';
-import type { StoredItem } from '../schema/stored-item.ts';
+import { type Stamp, stampToMs } from '../clock.ts';
 import { ZERO_DIGEST } from '../merkle/digest.ts';
+import { toItem } from '../schema/stored-item.ts';
+import type { Item } from '../types.ts';
+import type { Held, Stamps } from './held.ts';
 
 /** What this process has written of one id and the tiers do not have yet. A register it did not write has stamp 0. */
 export interface PendingItem {
@@ -14,41 +16,49 @@ export interface PendingItem {
 
 /** Lets a reader see accepted writes of its own process (I11); the store connects it to the producer. */
 export interface PendingView {
+  /** Ids in it. */
+  readonly size: number;
   get(id: string): PendingItem | undefined;
 }
+
+export const NOTHING_PENDING: PendingView = { size: 0, get: () => undefined };
 
 /** Whether the tiers could add nothing: content and state are both this process's own. */
 export function isComplete(pending: PendingItem): boolean {
   return pending.contentVersion > 0 && (pending.kind === 'd' || pending.stateVersion > 0);
 }
 
+/** Whether the pending write would change what the tiers hold. */
+export function isNewer(pending: Stamps, held: Stamps | undefined): boolean {
+  return (
+    held === undefined ||
+    pending.contentVersion > held.contentVersion ||
+    pending.stateVersion > held.stateVersion
+  );
+}
+
 /** The item as it will be once the pending writes have settled: each register from whoever wrote it last. */
-export function withPending(
-  id: string,
-  stored: StoredItem | undefined,
-  pending: PendingItem | undefined,
-): StoredItem | undefined {
-  if (pending === undefined) return stored;
-  const base: StoredItem = stored ?? {
-    id,
-    kind: 'd',
-    contentVersion: 0,
-    stateVersion: 0,
-    origin: 'r',
-    digest: ZERO_DIGEST,
-    contentHash: '',
-    state: 'default',
-    body: '',
+export function withPending(id: string, held: Held | undefined, pending: PendingItem): Item | undefined {
+  if (!isNewer(pending, held)) return held?.item;
+  const contentVersion = held?.contentVersion ?? 0;
+  const stateVersion = held?.stateVersion ?? 0;
+  const ownState = pending.stateVersion > stateVersion;
+  const state = {
+    state: ownState ? pending.state : (held?.state ?? ''),
+    stateVersion: ownState ? pending.stateVersion : stateVersion,
   };
-  const content = pending.contentVersion > base.contentVersion ? pending : base;
-  const state = pending.stateVersion > base.stateVersion ? pending : base;
-  return {
-    ...base,
-    kind: content.kind,
-    contentVersion: content.contentVersion,
-    contentHash: content.contentHash,
-    body: content.body,
-    stateVersion: state.stateVersion,
-    state: state.state,
-  };
+  if (pending.contentVersion > contentVersion) {
+    if (pending.kind === 'd') return undefined;
+    return toItem({
+      id,
+      ...pending,
+      ...state,
+      state: state.state === '' ? 'default' : state.state,
+      origin: 'r',
+      digest: ZERO_DIGEST,
+    });
+  }
+  if (held?.item === undefined) return undefined;
+  const version = Math.max(contentVersion, state.stateVersion);
+  return Object.freeze({ ...held.item, state: state.state, version, updatedAt: stampToMs(version) });
 }

@@ -1,95 +1,190 @@
-import { ClosedError, TierUnavailableError } from '../errors.ts';
-import type { Keys } from '../keys.ts';
-import type { Redis } from '../redis/connect.ts';
-import { pendingStamps } from '../redis/pending.ts';
+import { ClosedError, InvalidItemError } from '../errors.ts';
 import { parseId } from '../schema/item.ts';
-import { type StoredItem, toItem, versionOf } from '../schema/stored-item.ts';
-import type { PostgresTier } from '../tiers/postgres.ts';
-import type { RedisTier } from '../tiers/redis.ts';
-import type { CallOptions, Item, Merkle, Reader, Status } from '../types.ts';
-import type { TierLookup } from './lookup.ts';
-import { isComplete, type PendingView, withPending } from './pending-view.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
+import type {
+  CallOptions,
+  GetOptions,
+  Item,
+  Lookup,
+  Merkle,
+  Page,
+  PageOptions,
+  ReadCounters,
+  Reader,
+  Scan,
+  ScanOptions,
+  Status,
+} from '../types.ts';
+import { abortable } from './abortable.ts';
+import type { Coherence } from './coherence.ts';
+import type { Held } from './held.ts';
+import type { ItemReads } from './item-reads.ts';
+import { type StatusParts, statusOf } from './item-status.ts';
+import type { Presence } from './presence.ts';
+import { ofPrefix, ofState, type Queries } from './queries.ts';
+import type { TrustedFilter } from './trusted-filter.ts';
+import type { VerifiedReads } from './verified.ts';
 
 export interface ReaderParts {
-  readonly queue: Redis;
-  readonly keys: Keys;
-  readonly l2: RedisTier;
-  readonly l3: PostgresTier;
-  readonly lookup: TierLookup;
+  readonly l1: MemoryTier<Held>;
+  readonly reads: ItemReads;
+  readonly verified: VerifiedReads;
+  readonly coherence: Coherence;
+  readonly filter: TrustedFilter;
+  readonly presence: Presence;
+  readonly queries: Queries;
+  readonly status: StatusParts;
   readonly merkle: Merkle;
-  readonly pending: PendingView;
+  readonly counters: () => ReadCounters;
   readonly release: () => Promise<void>;
 }
 
+/** The read side as callers see it. What each call costs and promises stands in docs/api.md. */
 export class TieredReader implements Reader {
   readonly merkle: Merkle;
   readonly #parts: ReaderParts;
+  /** Beside `#parts`: a hit goes through here. */
+  readonly #reads: ItemReads;
   #closing: Promise<void> | undefined;
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
+    this.#reads = parts.reads;
     this.merkle = parts.merkle;
   }
 
-  /** @throws InvalidItemError, TierUnavailableError of L3, CorruptItemError, ClosedError */
-  async get(id: string, options?: CallOptions): Promise<Item | undefined> {
-    return (await this.getMany([id], options))[0];
+  /** @throws InvalidItemError, TierUnavailableError of L3, CorruptItemError, ClosedError, or the signal's reason */
+  get(id: string, options?: GetOptions): Promise<Item | undefined> {
+    if (options === undefined && this.#closing === undefined) return this.#reads.get(id);
+    return this.#call(
+      () => (options?.verify === true ? this.#parts.verified.get(id) : this.#reads.get(id)),
+      options,
+    );
   }
 
-  /** @throws InvalidItemError, TierUnavailableError of L3, CorruptItemError, ClosedError */
-  async getMany(ids: readonly string[], { signal }: CallOptions = {}): Promise<(Item | undefined)[]> {
-    this.#refuseWhenClosed();
-    signal?.throwIfAborted();
-    const { pending, lookup } = this.#parts;
-    for (const id of ids) parseId(id);
-    const asked = [...new Set(ids)].filter((id) => {
-      const own = pending.get(id);
-      return own === undefined || !isComplete(own);
-    });
-    const found = asked.length === 0 ? new Map<string, StoredItem>() : await lookup.find(asked);
-    signal?.throwIfAborted();
-    // Pending writes are looked up after the tiers: one accepted meanwhile may have been returned by another call.
-    return ids.map((id) => {
-      const stored = withPending(id, found.get(id), pending.get(id));
-      return stored === undefined || stored.kind === 'd' ? undefined : toItem(stored);
-    });
+  /** @throws as `get` */
+  lookup(id: string, options?: CallOptions): Promise<Lookup> {
+    return this.#call(() => this.#reads.lookup(id), options);
   }
 
-  /** Asks every tier and the index of pending writes. @throws InvalidItemError, TierUnavailableError, ClosedError */
-  async status(id: string, { signal }: CallOptions = {}): Promise<Status> {
+  peek(id: string): Item | undefined {
+    return this.#reads.peek(id);
+  }
+
+  /** @throws as `get`; one id that cannot be read fails the call */
+  getMany(ids: readonly string[], options?: CallOptions): Promise<(Item | undefined)[]> {
+    return this.#call(() => {
+      if (!Array.isArray(ids)) throw new InvalidItemError('ids', 'must be an array');
+      return this.#reads.getMany(ids);
+    }, options);
+  }
+
+  /** @throws InvalidItemError, TierUnavailableError of L3 when it alone could tell, ClosedError, or the signal's reason */
+  contains(id: string, options?: CallOptions): Promise<boolean> {
+    return this.#call(() => {
+      if (this.#parts.status.pending.get(parseId(id)) === undefined) return this.#parts.presence.exists(id);
+      return this.#reads.get(id).then((item) => item !== undefined);
+    }, options);
+  }
+
+  mightExist(id: string): boolean {
+    return !this.definitelyMissing(id);
+  }
+
+  definitelyMissing(id: string): boolean {
+    return this.#parts.filter.lacks(id) && this.#parts.status.pending.get(id) === undefined;
+  }
+
+  /** @throws as `get` */
+  async isCurrent(id: string, contentHash: string, options?: CallOptions): Promise<boolean> {
+    return (await this.get(id, options))?.contentHash === contentHash;
+  }
+
+  /** @throws InvalidItemError, TierUnavailableError of either tier, ClosedError, or the signal's reason */
+  status(id: string, options?: CallOptions): Promise<Status> {
+    return this.#call(() => statusOf(parseId(id), this.#parts.status), options);
+  }
+
+  get size(): number {
+    return this.#parts.l1.size;
+  }
+
+  get sizeBytes(): number {
+    return this.#parts.l1.sizeBytes;
+  }
+
+  get isEmpty(): boolean {
+    return this.#parts.l1.isEmpty;
+  }
+
+  get counters(): ReadCounters {
+    return this.#parts.counters();
+  }
+
+  /** @throws InvalidItemError, TierUnavailableError of L3, SchemaMissingError, ClosedError, or the signal's reason */
+  getByState(state: string, options?: PageOptions): Promise<Page<Item>> {
+    return this.#call(() => this.#parts.queries.page(ofState(state), options), options);
+  }
+
+  /** @throws InvalidItemError at once; while iterating as `getByState` */
+  scanState(state: string, options?: ScanOptions): Scan<Item> {
     this.#refuseWhenClosed();
-    parseId(id);
-    const { queue, keys, l2, l3 } = this.#parts;
-    const [[pending], [copy], [row]] = await Promise.all([
-      pendingStamps(queue, keys, [id]).catch((error: unknown) => {
-        throw new TierUnavailableError('l2', error);
-      }),
-      l2.getMany([id]),
-      l3.getMany([id]),
-    ]);
-    signal?.throwIfAborted();
-    const inL2 = isLive(copy);
-    const inL3 = isLive(row);
-    const stored = Math.max(inL2 ? versionOf(copy) : 0, inL3 ? versionOf(row) : 0);
-    if (pending !== undefined) return { status: 'pending', version: pending, inL1: false, inL2, inL3 };
-    return inL2 || inL3
-      ? { status: 'synced', version: stored, inL1: false, inL2, inL3 }
-      : { status: 'missing' };
+    return this.#parts.queries.scan(ofState(state), options);
+  }
+
+  /** @throws as `getByState` */
+  countByState(state: string, options?: CallOptions): Promise<number> {
+    return this.#call(() => this.#parts.queries.count(ofState(state), options), options);
+  }
+
+  /** @throws as `getByState` */
+  listStateIds(state: string, options?: PageOptions): Promise<Page<string>> {
+    return this.#call(() => this.#parts.queries.ids(ofState(state), options), options);
+  }
+
+  /** @throws as `getByState` */
+  getByPrefix(prefix: string, options?: PageOptions): Promise<Page<Item>> {
+    return this.#call(() => this.#parts.queries.page(ofPrefix(prefix), options), options);
+  }
+
+  /** @throws as `scanState` */
+  scanPrefix(prefix: string, options?: ScanOptions): Scan<Item> {
+    this.#refuseWhenClosed();
+    return this.#parts.queries.scan(ofPrefix(prefix), options);
+  }
+
+  /** @throws as `getByState` */
+  countPrefix(prefix: string, options?: CallOptions): Promise<number> {
+    return this.#call(() => this.#parts.queries.count(ofPrefix(prefix), options), options);
+  }
+
+  /** A write of this process has settled: what L1 holds of it is out of date from now on. */
+  noteSettled(id: string, contentVersion: number, stateVersion: number): void {
+    this.#parts.coherence.apply(id, contentVersion, stateVersion, true);
   }
 
   close(): Promise<void> {
-    return (this.#closing ??= this.#parts.release());
+    return (this.#closing ??= this.#close());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
+  async #close(): Promise<void> {
+    this.#parts.coherence.close();
+    this.#parts.filter.close();
+    await this.#parts.release();
+  }
+
+  async #call<T>(work: () => Promise<T>, options: CallOptions | undefined): Promise<T> {
+    this.#refuseWhenClosed();
+    const signal = options?.signal;
+    signal?.throwIfAborted();
+    return abortable(work(), signal);
+  }
+
   #refuseWhenClosed(): void {
     if (this.#closing !== undefined) throw new ClosedError('The reader is closed. Open a new one.');
   }
-}
-
-function isLive(item: StoredItem | undefined): item is StoredItem {
-  return item !== undefined && item.kind !== 'd';
 }

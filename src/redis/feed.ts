@@ -4,6 +4,8 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { clockEpoch } from './clock.ts';
 import { closeRedis, createRedis, whenReady } from './connect.ts';
+import type { FeedPosition } from '../schema/feed.ts';
+import { feedHead, type FeedHead, fieldOf } from './feed-position.ts';
 
 export interface FeedEntry {
   readonly id: string;
@@ -16,8 +18,8 @@ export interface FeedEntry {
 export interface FeedListener {
   onEntry?(entry: FeedEntry): void;
   /**
-   * Entries were missed for good. `trimmed`: the feed moved on without us. `lost`: Redis is not the one we knew, what
-   * was queued there is gone.
+   * Entries were missed for good. `trimmed`: the feed moved on without us. `lost`: Redis is not as we knew it, all or the
+   * newest of what was queued there is gone.
    */
   onGap?(kind: 'trimmed' | 'lost'): void;
   /** The tail cannot see the feed from now on. */
@@ -35,15 +37,15 @@ const BATCH = 64;
 const entriesReply = z
   .array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))]))
   .nullable();
-const headReply = z.tuple([z.array(z.string().nullable()), z.array(z.tuple([z.string(), z.unknown()]))]);
 
 /**
  * Follows the change feed on a connection of its own and tells its listeners of every entry once, in order.
  *
  * Two modes. *Live*: connected, and everything up to the head has been delivered. *Down*: anything else. Entries are
  * numbered without gaps, so a trimmed stream shows as a jump of the number; an emptied or replaced Redis shows as
- * another epoch, checked on every connect and every idle second. After a gap the tail goes on from the head: the
- * listeners must drop what they believed before.
+ * another epoch, and one that came back without its newest data as a number that went down: both are checked on every
+ * connect and every idle second. After a gap the tail goes on from the head: the listeners must drop what they
+ * believed before.
  */
 export class FeedTail {
   readonly #redis: Redis;
@@ -67,9 +69,14 @@ export class FeedTail {
     return this.#live;
   }
 
-  /** Id of the last entry delivered. */
-  get cursor(): string {
-    return this.#cursor;
+  /** The last entry delivered. */
+  get position(): FeedPosition {
+    return { epoch: this.#epoch, number: this.#number, id: this.#cursor };
+  }
+
+  /** Whether every entry up to a head that was read elsewhere has been delivered here. */
+  hasReached(head: Pick<FeedPosition, 'epoch' | 'number'>): boolean {
+    return this.#live && head.epoch === this.#epoch && head.number <= this.#number;
   }
 
   listen(listener: FeedListener): () => void {
@@ -85,6 +92,7 @@ export class FeedTail {
     const head = await this.#head();
     [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
     this.#live = true;
+    for (const listener of this.#listeners) listener.onLive?.();
     this.#running = this.#follow();
   }
 
@@ -126,12 +134,11 @@ export class FeedTail {
   }
 
   #deliver(id: string, fields: readonly string[]): void {
-    const field = (name: string) => fields[fields.indexOf(name) + 1] ?? '';
-    const number = Number(field('n'));
+    const number = Number(fieldOf(fields, 'n'));
     if (number !== this.#number + 1) this.#tellGap('trimmed');
     this.#cursor = id;
     this.#number = number;
-    const entry = { id, jobs: field('jobs'), changes: field('changes') };
+    const entry = { id, jobs: fieldOf(fields, 'jobs'), changes: fieldOf(fields, 'changes') };
     for (const listener of this.#listeners) listener.onEntry?.(entry);
   }
 
@@ -150,7 +157,8 @@ export class FeedTail {
   /** Finds the losses that no later entry would show. */
   async #checkHead(): Promise<void> {
     const head = await this.#head();
-    const lost = head.epoch !== this.#epoch;
+    // Killed before its newest data was on disk, Redis comes back with fewer entries than we have seen.
+    const lost = head.epoch !== this.#epoch || head.number < this.#number;
     // Entries we never saw are counted but no longer there.
     const trimmed = !lost && head.number > this.#number && (head.empty || head.id === this.#cursor);
     if (!lost && !trimmed) return;
@@ -160,26 +168,8 @@ export class FeedTail {
     this.#tellGap(lost ? 'lost' : 'trimmed');
   }
 
-  async #head(): Promise<{ id: string; number: number; epoch: string; empty: boolean }> {
-    const replies = await this.#answer(
-      this.#redis
-        .multi()
-        .hmget(this.#keys.clock, 'epoch', 'entries')
-        .xrevrange(this.#keys.feed, '+', '-', 'COUNT', 1)
-        .exec(),
-    );
-    const [[epoch, entries], newest] = headReply.parse(
-      replies?.map(([error, reply]) => {
-        if (error !== null) throw error;
-        return reply;
-      }),
-    );
-    return {
-      id: newest[0]?.[0] ?? this.#cursor,
-      number: Number(entries ?? 0),
-      epoch: epoch ?? '',
-      empty: newest.length === 0,
-    };
+  #head(): Promise<FeedHead> {
+    return this.#answer(feedHead(this.#redis, this.#keys));
   }
 
   async #answer<T>(reply: Promise<T>): Promise<T> {

@@ -1,8 +1,10 @@
 import type { ChainableCommander, Redis } from 'ioredis';
 import type { Keys } from '../keys.ts';
+import { STORED_HEAD_CHARS } from '../schema/stored-item.ts';
 import { isUnknownScript, Script } from './script.ts';
 
 const setNewerScript = new Script('set-newer');
+const dropCopyScript = new Script('drop-copy');
 
 export interface StoredEntry {
   readonly id: string;
@@ -25,6 +27,18 @@ export class ItemStore {
   /** Values in the order of `ids`; null where there is none. */
   getMany(ids: readonly string[]): Promise<(string | null)[]> {
     return this.#redis.mget(ids.map((id) => this.#keys.item(id)));
+  }
+
+  /** The first characters of each value, enough for `decodeStoredHead`; '' where there is none. One round trip. */
+  async getHeads(ids: readonly string[]): Promise<string[]> {
+    const pipeline = this.#redis.pipeline();
+    for (const id of ids) pipeline.getrange(this.#keys.item(id), 0, STORED_HEAD_CHARS - 1);
+    return (await repliesOf(pipeline)).map(String);
+  }
+
+  /** Drops a value that cannot be used, unless another has taken its place. */
+  async dropCopy(id: string, value: string): Promise<void> {
+    await dropCopyScript.run(this.#redis, [this.#keys.item(id)], [value]);
   }
 
   /**

@@ -14,6 +14,15 @@ export async function pendingStamps(
   return stamps.map((stamp) => (stamp === null ? undefined : Number(stamp)));
 }
 
+/**
+ * The first stamp of the oldest chunk in flight: every write stamped before it has settled. Infinity when none is in
+ * flight.
+ */
+export async function settledBelow(redis: Redis, keys: Keys): Promise<Stamp> {
+  const [, stamp] = await redis.zrange(keys.inflight, '0', '0', 'WITHSCORES');
+  return stamp === undefined ? Number.POSITIVE_INFINITY : Number(stamp);
+}
+
 export type ChunkState =
   | { readonly state: 'inflight' }
   | { readonly state: 'settled'; readonly exceptions: readonly OutcomeException[] }

@@ -1,7 +1,8 @@
-import type { Stamp } from '../clock.ts';
+import type { Chunk } from '../batch/fold.ts';
 import { stampToMs } from '../clock.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
+import { isReplay } from '../schema/job.ts';
 import type { Redis } from './connect.ts';
 
 /**
@@ -15,10 +16,10 @@ const SLOTS = MINUTE_MS / SLOT_MS;
 const KEPT_MINUTES = 60;
 const TTL_S = (KEPT_MINUTES + 5) * 60;
 
-export interface SettledChunk {
-  readonly items: number;
-  /** Stamp of its first operation: when it was accepted. */
-  readonly first: Stamp;
+interface SeriesParts {
+  readonly queue: Redis;
+  readonly keys: Keys;
+  readonly log: Logger;
 }
 
 /**
@@ -26,20 +27,21 @@ export interface SettledChunk {
  * @param atMs when they settled, on the clock that gives the stamps
  */
 export function recordSettled(
-  redis: Redis,
-  keys: Keys,
-  log: Logger,
+  { queue, keys, log }: SeriesParts,
   atMs: number,
-  chunks: readonly SettledChunk[],
+  chunks: readonly Chunk[],
 ): void {
   const key = keys.series(Math.floor(atMs / MINUTE_MS));
   const slot = Math.floor(atMs / SLOT_MS) % SLOTS;
   const bySteps = new Map<number, number>();
-  for (const { items, first } of chunks) {
-    const step = stepOf(atMs - stampToMs(first));
-    bySteps.set(step, (bySteps.get(step) ?? 0) + items);
+  for (const { chunkId, job } of chunks) {
+    // A replayed dead letter has the stamp of long ago: its age is no latency.
+    if (isReplay(chunkId)) continue;
+    const step = stepOf(atMs - stampToMs(job.first));
+    bySteps.set(step, (bySteps.get(step) ?? 0) + job.ids.length);
   }
-  const pipeline = redis.pipeline();
+  if (bySteps.size === 0) return;
+  const pipeline = queue.pipeline();
   for (const [step, items] of bySteps) pipeline.hincrby(key, `${slot}:${step}`, items);
   pipeline.expire(key, TTL_S);
   pipeline.exec().catch((error: unknown) => log.debug({ err: error }, 'figures of a batch were not kept'));

@@ -18,3 +18,10 @@ export const feedChangesSchema = z.strictObject({
   kinds: z.string().regex(/^[pdc]*$/),
 });
 export type FeedChanges = z.output<typeof feedChangesSchema>;
+
+/** A place on the change feed: after entry `number`, whose stream id is `id`, of the Redis known by `epoch`. */
+export interface FeedPosition {
+  readonly epoch: string;
+  readonly number: number;
+  readonly id: string;
+}

@@ -41,6 +41,33 @@ export const chunkSchema = z
 
 export type ChunkJob = z.output<typeof chunkSchema>;
 
+const REPLAY_PREFIX = 'replay-';
+
+/** Id of a chunk that replays dead letters under the stamps they had. */
+export function replayChunkId(unique: string): string {
+  return REPLAY_PREFIX + unique;
+}
+
+export function isReplay(chunkId: string): boolean {
+  return chunkId.startsWith(REPLAY_PREFIX);
+}
+
+/** An operation in `dead_letters`: as it was queued. */
+export const deadPayloadSchema = z.object({
+  id: z.string().min(1),
+  stamp: z.int().positive(),
+  kind: z.enum(['j', 'b', 'd', 's']),
+  route: z.enum(['a', 'c', 'd']),
+  body: z.string(),
+  hash: z.string(),
+  ttlMs: z.int().positive().nullable(),
+  state: z.string().min(1).nullable(),
+  traceParent: z.string().nullable(),
+  /** It stands or falls with the others of its chunk. */
+  atomic: z.boolean().default(false),
+});
+export type DeadPayload = z.output<typeof deadPayloadSchema>;
+
 /** One job of the ranges queue: every item of a prefix or a state is deleted as of `stamp`. */
 export const RANGE_JOB = 'range';
 

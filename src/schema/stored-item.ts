@@ -31,6 +31,11 @@ const HASH_CHARS = 43;
 const NO_HASH = ' '.repeat(HASH_CHARS);
 const HEAD = 112;
 
+/** Characters that hold kind, both stamps and origin. */
+export const STORED_HEAD_CHARS = 35;
+/** What can be told of a copy without its content. */
+export type StoredHead = Pick<StoredItem, 'kind' | 'contentVersion' | 'stateVersion' | 'origin'>;
+
 export function encodeStored(item: StoredItem): string {
   return `1${item.kind}${stampText(item.contentVersion)}${stampText(item.stateVersion)}${item.origin}${item.digest}${item.contentHash === '' ? NO_HASH : item.contentHash}${String(item.state.length).padStart(2, '0')}${
     item.state
@@ -41,31 +46,39 @@ function stampText(stamp: Stamp): string {
   return String(stamp).padStart(16, '0');
 }
 
-/** @throws CorruptItemError when the text is none that `encodeStored` wrote. */
-export function decodeStored(id: string, text: string): StoredItem {
+/** The head of a stored text; undefined when it is none that `encodeStored` wrote. */
+export function decodeStoredHead(text: string): StoredHead | undefined {
   const kind = text[1];
   const origin = text[34];
   const contentVersion = Number(text.slice(2, 18));
   const stateVersion = Number(text.slice(18, 34));
-  const stateLength = Number(text.slice(110, HEAD));
   if (
     text[0] !== '1' ||
     (kind !== 'j' && kind !== 'b' && kind !== 'd' && kind !== 'x') ||
     (origin !== 'r' && origin !== 'c') ||
     !Number.isSafeInteger(contentVersion) ||
-    !Number.isSafeInteger(stateVersion) ||
-    !(stateLength >= 1 && text.length >= HEAD + stateLength)
+    !Number.isSafeInteger(stateVersion)
   ) {
+    return undefined;
+  }
+  return { kind, contentVersion, stateVersion, origin };
+}
+
+/** @throws CorruptItemError when the text is none that `encodeStored` wrote. */
+export function decodeStored(id: string, text: string): StoredItem {
+  const head = decodeStoredHead(text);
+  const stateLength = Number(text.slice(110, HEAD));
+  if (head === undefined || !(stateLength >= 1 && text.length >= HEAD + stateLength)) {
     throw new CorruptItemError(
       `The Redis copy of ${JSON.stringify(id)} is not in Tierline's format. Delete its key.`,
     );
   }
   return {
     id,
-    kind,
-    contentVersion,
-    stateVersion,
-    origin,
+    kind: head.kind,
+    contentVersion: head.contentVersion,
+    stateVersion: head.stateVersion,
+    origin: head.origin,
     digest: text.slice(35, 35 + DIGEST_CHARS),
     contentHash: text.slice(67, 67 + HASH_CHARS).trimEnd(),
     state: text.slice(HEAD, HEAD + stateLength),

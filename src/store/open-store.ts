@@ -5,31 +5,37 @@ import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
 import type { Store } from '../types.ts';
+import { GetOrInsert } from './get-or-insert.ts';
 import { OwnWrites } from './own-writes.ts';
 
 /**
  * Opens both sides in one process: `get` returns an accepted write at once (I11).
+ *
+ * Each side follows the feed on a connection of its own. So a write of this process leaves `OwnWrites` when the producer's
+ * tail tells that it has settled, and the reader is told in the same moment: its own tail may be behind, and L1 must
+ * not answer with what was there before.
  * @throws what `openProducer` and `openReader` throw
  */
 export async function openStore(options: Options = {}): Promise<Store> {
   const config = loadConfig(options);
   const log = createLogger('store', config.logLevel);
   const own = new OwnWrites();
+  let reader: TieredReader | undefined;
   const producer = await connectProducer(config, log, {
     onAccepted: (operation, ticket) => own.accepted(operation, ticket),
-    onSettled: (chunk) => own.settled(chunk),
+    onSettled: (chunk) =>
+      own.settled(chunk, (id, item) => reader?.noteSettled(id, item.contentVersion, item.stateVersion)),
   });
-  let reader: TieredReader;
   try {
     reader = await connectReader(config, log, own);
   } catch (error) {
     await producer.close();
     throw error;
   }
-  return combine(producer, reader);
+  return combine(producer, reader, new GetOrInsert(producer, reader, config));
 }
 
-function combine(producer: QueueProducer, reader: TieredReader): Store {
+function combine(producer: QueueProducer, reader: TieredReader, inserts: GetOrInsert): Store {
   const close = async () => {
     // Both, also when one fails: an open connection would keep the process alive.
     const results = await Promise.allSettled([producer.close(), reader.close()]);
@@ -46,9 +52,35 @@ function combine(producer: QueueProducer, reader: TieredReader): Store {
     flush: producer.flush.bind(producer),
     pressure: producer.pressure.bind(producer),
     get: reader.get.bind(reader),
+    lookup: reader.lookup.bind(reader),
+    peek: reader.peek.bind(reader),
     getMany: reader.getMany.bind(reader),
+    contains: reader.contains.bind(reader),
+    mightExist: reader.mightExist.bind(reader),
+    definitelyMissing: reader.definitelyMissing.bind(reader),
+    isCurrent: reader.isCurrent.bind(reader),
     status: reader.status.bind(reader),
+    get size() {
+      return reader.size;
+    },
+    get sizeBytes() {
+      return reader.sizeBytes;
+    },
+    get isEmpty() {
+      return reader.isEmpty;
+    },
+    get counters() {
+      return reader.counters;
+    },
+    getByState: reader.getByState.bind(reader),
+    scanState: reader.scanState.bind(reader),
+    countByState: reader.countByState.bind(reader),
+    listStateIds: reader.listStateIds.bind(reader),
+    getByPrefix: reader.getByPrefix.bind(reader),
+    scanPrefix: reader.scanPrefix.bind(reader),
+    countPrefix: reader.countPrefix.bind(reader),
     merkle: reader.merkle,
+    getOrInsertWith: inserts.run.bind(inserts),
     close,
     [Symbol.asyncDispose]: close,
   };

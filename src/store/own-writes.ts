@@ -17,6 +17,10 @@ export class OwnWrites implements PendingView {
   readonly #items = new Map<string, PendingItem>();
   readonly #byChunk = new Map<TrackedChunk, string[]>();
 
+  get size(): number {
+    return this.#items.size;
+  }
+
   get(id: string): PendingItem | undefined {
     return this.#items.get(id);
   }
@@ -32,15 +36,20 @@ export class OwnWrites implements PendingView {
     else ids.push(id);
   }
 
-  /** Drops what the chunk wrote; a newer write of the same id stays. */
-  settled(chunk: TrackedChunk): void {
+  /**
+   * Drops what the chunk wrote; a newer write of the same id stays.
+   * @param onDropped told of each id just before: from then on the tiers answer, with nothing older than this.
+   */
+  settled(chunk: TrackedChunk, onDropped: (id: string, item: PendingItem) => void): void {
     const ids = this.#byChunk.get(chunk);
     if (ids === undefined) return;
     this.#byChunk.delete(chunk);
     const end = chunk.first + chunk.length;
     for (const id of ids) {
       const item = this.#items.get(id);
-      if (item !== undefined && item.contentVersion < end && item.stateVersion < end) this.#items.delete(id);
+      if (item === undefined || item.contentVersion >= end || item.stateVersion >= end) continue;
+      onDropped(id, item);
+      this.#items.delete(id);
     }
   }
 }

@@ -1,19 +1,43 @@
 import { type Pool, readL3 } from '../postgres/pool.ts';
-import { readRows } from '../postgres/read-items.ts';
+import { liveAmong, readRows } from '../postgres/read-items.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { Tier } from './tier.ts';
 
 /** L3: the rows in Postgres. What it does not know does not exist. */
 export class PostgresTier implements Tier {
   readonly #pool: Pool;
+  readonly #timeoutMs: number;
+  #requests = 0;
+  #failures = 0;
 
-  constructor(pool: Pool) {
+  /** @param timeoutMs milliseconds one read by ids may take. */
+  constructor(pool: Pool, timeoutMs: number) {
     this.#pool = pool;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  get counters(): { requests: number; failures: number } {
+    return { requests: this.#requests, failures: this.#failures };
   }
 
   async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
-    const rows = await readL3(() => readRows(this.#pool, ids));
+    const rows = await this.#ask(() => readRows(this.#pool, ids, this.#timeoutMs));
     const byId = new Map(rows.map((row) => [row.id, row]));
     return ids.map((id) => byId.get(id));
+  }
+
+  /** Those of `ids` that have a live row. @throws TierUnavailableError */
+  async liveAmong(ids: readonly string[]): Promise<Set<string>> {
+    return new Set(await this.#ask(() => liveAmong(this.#pool, ids, this.#timeoutMs)));
+  }
+
+  async #ask<T>(work: () => Promise<T>): Promise<T> {
+    this.#requests++;
+    try {
+      return await readL3(work);
+    } catch (error) {
+      this.#failures++;
+      throw error;
+    }
   }
 }

@@ -1,50 +1,122 @@
 import { CorruptItemError, TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { ItemStore } from '../redis/item-store.ts';
-import { decodeStored, encodeStored, type StoredItem } from '../schema/stored-item.ts';
+import {
+  decodeStored,
+  decodeStoredHead,
+  encodeStored,
+  type StoredHead,
+  type StoredItem,
+} from '../schema/stored-item.ts';
+import { Breaker, BreakerOpenError } from './breaker.ts';
+import { inTime } from './deadline.ts';
 import type { Tier } from './tier.ts';
 
-/** L2: the copies in Redis. Missing ones say nothing; a corrupt one counts as missing, for L3 has the truth. */
+/** Failures in a row after which reads stop asking Redis, and how long before one tries again. */
+const FAILURES_TO_OPEN = 3;
+const COOLDOWN_MS = 1000;
+
+export interface RedisTierOptions {
+  readonly backfillTtlMs: number;
+  readonly tombstoneTtlMs: number;
+  /** Milliseconds one request may take. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * L2: the copies in Redis. Missing ones say nothing; a corrupt one is dropped and counts as missing, for L3 has the
+ * truth. Behind a breaker, because a Redis that hangs would cost every read its time limit.
+ */
 export class RedisTier implements Tier {
   readonly #items: ItemStore;
-  readonly #backfillTtlMs: number;
+  readonly #options: RedisTierOptions;
   readonly #log: Logger;
+  readonly #breaker = new Breaker({ failureThreshold: FAILURES_TO_OPEN, cooldownMs: COOLDOWN_MS });
+  #requests = 0;
+  #failures = 0;
+  #skipped = 0;
 
-  constructor(items: ItemStore, backfillTtlMs: number, log: Logger) {
+  constructor(items: ItemStore, options: RedisTierOptions, log: Logger) {
     this.#items = items;
-    this.#backfillTtlMs = backfillTtlMs;
+    this.#options = options;
     this.#log = log;
   }
 
+  get counters(): { requests: number; failures: number; skipped: number } {
+    return { requests: this.#requests, failures: this.#failures, skipped: this.#skipped };
+  }
+
   async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
-    let values: (string | null)[];
-    try {
-      values = await this.#items.getMany(ids);
-    } catch (error) {
-      throw new TierUnavailableError('l2', error);
-    }
+    const values = await this.#ask(() => this.#items.getMany(ids));
     return values.map((value, i) => (value === null ? undefined : this.#decode(ids[i] as string, value)));
   }
 
-  /** Keeps what L3 said, unless L2 has newer by now, for a bounded time. Failing only costs a later read its speed. */
-  async fill(items: readonly StoredItem[]): Promise<void> {
+  /** Kind and stamps of each copy without its content. @throws TierUnavailableError */
+  async getHeads(ids: readonly string[]): Promise<(StoredHead | undefined)[]> {
+    const values = await this.#ask(() => this.#items.getHeads(ids));
+    return values.map((value) => (value === '' ? undefined : decodeStoredHead(value)));
+  }
+
+  /** Keeps what L3 said of ids that L2 did not have, for a bounded time. Failing only costs a later read its speed. */
+  async backfill(items: readonly StoredItem[]): Promise<void> {
+    await this.#ask(() =>
+      this.#items.setNewer(
+        items.map((item) => this.#entry(item)),
+        true,
+      ),
+    ).catch((error: unknown) => this.#log.debug({ err: error }, 'L2 back-fill failed'));
+  }
+
+  /** Replaces copies that were found older than what this process knows to be settled. */
+  async repair(items: readonly StoredItem[]): Promise<void> {
+    await this.#ask(() => this.#items.setNewer(items.map((item) => this.#entry(item)))).catch(
+      (error: unknown) => this.#log.debug({ err: error }, 'L2 repair failed'),
+    );
+  }
+
+  /** Drops a copy whose content does not match its hash, so that the next read fills it from L3. */
+  async drop(item: StoredItem): Promise<void> {
+    await this.#drop(item.id, encodeStored(item));
+  }
+
+  #entry(item: StoredItem): { id: string; value: string; ttlMs: number } {
+    const { tombstoneTtlMs, backfillTtlMs } = this.#options;
+    return {
+      id: item.id,
+      value: encodeStored(item),
+      ttlMs: item.kind === 'd' ? tombstoneTtlMs : backfillTtlMs,
+    };
+  }
+
+  async #ask<T>(work: () => Promise<T>): Promise<T> {
     try {
-      await this.#items.setNewer(
-        items.map((item) => ({ id: item.id, value: encodeStored(item), ttlMs: this.#backfillTtlMs })),
-      );
+      return await this.#breaker.run(() => {
+        this.#requests++;
+        return inTime(work(), this.#options.timeoutMs);
+      });
     } catch (error) {
-      this.#log.debug({ err: error }, 'L2 back-fill failed');
+      if (error instanceof BreakerOpenError) this.#skipped++;
+      else this.#failures++;
+      throw new TierUnavailableError('l2', error);
     }
   }
 
   #decode(id: string, value: string): StoredItem | undefined {
     try {
       const item = decodeStored(id, value);
+      // "Not kept in L2": L3 has it.
       return item.kind === 'x' ? undefined : item;
     } catch (error) {
       if (!(error instanceof CorruptItemError)) throw error;
       this.#log.warn({ err: error }, 'corrupt L2 copy');
+      void this.#drop(id, value);
       return undefined;
     }
+  }
+
+  async #drop(id: string, value: string): Promise<void> {
+    await this.#ask(() => this.#items.dropCopy(id, value)).catch((error: unknown) =>
+      this.#log.debug({ err: error }, 'corrupt L2 copy was not dropped'),
+    );
   }
 }

@@ -4,7 +4,13 @@ import { backoffMs, retrying } from '../../src/batch/backoff.ts';
 const never = new AbortController().signal;
 
 test('pauses double up to a cap, with at most half of each left to chance', (t) => {
-  for (const [attempt, ceiling] of [[0, 50], [1, 100], [4, 800], [7, 5000], [50, 5000]] as const) {
+  for (const [attempt, ceiling] of [
+    [0, 50],
+    [1, 100],
+    [4, 800],
+    [7, 5000],
+    [50, 5000],
+  ] as const) {
     for (let i = 0; i < 100; i++) {
       const pause = backoffMs(attempt);
       t.true(pause >= ceiling / 2 && pause <= ceiling);
@@ -21,10 +27,17 @@ test('work is tried again until it succeeds, and each failure is told', async (t
       if (++calls < 3) throw new Error(`failure ${calls}`);
       return 'done';
     },
-    { signal: never, isTransient: () => true, onRetry: (error, attempt) => told.push([(error as Error).message, attempt]) },
+    {
+      signal: never,
+      isTransient: () => true,
+      onRetry: (error, attempt) => told.push([(error as Error).message, attempt]),
+    },
   );
   t.is(result, 'done');
-  t.deepEqual(told, [['failure 1', 1], ['failure 2', 2]]);
+  t.deepEqual(told, [
+    ['failure 1', 1],
+    ['failure 2', 2],
+  ]);
 });
 
 test('what is not transient is thrown at once', async (t) => {

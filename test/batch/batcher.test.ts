@@ -8,9 +8,9 @@ interface Held {
 }
 
 /** A batcher of numbers, each as large as its value, whose writes end when the test says so. */
-function setUp(options: Partial<BatcherOptions<number>> = {}) {
+function setUp(options: Partial<BatcherOptions<number, string>> = {}) {
   const held: Held[] = [];
-  const batcher = new Batcher<number>({
+  const batcher = new Batcher<number, string>({
     maxItems: 10,
     maxBytes: 1000,
     // A full batch goes out at once; nothing below waits for this.
@@ -19,7 +19,8 @@ function setUp(options: Partial<BatcherOptions<number>> = {}) {
     sizeOf: (entry) => ({ items: 1, bytes: entry }),
     write: (entries) =>
       new Promise((resolve, reject) => {
-        held.push({ entries, release: (error) => (error === undefined ? resolve() : reject(error)) });
+        const results = entries.map((entry) => `wrote ${entry}`);
+        held.push({ entries, release: (error) => (error === undefined ? resolve(results) : reject(error)) });
       }),
     ...options,
   });
@@ -28,12 +29,12 @@ function setUp(options: Partial<BatcherOptions<number>> = {}) {
 
 const written = (held: readonly Held[]) => held.map(({ entries }) => entries);
 
-test('a full batch goes out at once, in the order of its entries', async (t) => {
+test('a full batch goes out at once, in the order of its entries, and each hears its own result', async (t) => {
   const { batcher, held } = setUp({ maxItems: 3 });
   const added = [1, 2, 3].map((entry) => batcher.add(entry));
   t.deepEqual(written(held), [[1, 2, 3]]);
   held[0]?.release();
-  await Promise.all(added);
+  t.deepEqual(await Promise.all(added), ['wrote 1', 'wrote 2', 'wrote 3']);
 });
 
 test('the first entry of a batch waits no longer than waitMs for others', async (t) => {
@@ -63,7 +64,11 @@ test('I10: no more than maxInFlight batches are written at once; the next grow m
   held[0]?.release();
   held[2]?.release();
   await Promise.all(added.slice(0, 12));
-  t.deepEqual(written(held), [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]);
+  t.deepEqual(written(held), [
+    [0, 1, 2, 3],
+    [4, 5, 6, 7],
+    [8, 9, 10, 11],
+  ]);
   added.push(batcher.add(14), batcher.add(15));
   t.deepEqual(held[3]?.entries, [12, 13, 14, 15]);
   held[3]?.release();
@@ -77,5 +82,8 @@ test('I8: a write that fails is told to every entry of its batch, and to no othe
   held[0]?.release(failure);
   held[1]?.release();
   const results = await Promise.allSettled(added);
-  t.deepEqual(results.map((result) => (result.status === 'rejected' ? result.reason : 'ok')), [failure, failure, 'ok', 'ok']);
+  t.deepEqual(
+    results.map((result) => (result.status === 'rejected' ? result.reason : result.value)),
+    [failure, failure, 'wrote 3', 'wrote 4'],
+  );
 });

@@ -14,22 +14,45 @@ const write = fc.oneof(
   fc.record({ kind: fc.constant('delete' as const), id }),
   fc.record({ kind: fc.constant('state' as const), id, state }),
 );
-const ops = fc.array(write, { minLength: 1, maxLength: 30 }).map((list): TestOp[] => list.map((op, i) => ({ ...op, stamp: 1_000 + i })));
+const ops = fc
+  .array(write, { minLength: 1, maxLength: 30 })
+  .map((list): TestOp[] => list.map((op, i) => ({ ...op, stamp: 1_000 + i })));
 const digester = new Digester();
 
 test('I2: a batch folds to the newest of each register, whatever the order and repetition of its operations', (t) => {
   const property = fc.property(
-    ops.chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray([...list, ...list], { minLength: list.length }))),
+    ops.chain((list) =>
+      fc.tuple(fc.constant(list), fc.shuffledSubarray([...list, ...list], { minLength: list.length })),
+    ),
     ([list, some]) => {
       // All of them at least once, some twice.
       const written = [...some, ...list];
-      const rows = foldOps(written.flatMap((op) => [...opsOf(chunkOf([op]))]), digester);
+      const rows = foldOps(
+        written.flatMap((op) => [...opsOf(chunkOf([op]))]),
+        digester,
+      );
       const folded = new Map(rows.map((row) => [row.id, row]));
       const model = modelRows(list);
       t.is(rows.length, model.length);
-      for (const { id: name, contentVersion, stateVersion, deleted, body, kind, state: expected, x } of model) {
+      for (const {
+        id: name,
+        contentVersion,
+        stateVersion,
+        deleted,
+        body,
+        kind,
+        state: expected,
+        x,
+      } of model) {
         const row = folded.get(name);
-        t.like(row, { contentVersion, stateVersion, deleted, body: body ?? '', state: expected, binary: kind === 'binary' });
+        t.like(row, {
+          contentVersion,
+          stateVersion,
+          deleted,
+          body: body ?? '',
+          state: expected,
+          binary: kind === 'binary',
+        });
         t.is(xorDigests(row?.contentDigest ?? '', row?.stateDigest ?? ''), x);
       }
     },
@@ -53,5 +76,13 @@ test('route, ttl and trace are those of the newest content', (t) => {
   ]);
   const job = { ...chunk.job, routes: 'dca', ttls: [10, 20, null], traces: ['t1', null, null] };
   const [row] = foldOps(opsOf({ ...chunk, job }), digester);
-  t.like(row, { body: '2', route: 'c', ttlMs: 20, traceParent: null, state: 'open', stateVersion: 7, contentVersion: 6 });
+  t.like(row, {
+    body: '2',
+    route: 'c',
+    ttlMs: 20,
+    traceParent: null,
+    state: 'open',
+    stateVersion: 7,
+    contentVersion: 6,
+  });
 });

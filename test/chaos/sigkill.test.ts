@@ -41,7 +41,10 @@ test('I1 I3 I5: workers killed 20 times under 20,000 writes: the rows are the la
     const accepted = await submitWave(random, ops);
     tickets.push(...accepted);
     // Dies when some write of the wave has settled, or soon: in the middle of other batches.
-    await random.pick(accepted).settled({ timeoutMs: 50 }).catch(() => undefined);
+    await random
+      .pick(accepted)
+      .settled({ timeoutMs: 50 })
+      .catch(() => undefined);
     const victim = wave % 2;
     await workers[victim]?.stop('SIGKILL');
     workers[victim] = await startWorker('drain', env);
@@ -49,7 +52,10 @@ test('I1 I3 I5: workers killed 20 times under 20,000 writes: the rows are the la
 
   const outcomes = await Promise.all(tickets.map((ticket) => ticket.settled({ timeoutMs: 60_000 })));
   t.is(outcomes.length, KILLS * WRITES_A_WAVE);
-  t.deepEqual(outcomes.filter(({ status }) => status === 'dead'), []);
+  t.deepEqual(
+    outcomes.filter(({ status }) => status === 'dead'),
+    [],
+  );
 
   const { pool, redis, keys } = deployment;
   const expected = modelRows(ops);
@@ -90,13 +96,17 @@ async function submitWave(random: Random, ops: TestOp[]): Promise<Ticket[]> {
   };
   const states = async () => {
     const state = random.pick(['default', 'open', 'closed']);
-    accept(await Promise.all(Array.from({ length: 50 }, () => producer.setState(id(), state))), () => ({ kind: 'state', state }));
+    accept(await Promise.all(Array.from({ length: 50 }, () => producer.setState(id(), state))), () => ({
+      kind: 'state',
+      state,
+    }));
   };
   for (const call of random.shuffle([puts, deletes, states])) {
     const last = ops.at(-1)?.stamp ?? 0;
     const before = ops.length;
     await call();
-    if (ops.slice(before).some((op) => op.stamp <= last)) throw new Error('I1: a later call was given an older stamp');
+    if (ops.slice(before).some((op) => op.stamp <= last))
+      throw new Error('I1: a later call was given an older stamp');
   }
   return accepted;
 }
@@ -104,7 +114,12 @@ async function submitWave(random: Random, ops: TestOp[]): Promise<Ticket[]> {
 async function unfinishedJobs(): Promise<number> {
   const { redis, keys } = deployment;
   const queue = `${keys.queuePrefix}:writes`;
-  return (await redis.llen(`${queue}:wait`)) + (await redis.llen(`${queue}:active`)) + (await redis.zcard(`${queue}:delayed`)) + (await redis.zcard(`${queue}:failed`));
+  return (
+    (await redis.llen(`${queue}:wait`)) +
+    (await redis.llen(`${queue}:active`)) +
+    (await redis.zcard(`${queue}:delayed`)) +
+    (await redis.zcard(`${queue}:failed`))
+  );
 }
 
 function nameOf(n: number): string {

@@ -18,20 +18,36 @@ export interface ModelRow {
   readonly s: string;
 }
 
+/** What a range delete does to one id: the registers that were written before it. */
+export interface RangeTouch {
+  readonly kind: 'range';
+  readonly id: string;
+  readonly stamp: number;
+  readonly content: boolean;
+  readonly register: boolean;
+}
+
+export type ModelOp = TestOp | RangeTouch;
+
 const WEEK_US = 604_800_000_000;
 
 /** The rows that any order of `ops` must end in, sorted by id. */
-export function modelRows(ops: readonly TestOp[]): ModelRow[] {
-  const byId = new Map<string, TestOp[]>();
+export function modelRows(ops: readonly ModelOp[]): ModelRow[] {
+  const byId = new Map<string, ModelOp[]>();
   for (const op of ops.toSorted((a, b) => a.stamp - b.stamp))
     byId.set(op.id, [...(byId.get(op.id) ?? []), op]);
   const rows = [...byId].map(([id, own]) => modelRow(id, own));
   return rows.toSorted((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)));
 }
 
-function modelRow(id: string, ops: readonly TestOp[]): ModelRow {
-  const content = ops.findLast((op) => op.kind !== 'state');
-  const state = ops.findLast((op) => op.kind === 'delete' || ('state' in op && op.state !== undefined));
+function modelRow(id: string, ops: readonly ModelOp[]): ModelRow {
+  const content = ops.findLast((op) => (op.kind === 'range' ? op.content : op.kind !== 'state'));
+  const state = ops.findLast(
+    (op) =>
+      op.kind === 'delete' ||
+      (op.kind === 'range' && op.register) ||
+      ('state' in op && op.state !== undefined),
+  );
   const live = content !== undefined && 'body' in content ? content : undefined;
   const contentVersion = content?.stamp ?? 0;
   const stateVersion = state?.stamp ?? 0;

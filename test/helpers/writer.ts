@@ -1,12 +1,17 @@
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
 import { UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
+import type { WriterParts } from '../../src/drain/writer-parts.ts';
 import { Digester } from '../../src/merkle/digest.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
 import type { Deployment } from './deployment.ts';
 
 /** The drain's own write path without its queue: tests choose the batches. */
-export function writerOf({ pool, redis, keys, config, log }: Deployment): BatchWriter {
-  return new BatchWriter({
+export function writerOf(deployment: Deployment): BatchWriter {
+  return new BatchWriter(writerPartsOf(deployment));
+}
+
+export function writerPartsOf({ pool, redis, keys, config, log }: Deployment): WriterParts {
+  return {
     pool,
     queue: redis,
     items: new ItemStore(redis, keys),
@@ -16,5 +21,5 @@ export function writerOf({ pool, redis, keys, config, log }: Deployment): BatchW
     log,
     observer: UNOBSERVED_DRAIN,
     signal: new AbortController().signal,
-  });
+  };
 }

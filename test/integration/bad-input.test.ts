@@ -39,7 +39,12 @@ function circular(): object {
   return value;
 }
 
-const REFUSED: readonly (readonly [name: string, item: object | null | undefined, field: string, options?: object])[] = [
+const REFUSED: readonly (readonly [
+  name: string,
+  item: object | null | undefined,
+  field: string,
+  options?: object,
+])[] = [
   ['an id of 256 bytes', { id: 'i'.repeat(256), content: 1 }, 'id'],
   ['an id of 86 characters and 258 bytes', { id: '✓'.repeat(86), content: 1 }, 'id'],
   ['a NUL in the id', { id: 'a\0b', content: 1 }, 'id'],
@@ -62,10 +67,34 @@ const REFUSED: readonly (readonly [name: string, item: object | null | undefined
   ['a symbol as key', { id: 'a', content: { [Symbol('s')]: 1 } }, 'content'],
   ['a Date', { id: 'a', content: { at: new Date(0) } }, 'content.at'],
   ['a Map', { id: 'a', content: new Map([['k', 1]]) }, 'content'],
-  ['a class instance', { id: 'a', content: new (class Point { x = 1; })() }, 'content'],
+  [
+    'a class instance',
+    {
+      id: 'a',
+      content: new (class Point {
+        x = 1;
+      })(),
+    },
+    'content',
+  ],
   ['an object with toJSON', { id: 'a', content: { x: 1, toJSON: () => 2 } }, 'content.toJSON'],
-  ['an array of a class with toJSON', { id: 'a', content: new (class List extends Array { toJSON() { return 1; } })() }, 'content'],
-  ['an object with a hidden toJSON', { id: 'a', content: Object.defineProperty({}, 'toJSON', { value: () => 2 }) }, 'content'],
+  [
+    'an array of a class with toJSON',
+    {
+      id: 'a',
+      content: new (class List extends Array {
+        toJSON() {
+          return 1;
+        }
+      })(),
+    },
+    'content',
+  ],
+  [
+    'an object with a hidden toJSON',
+    { id: 'a', content: Object.defineProperty({}, 'toJSON', { value: () => 2 }) },
+    'content',
+  ],
   ['an array with a named property', { id: 'a', content: Object.assign([1], { name: 2 }) }, 'content'],
   ['binary inside JSON', { id: 'a', content: { bytes: new Uint8Array(2) } }, 'content.bytes'],
   ['a circle', { id: 'a', content: circular() }, 'content'],
@@ -114,7 +143,10 @@ const EXACT: readonly (readonly [name: string, content: JsonValue | Uint8Array])
   ['1e308 and 5e-324', [1e308, 5e-324, Number.MAX_SAFE_INTEGER]],
   ['a lone surrogate', { text: 'a\ud800b', '\udc00': 1 }],
   ['NUL in text and key', { 'a\0': '\0' }],
-  ['__proto__ as key', JSON.parse('{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}') as JsonValue],
+  [
+    '__proto__ as key',
+    JSON.parse('{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}') as JsonValue,
+  ],
   ['unicode keys', { 'ключ ✓ 𝄞': 'значение', '': 'empty key', '\u2028': '\ufeff' }],
   ['keys in their order', { b: 1, a: 2, 10: 3, 9: 4 }],
   ['nesting of 512 levels', nested(512)],
@@ -132,7 +164,8 @@ for (const [name, content] of EXACT) {
     for (const tier of ['L2', 'L3']) {
       if (tier === 'L3') await deployment.redis.del(deployment.keys.item(id));
       const item = await store.get(id);
-      const text = (value: JsonValue) => JSON.stringify(value, (_, part: unknown) => (Object.is(part, -0) ? '-0!' : part));
+      const text = (value: JsonValue) =>
+        JSON.stringify(value, (_, part: unknown) => (Object.is(part, -0) ? '-0!' : part));
       if (content instanceof Uint8Array) {
         t.true(item?.content instanceof Uint8Array && Buffer.from(content).equals(item.content), tier);
       } else {
@@ -146,15 +179,44 @@ for (const [name, content] of EXACT) {
 
 test('I5: ids of any kind are stored and counted under their prefixes', async (t) => {
   const ids = [
-    'i'.repeat(255), '✓'.repeat(85), '.a', '..', 'a.', '.a.b', '...', '.', 'a..b', '%', '_', 'x%_y', '{id}', 'a{b}c', '  ', ' a ',
-    'line\nbreak', '\t', '😀.😀', "'; DROP TABLE items; --", '"', '\\', '\u007f', '\ufeff', '__proto__', 'constructor', 'CITY', 'city',
+    'i'.repeat(255),
+    '✓'.repeat(85),
+    '.a',
+    '..',
+    'a.',
+    '.a.b',
+    '...',
+    '.',
+    'a..b',
+    '%',
+    '_',
+    'x%_y',
+    '{id}',
+    'a{b}c',
+    '  ',
+    ' a ',
+    'line\nbreak',
+    '\t',
+    '😀.😀',
+    "'; DROP TABLE items; --",
+    '"',
+    '\\',
+    '\u007f',
+    '\ufeff',
+    '__proto__',
+    'constructor',
+    'CITY',
+    'city',
   ];
   const batch = await store.submitMany(ids.map((id) => ({ id, content: { id } })));
   t.is((await batch.settled()).succeeded, ids.length);
   for (const tier of ['L2', 'L3']) {
     if (tier === 'L3') await deployment.redis.del(...ids.map((id) => deployment.keys.item(id)));
     const items = await store.getMany(ids);
-    t.deepEqual(items.map((item) => [item?.id, item?.content]), ids.map((id) => [id, { id }]));
+    t.deepEqual(
+      items.map((item) => [item?.id, item?.content]),
+      ids.map((id) => [id, { id }]),
+    );
   }
   t.is((await store.merkle.prefix('.a')).count, 1, '.a.b');
   t.is((await store.merkle.prefix('a')).count, 2, 'a. and a..b');
@@ -172,7 +234,10 @@ test('I1: of an id twice in one call the later one wins, the earlier is supersed
     { id, content: 'later' },
   ]);
   const { outcomes, succeeded } = await batch.settled();
-  t.deepEqual(outcomes.map(({ status }) => status), ['superseded', 'applied', 'applied']);
+  t.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['superseded', 'applied', 'applied'],
+  );
   t.is(succeeded, 3);
   t.is((await store.get(id))?.content, 'later');
 });
@@ -187,11 +252,14 @@ test('submitMany rejects the bad items by index and reason, and accepts the othe
   ]);
   t.is(batch.total, 4);
   t.is(batch.accepted, 1);
-  t.deepEqual(batch.rejected.map(({ index, id, error }) => [index, id, error.code]), [
-    [0, '', 'ERR_INVALID_ITEM'],
-    [2, 'bad', 'ERR_INVALID_ITEM'],
-    [3, '', 'ERR_INVALID_ITEM'],
-  ]);
+  t.deepEqual(
+    batch.rejected.map(({ index, id, error }) => [index, id, error.code]),
+    [
+      [0, '', 'ERR_INVALID_ITEM'],
+      [2, 'bad', 'ERR_INVALID_ITEM'],
+      [3, '', 'ERR_INVALID_ITEM'],
+    ],
+  );
   const { total, succeeded, failed } = await batch.settled();
   t.deepEqual({ total, succeeded, failed }, { total: 4, succeeded: 1, failed: 3 });
   t.is((await store.get(good))?.content, 1);
@@ -200,7 +268,13 @@ test('submitMany rejects the bad items by index and reason, and accepts the othe
 
 test('an atomic call with one bad item rejects all, the good ones for the company they keep', async (t) => {
   const good = freshId();
-  const batch = await store.submitMany([{ id: good, content: 1 }, { id: 'x'.repeat(300), content: 1 }], { atomic: true });
+  const batch = await store.submitMany(
+    [
+      { id: good, content: 1 },
+      { id: 'x'.repeat(300), content: 1 },
+    ],
+    { atomic: true },
+  );
   t.is(batch.accepted, 0);
   t.true(batch.rejected[0]?.error instanceof AtomicRefusedError);
   t.true(batch.rejected[1]?.error instanceof InvalidItemError);
@@ -209,21 +283,36 @@ test('an atomic call with one bad item rejects all, the good ones for the compan
 });
 
 test('any JSON comes back equal from L2 and from cold L3, and contentHash is SHA-256 of its text', async (t) => {
-  const property = fc.asyncProperty(fc.array(fc.jsonValue(), { minLength: 1, maxLength: 40 }), async (contents) => {
-    const ids = contents.map(freshId);
-    const batch = await store.submitMany(contents.map((content, i) => ({ id: ids[i] as string, content: content as JsonValue })));
-    await batch.settled();
-    const { rows } = await deployment.pool.query<{ id: string; text: string }>(
-      'SELECT id, content::text AS text FROM items WHERE id = ANY($1::text[])',
-      [ids],
-    );
-    const hashes = new Map(rows.map(({ id, text }) => [id, createHash('sha256').update(text).digest('hex')]));
-    for (const tier of ['L2', 'L3']) {
-      if (tier === 'L3') await deployment.redis.del(...ids.map((id) => deployment.keys.item(id)));
-      const items = await store.getMany(ids);
-      t.deepEqual(items.map((item) => item?.content), contents as JsonValue[], tier);
-      t.deepEqual(items.map((item) => item?.contentHash), ids.map((id) => hashes.get(id)), tier);
-    }
-  });
+  const property = fc.asyncProperty(
+    fc.array(fc.jsonValue(), { minLength: 1, maxLength: 40 }),
+    async (contents) => {
+      const ids = contents.map(freshId);
+      const batch = await store.submitMany(
+        contents.map((content, i) => ({ id: ids[i] as string, content: content as JsonValue })),
+      );
+      await batch.settled();
+      const { rows } = await deployment.pool.query<{ id: string; text: string }>(
+        'SELECT id, content::text AS text FROM items WHERE id = ANY($1::text[])',
+        [ids],
+      );
+      const hashes = new Map(
+        rows.map(({ id, text }) => [id, createHash('sha256').update(text).digest('hex')]),
+      );
+      for (const tier of ['L2', 'L3']) {
+        if (tier === 'L3') await deployment.redis.del(...ids.map((id) => deployment.keys.item(id)));
+        const items = await store.getMany(ids);
+        t.deepEqual(
+          items.map((item) => item?.content),
+          contents as JsonValue[],
+          tier,
+        );
+        t.deepEqual(
+          items.map((item) => item?.contentHash),
+          ids.map((id) => hashes.get(id)),
+          tier,
+        );
+      }
+    },
+  );
   await fc.assert(property, { numRuns: 25 });
 });

@@ -54,7 +54,8 @@ const AWAY = [
   ['frozen', async (backend: Proxy) => backend.freeze()],
 ] as const;
 
-const items = (name: string, count: number) => Array.from({ length: count }, (_, i) => ({ id: `${name}.${i}`, content: i }));
+const items = (name: string, count: number) =>
+  Array.from({ length: count }, (_, i) => ({ id: `${name}.${i}`, content: i }));
 
 async function rowCount({ pool }: Deployment): Promise<number> {
   const { rows } = await pool.query<{ n: number }>('SELECT count(*) AS n FROM items WHERE NOT deleted');
@@ -84,7 +85,10 @@ test('I8: opening anything while Redis is away fails by name and in time', async
   const options = { ...deployment.options, redisUrl: redis.url };
   // The bound of the contract is 2 s; opening is given enqueueTimeoutMs of it.
   const started = performance.now();
-  await t.throwsAsync(openProducer(options), { instanceOf: QueueUnavailableError, code: 'ERR_QUEUE_UNAVAILABLE' });
+  await t.throwsAsync(openProducer(options), {
+    instanceOf: QueueUnavailableError,
+    code: 'ERR_QUEUE_UNAVAILABLE',
+  });
   t.true(performance.now() - started < 10_000);
   await t.throwsAsync(openStore(options), { instanceOf: QueueUnavailableError });
   await t.throwsAsync(openReader(options), { instanceOf: TierUnavailableError });
@@ -104,7 +108,10 @@ test('I8: opening while Redis or Postgres is frozen fails by name', async (t) =>
 test('I8: opening while Postgres is away fails by name, for those who need it', async (t) => {
   const { proxied, postgres, use } = await setUp(t);
   await postgres.refuse();
-  await t.throwsAsync(openReader(proxied), { instanceOf: TierUnavailableError, code: 'ERR_TIER_UNAVAILABLE' });
+  await t.throwsAsync(openReader(proxied), {
+    instanceOf: TierUnavailableError,
+    code: 'ERR_TIER_UNAVAILABLE',
+  });
   await t.throwsAsync(openStore(proxied), { instanceOf: TierUnavailableError });
   await t.throwsAsync(startDrain(proxied), { instanceOf: TierUnavailableError });
   const producer = use(await openProducer(proxied));
@@ -133,7 +140,8 @@ for (const [how, takeAway] of AWAY) {
     const { proxied, redis } = await setUp(t);
     const opened = [await openProducer(proxied), await openReader(proxied), await openStore(proxied)];
     await takeAway(redis);
-    for (const thing of opened) t.is(await Promise.race([thing.close().then(() => 'closed'), after(10_000)]), 'closed');
+    for (const thing of opened)
+      t.is(await Promise.race([thing.close().then(() => 'closed'), after(10_000)]), 'closed');
   });
 }
 
@@ -156,7 +164,11 @@ test('I3 I8: while Postgres is away the worker waits: nothing is lost, counted o
 });
 
 test('I3: connections cut again and again in the middle of batches lose nothing', async (t) => {
-  const { deployment, proxied, redis, postgres, use } = await setUp(t, { chunkMaxItems: 50, batchMaxItems: 200, chunkLockMs: 2000 });
+  const { deployment, proxied, redis, postgres, use } = await setUp(t, {
+    chunkMaxItems: 50,
+    batchMaxItems: 200,
+    chunkLockMs: 2000,
+  });
   const producer = use(await openProducer(deployment.options));
   use(await startDrain(proxied));
   const batches = [];
@@ -179,7 +191,10 @@ test('I3: a producer whose connections are cut learns every outcome', async (t) 
   use(await startDrain(deployment.options));
   const tickets = [];
   for (let round = 0; round < 10; round++) {
-    tickets.push(...(await producer.submitMany(items(`p.${round}`, 100))).tickets, await producer.setState(`no.${round}`, 'open'));
+    tickets.push(
+      ...(await producer.submitMany(items(`p.${round}`, 100))).tickets,
+      await producer.setState(`no.${round}`, 'open'),
+    );
     redis.cut();
     await submitsAgain(producer, `again.${round}`);
   }
@@ -199,7 +214,10 @@ for (const [how, takeAway] of AWAY) {
       await takeAway(setting[which]);
       const batch = await producer.submitMany(items('w', 1000));
       if (which === 'postgres') {
-        await eventually(async () => (await deployment.redis.llen(`${deployment.keys.queuePrefix}:writes:active`)) > 0, 'work in hand');
+        await eventually(
+          async () => (await deployment.redis.llen(`${deployment.keys.queuePrefix}:writes:active`)) > 0,
+          'work in hand',
+        );
       }
       const closed = await Promise.race([worker.close().then(() => 'closed'), after(15_000)]);
       t.is(closed, 'closed');

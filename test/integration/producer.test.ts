@@ -35,7 +35,10 @@ async function setUp(t: ExecutionContext, options: Options = {}): Promise<Settin
 }
 
 async function contentOf({ pool }: Deployment, id: string): Promise<unknown> {
-  const { rows } = await pool.query<{ content: unknown }>('SELECT content FROM items WHERE id = $1 AND NOT deleted', [id]);
+  const { rows } = await pool.query<{ content: unknown }>(
+    'SELECT content FROM items WHERE id = $1 AND NOT deleted',
+    [id],
+  );
   return rows[0]?.content;
 }
 
@@ -84,7 +87,10 @@ test('I1: what one producer submits after another has resolved wins', async (t) 
     const ticket = await (i % 2 === 0 ? producer : other).submit({ id: 'shared', content: i });
     versions.push(ticket.version);
   }
-  t.deepEqual(versions, versions.toSorted((a, b) => a - b));
+  t.deepEqual(
+    versions,
+    versions.toSorted((a, b) => a - b),
+  );
   await drain();
   await producer.flush();
   await other.flush();
@@ -110,7 +116,9 @@ test('waiting has its bounds: timeoutMs and the signal free the caller, and the 
   const waiting = ticket.settled({ signal: controller.signal });
   controller.abort(new Error('enough'));
   await t.throwsAsync(waiting, { message: 'enough' });
-  await t.throwsAsync(producer.submit({ id: 'a', content: 2 }, { signal: controller.signal }), { message: 'enough' });
+  await t.throwsAsync(producer.submit({ id: 'a', content: 2 }, { signal: controller.signal }), {
+    message: 'enough',
+  });
   await drain();
   t.is((await ticket.settled()).status, 'applied');
 });
@@ -120,11 +128,16 @@ test('submitMany of 5,000 and deleteMany of half, in input order', async (t) => 
   await drain();
   const ids = Array.from({ length: 5000 }, (_, i) => `m.${i}`);
   const batch = await producer.submitMany(ids.map((id) => ({ id, content: id })));
-  t.deepEqual(batch.tickets.map(({ id }) => id), ids);
+  t.deepEqual(
+    batch.tickets.map(({ id }) => id),
+    ids,
+  );
   t.is((await batch.settled()).succeeded, 5000);
   const deleted = await producer.deleteMany(ids.slice(0, 2500));
   t.is((await deleted.settled()).succeeded, 2500);
-  const { rows } = await deployment.pool.query('SELECT count(*) FILTER (WHERE NOT deleted) AS live, count(*) FILTER (WHERE deleted) AS gone FROM items');
+  const { rows } = await deployment.pool.query(
+    'SELECT count(*) FILTER (WHERE NOT deleted) AS live, count(*) FILTER (WHERE deleted) AS gone FROM items',
+  );
   t.deepEqual(rows, [{ live: 2500, gone: 2500 }]);
 });
 
@@ -158,9 +171,17 @@ test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole
   const { rows } = await pool.query<{ item_id: string; sqlstate: string; message: string; payload: string }>(
     'SELECT item_id, sqlstate, message, payload FROM dead_letters ORDER BY stamp',
   );
-  t.deepEqual(rows.map((row) => row.item_id), ['d.7', ...items(100, 3).map(({ id }) => id)]);
+  t.deepEqual(
+    rows.map((row) => row.item_id),
+    ['d.7', ...items(100, 3).map(({ id }) => id)],
+  );
   t.true(rows.every(({ sqlstate, message }) => sqlstate === '23514' && message === 'no poison here'));
-  t.like(JSON.parse(rows[0]?.payload ?? '{}'), { id: 'd.7', kind: 'j', body: '"poison"', stamp: plain.tickets[7]?.version });
+  t.like(JSON.parse(rows[0]?.payload ?? '{}'), {
+    id: 'd.7',
+    kind: 'j',
+    body: '"poison"',
+    stamp: plain.tickets[7]?.version,
+  });
   t.is(Number((await pool.query<{ n: number }>('SELECT count(*) AS n FROM items')).rows[0]?.n), 60);
   t.is(await redis.exists(keys.item('d.103'), keys.item('d.110')), 0);
   t.is(await redis.zcard(keys.inflight), 0);
@@ -169,7 +190,10 @@ test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole
 
 test('I9: a job that is no chunk goes to dead_letters and holds nobody up', async (t) => {
   const { deployment, producer, drain } = await setUp(t);
-  const queue = new Queue(WRITES_QUEUE, { connection: deployment.redis, prefix: deployment.keys.queuePrefix });
+  const queue = new Queue(WRITES_QUEUE, {
+    connection: deployment.redis,
+    prefix: deployment.keys.queuePrefix,
+  });
   await queue.add('chunk', { what: 'is this' }, { jobId: 'stranger' });
   const ticket = await producer.submit({ id: 'a', content: 1 });
   await drain();
@@ -196,7 +220,10 @@ test('outcomes are told also when the feed was trimmed before they were read', a
   const outcomes = await settled;
   trimming.on = false;
   await trim;
-  t.deepEqual(outcomes.map(({ status }) => status), ['missing', 'applied']);
+  t.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['missing', 'applied'],
+  );
 });
 
 test('I8: writes queued in a Redis that was emptied are lost, and never called applied', async (t) => {
@@ -222,7 +249,10 @@ test('I1: an emptied Redis gives no stamp below what Postgres has', async (t) =>
   await deployment.emptyRedis();
   // The first batch after the loss finds the clock unraised, and raises it.
   await (await producer.submit({ id: 'other', content: 1 })).settled();
-  await eventually(async () => (await deployment.redis.hexists(deployment.keys.clock, 'raised')) === 1, 'the clock is raised');
+  await eventually(
+    async () => (await deployment.redis.hexists(deployment.keys.clock, 'raised')) === 1,
+    'the clock is raised',
+  );
   const after = await producer.submit({ id: 'a', content: 'after' });
   t.true(after.version > future);
   t.is((await after.settled()).status, 'applied');

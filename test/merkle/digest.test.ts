@@ -4,8 +4,15 @@ import { Digester, hashContent, keyHash, xorDigests, ZERO_DIGEST } from '../../s
 import { contentDigest, sha256, stateDigest, xor, ZERO } from '../helpers/reference-digest.ts';
 
 const KEY = 'a key of sixteen or more bytes ✓';
-const id = fc.oneof(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 60 }), fc.constantFrom('a', 'i'.repeat(255), '✓'.repeat(85)));
-const stamp = fc.oneof(fc.integer({ min: 1 }), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), fc.constantFrom(2 ** 32 - 1, 2 ** 32));
+const id = fc.oneof(
+  fc.string({ unit: 'grapheme', minLength: 1, maxLength: 60 }),
+  fc.constantFrom('a', 'i'.repeat(255), '✓'.repeat(85)),
+);
+const stamp = fc.oneof(
+  fc.integer({ min: 1 }),
+  fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+  fc.constantFrom(2 ** 32 - 1, 2 ** 32),
+);
 const key = fc.constantFrom(undefined, KEY);
 
 test('I5: the content digest is what the design says, with and without a key', (t) => {
@@ -13,17 +20,27 @@ test('I5: the content digest is what the design says, with and without a key', (
   fc.assert(
     fc.property(id, stamp, content, key, (name, version, body, secret) => {
       const hash = body === null ? undefined : sha256(body);
-      const digest = new Digester(secret).content(name, version, body === null ? undefined : hashContent(body));
+      const digest = new Digester(secret).content(
+        name,
+        version,
+        body === null ? undefined : hashContent(body),
+      );
       t.is(digest, contentDigest(name, version, hash, secret).toString('hex'));
     }),
   );
 });
 
 test('I5: so is the state digest', (t) => {
-  const state = fc.oneof(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 10 }), fc.constant('s'.repeat(64)));
+  const state = fc.oneof(
+    fc.string({ unit: 'grapheme', minLength: 1, maxLength: 10 }),
+    fc.constant('s'.repeat(64)),
+  );
   fc.assert(
     fc.property(id, stamp, state, key, (name, version, value, secret) => {
-      t.is(new Digester(secret).state(name, version, value), stateDigest(name, version, value, secret).toString('hex'));
+      t.is(
+        new Digester(secret).state(name, version, value),
+        stateDigest(name, version, value, secret).toString('hex'),
+      );
     }),
   );
 });
@@ -56,7 +73,9 @@ test('whatever differs shows: id, stamp, content, deletion, state, key', (t) => 
 });
 
 test('XOR of digests: commutes, undoes itself, and zero changes nothing', (t) => {
-  const digest = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes).toString('hex'));
+  const digest = fc
+    .uint8Array({ minLength: 16, maxLength: 16 })
+    .map((bytes) => Buffer.from(bytes).toString('hex'));
   fc.assert(
     fc.property(digest, digest, (a, b) => {
       t.is(xorDigests(a, b), xor(Buffer.from(a, 'hex'), Buffer.from(b, 'hex')).toString('hex'));

@@ -52,7 +52,10 @@ test('up, down and up again end in the same schema; down leaves nothing', async 
 test('running it again does nothing, and keeps the data', async (t) => {
   const url = await emptyDatabase(t);
   await migrate(url);
-  await query(url, `INSERT INTO dead_letters (item_id, stamp, chunk_id, payload, message) VALUES ('a', 1, 'c', '{}', 'm')`);
+  await query(
+    url,
+    `INSERT INTO dead_letters (item_id, stamp, chunk_id, payload, message) VALUES ('a', 1, 'c', '{}', 'm')`,
+  );
   t.deepEqual(await migrate(url), []);
   t.is((await query(url, 'SELECT item_id FROM dead_letters')).length, 1);
 });

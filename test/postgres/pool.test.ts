@@ -34,9 +34,15 @@ test('a broken connection is transient: no data is blamed for it', (t) => {
 
 test('I7 I8: a read that failed is an error of its own, with its cause', async (t) => {
   const cause = new Error('gone');
-  const error = await t.throwsAsync(readL3(() => Promise.reject(cause)), { instanceOf: TierUnavailableError });
+  const error = await t.throwsAsync(
+    readL3(() => Promise.reject(cause)),
+    { instanceOf: TierUnavailableError },
+  );
   t.is(error?.cause, cause);
-  await t.throwsAsync(readL3(() => deployment.pool.query('SELECT * FROM no_such_table')), { instanceOf: SchemaMissingError });
+  await t.throwsAsync(
+    readL3(() => deployment.pool.query('SELECT * FROM no_such_table')),
+    { instanceOf: SchemaMissingError },
+  );
 });
 
 test('a transaction whose work throws leaves nothing, and its connection serves the next', async (t) => {

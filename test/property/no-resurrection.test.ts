@@ -32,7 +32,11 @@ const late = fc.oneof(
   fc.record({ kind: fc.constant('binary' as const), stamp: older, body: fc.constant('AAEC') }),
   fc.record({ kind: fc.constant('delete' as const), stamp: older }),
   fc.record({ kind: fc.constant('state' as const), stamp: older, state }),
-  fc.record({ kind: fc.constant('state' as const), stamp: older.map((stamp) => 2 * DELETED_AT - stamp), state }),
+  fc.record({
+    kind: fc.constant('state' as const),
+    stamp: older.map((stamp) => 2 * DELETED_AT - stamp),
+    state,
+  }),
 );
 const step = fc.oneof(
   { weight: 6, arbitrary: late },
@@ -51,7 +55,9 @@ test('I4: a deleted id stays deleted under late, retried and replayed older writ
       const id = `gone.${++count}`;
       const seen = new Set<number>();
       // A stamp belongs to one write, which may arrive any number of times.
-      const own = before.filter(({ stamp }) => !seen.has(stamp) && seen.add(stamp)).map((write): TestOp => ({ ...write, id }));
+      const own = before
+        .filter(({ stamp }) => !seen.has(stamp) && seen.add(stamp))
+        .map((write): TestOp => ({ ...write, id }));
       for (const op of own) await apply(op);
       await apply({ kind: 'delete', id, stamp: DELETED_AT });
       await assertGone(id);

@@ -17,7 +17,11 @@ const FIRST_STAMP = 1_795_000_000_000_000;
 
 const ids = [
   ...Array.from({ length: 20 }, (_, i) => `city.de.${i % 3}.${i}`),
-  'plain', '.a', '..', 'a.', 'ünï.✓',
+  'plain',
+  '.a',
+  '..',
+  'a.',
+  'ünï.✓',
 ];
 const id = fc.constantFrom(...ids);
 const state = fc.constantFrom('default', 'open', 'closed', 'ünï');
@@ -69,7 +73,9 @@ function inSequence(ops: readonly TestOp[]): Chunk[][] {
 
 /** Every operation once or twice, in chunks cut at random places, in batches of random chunks. */
 function shuffled(ops: readonly TestOp[], random: Random): Chunk[][] {
-  const chunks = random.shuffle([...cut(ops, random), ...cut(ops, random).filter(() => random.chance(0.5))]).map(chunkOf);
+  const chunks = random
+    .shuffle([...cut(ops, random), ...cut(ops, random).filter(() => random.chance(0.5))])
+    .map(chunkOf);
   const batches: Chunk[][] = [];
   while (chunks.length > 0) batches.push(chunks.splice(0, random.upTo(6)));
   return batches;
@@ -108,7 +114,11 @@ async function outcome(): Promise<object> {
   return {
     rows,
     root: await merkleRoot(pool),
-    copies: await storedCopies(redis, keys, rows.map((row) => row.id)),
+    copies: await storedCopies(
+      redis,
+      keys,
+      rows.map((row) => row.id),
+    ),
     differences: (await verifyMerkle(pool)).differences,
   };
 }

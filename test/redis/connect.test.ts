@@ -7,7 +7,9 @@ import { checkQueueServer, closeRedis, createRedis, whenReady } from '../../src/
 
 /** A server that answers every command with `INFO` text: enough for the checks made while opening. */
 async function fakeRedis(t: ExecutionContext, info: Readonly<Record<string, string>>): Promise<string> {
-  const text = Object.entries(info).map(([name, value]) => `${name}:${value}\r\n`).join('');
+  const text = Object.entries(info)
+    .map(([name, value]) => `${name}:${value}\r\n`)
+    .join('');
   const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {
     sockets.add(socket);
@@ -54,15 +56,21 @@ for (const info of [
 
 for (const version of ['6.0.16', '5.0.14', '2.8.0']) {
   test(`Redis ${version} is refused by name`, async (t) => {
-    const error = await t.throwsAsync(check(t, { ...SAFE, redis_version: version }), { instanceOf: UnsafeServerError });
+    const error = await t.throwsAsync(check(t, { ...SAFE, redis_version: version }), {
+      instanceOf: UnsafeServerError,
+    });
     t.true(error?.message.includes(version) && error.message.includes('6.2'));
   });
 }
 
 for (const policy of ['allkeys-lru', 'volatile-ttl', 'allkeys-random']) {
   test(`I3: a queue that may be evicted is refused, with the fix: ${policy}`, async (t) => {
-    const error = await t.throwsAsync(check(t, { ...SAFE, maxmemory_policy: policy }), { instanceOf: UnsafeServerError });
-    t.true(error?.message.includes(policy) && error.message.includes('CONFIG SET maxmemory-policy noeviction'));
+    const error = await t.throwsAsync(check(t, { ...SAFE, maxmemory_policy: policy }), {
+      instanceOf: UnsafeServerError,
+    });
+    t.true(
+      error?.message.includes(policy) && error.message.includes('CONFIG SET maxmemory-policy noeviction'),
+    );
   });
 }
 

@@ -17,14 +17,30 @@ let count = 0;
 
 function entry(id: string, contentVersion: number, stateVersion: number, ttlMs = 0) {
   const value = encodeStored({
-    id, kind: 'j', contentVersion, stateVersion, origin: 'r', digest: ZERO_DIGEST, contentHash: '', state: 'default', body: '1',
+    id,
+    kind: 'j',
+    contentVersion,
+    stateVersion,
+    origin: 'r',
+    digest: ZERO_DIGEST,
+    contentHash: '',
+    state: 'default',
+    body: '1',
   });
   return { id, value, ttlMs };
 }
 
 test('I1 I2: whatever the order, and however they are stored, the newest copy stays', async (t) => {
   // Numbers of different lengths: the script compares them as text.
-  const stamp = fc.constantFrom(0, 1, 9, 10, 1_000_000_000_000_000, 1_795_000_000_000_000, Number.MAX_SAFE_INTEGER);
+  const stamp = fc.constantFrom(
+    0,
+    1,
+    9,
+    10,
+    1_000_000_000_000_000,
+    1_795_000_000_000_000,
+    Number.MAX_SAFE_INTEGER,
+  );
   const copy = fc.record({ content: stamp, state: stamp, likelyAbsent: fc.boolean() });
   const property = fc.asyncProperty(fc.array(copy, { minLength: 1, maxLength: 8 }), async (copies) => {
     const id = `i.${++count}`;
@@ -43,8 +59,16 @@ test('I1 I2: whatever the order, and however they are stored, the newest copy st
 test('a batch of entries answers for each, and a forgotten script is loaded again', async (t) => {
   await store.setNewer([entry('b', 5, 0)]);
   await deployment.redis.script('FLUSH');
-  t.deepEqual(await store.setNewer([entry('a', 1, 0), entry('b', 4, 9), entry('c', 1, 0)]), [true, false, true]);
-  t.deepEqual(await store.setNewer([entry('b', 6, 0), entry('d', 1, 0), entry('c', 0, 7)], true), [true, true, false]);
+  t.deepEqual(await store.setNewer([entry('a', 1, 0), entry('b', 4, 9), entry('c', 1, 0)]), [
+    true,
+    false,
+    true,
+  ]);
+  t.deepEqual(await store.setNewer([entry('b', 6, 0), entry('d', 1, 0), entry('c', 0, 7)], true), [
+    true,
+    true,
+    false,
+  ]);
   t.deepEqual(await store.setNewer([]), []);
 });
 

@@ -1,0 +1,125 @@
+import { DelayedError, type Job, type Queue } from 'bullmq';
+import { z } from 'zod';
+import { verifyStep, VERIFY_STEPS } from '../postgres/verify-steps.ts';
+import { finishReplay, isRunning, type ReplayOutcome, type ReplayParts, startReplay } from './replay.ts';
+
+/** Jobs of the maintenance queue that people ask for; the recurring chores have other names. */
+export const VERIFY_JOB = 'verify';
+export const REPLAY_JOB = 'replay';
+
+const differenceSchema = z.object({
+  kind: z.enum(['leaf', 'path']),
+  node: z.string(),
+  rows: z.number(),
+  tree: z.number(),
+});
+
+const verifyDataSchema = z.object({
+  /** Steps done. */
+  step: z.int().min(0).default(0),
+  rows: z.number().default(0),
+  differences: z.array(differenceSchema).default([]),
+  startedMs: z.number().optional(),
+});
+
+export const verifyResultSchema = z.object({
+  ok: z.boolean(),
+  /** Rows compared. */
+  rows: z.number(),
+  /** The first hundred. */
+  differences: z.array(differenceSchema),
+  /** From the first step to the last. */
+  ms: z.number(),
+});
+export type VerifyResult = z.output<typeof verifyResultSchema>;
+
+export const verifyProgressSchema = z.object({ done: z.int(), of: z.int(), rows: z.number() });
+
+const replayDataSchema = z.object({
+  seq: z.int().min(1),
+  running: z.object({ chunkId: z.string(), epoch: z.string(), seqs: z.array(z.int()) }).optional(),
+});
+
+export const replayResultSchema = z.object({
+  status: z.enum(['replayed', 'superseded', 'missing', 'dead', 'refused', 'gone', 'lost', 'busy']),
+  letters: z.int(),
+  reason: z.string().optional(),
+});
+
+const MAX_DIFFERENCES = 100;
+const KEPT = { removeOnComplete: { age: 7 * 24 * 3600, count: 100 }, removeOnFail: { count: 100 } } as const;
+
+/** Asks for a comparison of tree and rows, unless one is under way. Returns the id of its job. */
+export async function requestVerify(maintenance: Queue): Promise<string> {
+  const job = await maintenance.add(VERIFY_JOB, {}, { ...KEPT, deduplication: { id: VERIFY_JOB } });
+  return job.id ?? '';
+}
+
+/** Asks for the replay of one dead letter, unless it is under way. Returns the id of its job. */
+export async function requestReplay(maintenance: Queue, seq: number): Promise<string> {
+  const job = await maintenance.add(
+    REPLAY_JOB,
+    { seq },
+    { ...KEPT, deduplication: { id: `${REPLAY_JOB}-${seq}` } },
+  );
+  return job.id ?? '';
+}
+
+/** Between two looks at a replay that has not settled. */
+const REPLAY_LOOK_MS = 100;
+
+/**
+ * Runs one step of a job and puts it back behind the others, so that a long verification or a replay that waits for drain
+ * workers never holds up the chores: this queue does one thing at a time. What is done so far stands in the job's data, so a
+ * crash repeats one step.
+ */
+export async function runOnDemand(
+  job: Job,
+  token: string | undefined,
+  parts: ReplayParts,
+): Promise<VerifyResult | ReplayOutcome | undefined> {
+  if (job.name === VERIFY_JOB) return verify(job, token, parts);
+  if (job.name === REPLAY_JOB) return replay(job, token, parts);
+  return undefined;
+}
+
+async function verify(job: Job, token: string | undefined, { pool }: ReplayParts): Promise<VerifyResult> {
+  const before = verifyDataSchema.parse(job.data);
+  const startedMs = before.startedMs ?? Date.now();
+  const { rows, differences } = await verifyStep(pool, before.step);
+  const now = {
+    step: before.step + 1,
+    rows: before.rows + rows,
+    differences: [...before.differences, ...differences].slice(0, MAX_DIFFERENCES),
+    startedMs,
+  };
+  await job.updateProgress({ done: now.step, of: VERIFY_STEPS, rows: now.rows });
+  if (now.step < VERIFY_STEPS) {
+    await job.updateData(now);
+    await putBack(job, token, 0);
+  }
+  return {
+    ok: now.differences.length === 0,
+    rows: now.rows,
+    differences: now.differences,
+    ms: Date.now() - startedMs,
+  };
+}
+
+async function replay(job: Job, token: string | undefined, parts: ReplayParts): Promise<ReplayOutcome> {
+  const { seq, running } = replayDataSchema.parse(job.data);
+  if (running !== undefined) {
+    const outcome = await finishReplay(parts, running);
+    if (outcome !== undefined) return outcome;
+    return putBack(job, token, REPLAY_LOOK_MS);
+  }
+  const started = await startReplay(parts, seq);
+  if (!isRunning(started) && started.status !== 'busy') return started;
+  if (isRunning(started)) await job.updateData({ seq, running: started });
+  return putBack(job, token, REPLAY_LOOK_MS);
+}
+
+async function putBack(job: Job, token: string | undefined, delayMs: number): Promise<never> {
+  await job.moveToDelayed(Date.now() + delayMs, token);
+  throw new DelayedError();
+}

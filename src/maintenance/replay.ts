@@ -1,0 +1,190 @@
+import { randomUUID } from 'node:crypto';
+import type { Queue } from 'bullmq';
+import type { Config } from '../config.ts';
+import type { Keys } from '../keys.ts';
+import {
+  deleteLetters,
+  findLetter,
+  type FullLetter,
+  isRangeDeleted,
+  lettersOfChunk,
+} from '../postgres/letters.ts';
+import type { Pool } from '../postgres/pool.ts';
+import type { Redis } from '../redis/connect.ts';
+import { chunkStates } from '../redis/pending.ts';
+import { forgetReplay, noteReplay } from '../redis/replay-note.ts';
+import {
+  CHUNK_JOB,
+  type ChunkJob,
+  type DeadPayload,
+  deadPayloadSchema,
+  replayChunkId,
+} from '../schema/job.ts';
+
+/**
+ * Replaying dead letters. The operation goes back into the queue under the stamp it had, so it can never undo a newer
+ * write (I4), and its letter is removed once it has settled: a crash in between leaves the letter, and replaying it once
+ * more changes nothing (I2). What died in an atomic call is replayed as the atomic call it was.
+ */
+export interface ReplayParts {
+  readonly pool: Pool;
+  /** A `failFast` connection to the queue's Redis. */
+  readonly redis: Redis;
+  /** The writes queue. */
+  readonly writes: Pick<Queue, 'add'>;
+  readonly keys: Keys;
+  readonly config: Pick<Config, 'purgeAfterMs'>;
+}
+
+/** A replay on its way. Plain JSON, so that a job can carry it from one step to the next. */
+export interface RunningReplay {
+  readonly chunkId: string;
+  readonly epoch: string;
+  readonly seqs: readonly number[];
+}
+
+/**
+ * `replayed`: stored, the letter is gone. `superseded`: a newer write had won, the letter is gone. `missing`: a setState
+ * that found no item, the letter is gone. `dead`: refused again, the letter stays. `refused`: not replayable, the letter
+ * stays. `gone`: there is no such letter. `lost`: Redis lost the queue meanwhile, replay again. `busy`: a range delete is
+ * at work, try again when it has settled.
+ */
+export interface ReplayOutcome {
+  readonly status: 'replayed' | 'superseded' | 'missing' | 'dead' | 'refused' | 'gone' | 'lost' | 'busy';
+  readonly letters: number;
+  readonly reason?: string;
+}
+
+/** As for every job of the writes queue: drain workers retry inside. */
+const JOB_OPTIONS = {
+  removeOnComplete: true,
+  attempts: 1_000_000,
+  backoff: { type: 'fixed', delay: 5000 },
+} as const;
+
+/** Puts one letter (an atomic call's letters together) back into the queue, or tells why not. */
+export async function startReplay(parts: ReplayParts, seq: number): Promise<RunningReplay | ReplayOutcome> {
+  const { pool, redis, writes, keys, config } = parts;
+  const letter = await findLetter(pool, seq);
+  if (letter === undefined) return { status: 'gone', letters: 0 };
+  const group = await groupOf(pool, letter);
+  if (typeof group === 'string') return { status: 'refused', letters: 1, reason: group };
+  const { operations, seqs } = group;
+
+  // Tombstones of that time may have been purged: a replay could bring back what was deleted since (I4).
+  const horizon = (Date.now() - 0.9 * config.purgeAfterMs) * 1000;
+  if (letter.stamp < horizon) {
+    const reason =
+      'older than the purge horizon: submit the item again as a new write, then purge the letter';
+    return { status: 'refused', letters: seqs.length, reason };
+  }
+
+  const chunkId = replayChunkId(randomUUID());
+  const epoch = await noteReplay(redis, keys, chunkId, operations);
+  if (epoch === undefined)
+    return { status: 'busy', letters: seqs.length, reason: 'a range delete is at work' };
+  try {
+    // After the note: a range delete that settled before it is in the table, a later one waits for the note.
+    const covered = await Promise.all(
+      operations.map(({ id, stamp, state }) => isRangeDeleted(pool, id, stamp, state)),
+    );
+    if (covered.every(Boolean)) {
+      await forgetReplay(redis, keys, chunkId);
+      await deleteLetters(pool, seqs);
+      return { status: 'superseded', letters: seqs.length, reason: 'a later range delete covers it' };
+    }
+    if (covered.some(Boolean)) {
+      await forgetReplay(redis, keys, chunkId);
+      const reason = 'a later range delete covers part of the atomic call';
+      return { status: 'refused', letters: seqs.length, reason };
+    }
+    await writes.add(CHUNK_JOB, chunkOf(operations), { ...JOB_OPTIONS, jobId: chunkId });
+  } catch (error) {
+    await forgetReplay(redis, keys, chunkId).catch(() => undefined);
+    throw error;
+  }
+  return { chunkId, epoch, seqs };
+}
+
+/** What became of a replay; undefined while it has not settled. Removes the letters of one that settled well. */
+export async function finishReplay(
+  { pool, redis, keys }: ReplayParts,
+  { chunkId, epoch, seqs }: RunningReplay,
+): Promise<ReplayOutcome | undefined> {
+  const [fate] = await chunkStates(redis, keys, epoch, [chunkId]);
+  if (fate === undefined || fate.state === 'inflight') return undefined;
+  if (fate.state === 'lost') {
+    return { status: 'lost', letters: seqs.length, reason: 'Redis lost its data meanwhile; replay it again' };
+  }
+  const statuses = new Set(fate.exceptions.map(([, status]) => status));
+  if (statuses.has('dead')) {
+    const reason = fate.exceptions.find(([, status]) => status === 'dead')?.[3];
+    return { status: 'dead', letters: seqs.length, ...(reason == null ? {} : { reason }) };
+  }
+  await deleteLetters(pool, seqs);
+  const status = statuses.has('superseded') ? 'superseded' : statuses.has('missing') ? 'missing' : 'replayed';
+  return { status, letters: seqs.length };
+}
+
+export function isRunning(replay: RunningReplay | ReplayOutcome): replay is RunningReplay {
+  return 'chunkId' in replay;
+}
+
+const POLL_MS = 50;
+
+/** Replays one letter and waits for what becomes of it, which needs a drain worker. */
+export async function replayLetter(
+  parts: ReplayParts,
+  seq: number,
+  signal?: AbortSignal,
+): Promise<ReplayOutcome> {
+  const replay = await startReplay(parts, seq);
+  if (!isRunning(replay)) return replay;
+  for (;;) {
+    signal?.throwIfAborted();
+    const outcome = await finishReplay(parts, replay);
+    if (outcome !== undefined) return outcome;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** The operations to replay with a letter, or why it cannot be. */
+async function groupOf(
+  pool: Pool,
+  letter: FullLetter,
+): Promise<{ operations: readonly DeadPayload[]; seqs: readonly number[] } | string> {
+  const own = parsePayload(letter);
+  if (own === undefined) return 'its payload is not an operation of Tierline';
+  if (!own.atomic) return { operations: [own], seqs: [letter.seq] };
+  const letters = await lettersOfChunk(pool, letter.chunkId);
+  const operations = letters.map(parsePayload).filter((operation) => operation !== undefined);
+  const first = operations[0]?.stamp ?? 0;
+  if (operations.length < letters.length || operations.some(({ stamp }, i) => stamp !== first + i)) {
+    return 'letters of its atomic call are missing, so it cannot be applied as a whole';
+  }
+  return { operations, seqs: letters.map(({ seq }) => seq) };
+}
+
+function parsePayload({ payload }: FullLetter): DeadPayload | undefined {
+  try {
+    return deadPayloadSchema.safeParse(JSON.parse(payload)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+function chunkOf(operations: readonly DeadPayload[]): ChunkJob {
+  return {
+    v: 1,
+    first: operations[0]?.stamp ?? 0,
+    ids: operations.map(({ id }) => id),
+    kinds: operations.map(({ kind }) => kind).join(''),
+    bodies: operations.map(({ body }) => body),
+    hashes: operations.map(({ hash }) => hash),
+    routes: operations.map(({ route }) => route).join(''),
+    ttls: operations.map(({ ttlMs }) => ttlMs),
+    states: operations.map(({ state }) => state),
+    traces: operations.map(({ traceParent }) => traceParent),
+    ...(operations.some(({ atomic }) => atomic) ? { atomic: true } : {}),
+  };
+}

@@ -1,0 +1,68 @@
+import type { MerkleVerification } from '../types.ts';
+import { type Queryable, readL3 } from './pool.ts';
+
+type Difference = MerkleVerification['differences'][number];
+
+export interface StepResult {
+  /** Rows compared in this step. */
+  readonly rows: number;
+  readonly differences: readonly Difference[];
+}
+
+const LEAVES = 65_536;
+const LIVE_STEPS = 16;
+/** The live leaves in slices, then the leaves of tombstones, then the prefixes. */
+export const VERIFY_STEPS = LIVE_STEPS + 2;
+
+const MAX_DIFFERENCES = 100;
+
+const COMPARE = `
+SELECT (SELECT coalesce(sum(n), 0) FROM want)::bigint AS rows, coalesce((SELECT json_agg(d) FROM (
+  SELECT $1::text AS kind, node, coalesce(want.n, 0)::bigint AS rows, coalesce(have.n, 0)::bigint AS tree
+  FROM want FULL JOIN have USING (node)
+  WHERE (want.n, want.x0, want.x1) IS DISTINCT FROM (have.n, have.x0, have.x1)
+  ORDER BY 2 LIMIT ${MAX_DIFFERENCES}) d), '[]') AS differences`;
+
+const NOT_EMPTY = 'HAVING sum(n) <> 0 OR bit_xor(x0) <> 0 OR bit_xor(x1) <> 0';
+
+/** Leaves $2 to $3 of the live tree; a leaf's rows are neighbours in the index on (gen, kh). */
+const LIVE = `
+WITH want AS (SELECT (kh >> 15)::text AS node, count(*)::bigint AS n, bit_xor(x0) AS x0, bit_xor(x1) AS x1 FROM items
+  WHERE gen = 0 AND kh BETWEEN $2::bigint << 15 AND (($3::bigint + 1) << 15) - 1 GROUP BY 1),
+have AS (SELECT leaf::text AS node, sum(n)::bigint AS n, bit_xor(x0) AS x0, bit_xor(x1) AS x1 FROM merkle_leaf_now
+  WHERE leaf BETWEEN $2 AND $3 GROUP BY 1 ${NOT_EMPTY}) ${COMPARE}`;
+
+const TOMBSTONES = `
+WITH want AS (SELECT ((gen << 16) | (kh >> 15))::text AS node, count(*)::bigint AS n, bit_xor(x0) AS x0, bit_xor(x1) AS x1 FROM items
+  WHERE gen > 0 GROUP BY 1),
+have AS (SELECT leaf::text AS node, sum(n)::bigint AS n, bit_xor(x0) AS x0, bit_xor(x1) AS x1 FROM merkle_leaf_now
+  WHERE leaf >= ${LEAVES} GROUP BY 1 ${NOT_EMPTY}) ${COMPARE}`;
+
+/** Live rows once more, so they are not counted again. */
+const PREFIXES = `
+WITH live AS (SELECT merkle_parent(id) AS par, count(*) AS n, bit_xor(x0) AS x0, bit_xor(x1) AS x1 FROM items WHERE gen = 0 GROUP BY 1),
+want AS (SELECT a AS node, sum(n)::bigint AS n, bit_xor(x0) AS x0, bit_xor(x1) AS x1 FROM live, merkle_ancestors(par) a GROUP BY 1),
+have AS (SELECT path AS node, sum(n)::bigint AS n, bit_xor(x0) AS x0, bit_xor(x1) AS x1 FROM merkle_path_now
+  GROUP BY 1 ${NOT_EMPTY}) ${COMPARE}`;
+
+/**
+ * One step of comparing the tree with the rows, for a verification that tells how far it is and lets others work in
+ * between. Each step is one statement and so one snapshot, and the tree is true in every snapshot (I5): steps need
+ * not share one.
+ * @param step 0 to `VERIFY_STEPS` - 1
+ * @throws TierUnavailableError, SchemaMissingError
+ */
+export async function verifyStep(db: Queryable, step: number): Promise<StepResult> {
+  const slice = LEAVES / LIVE_STEPS;
+  const [text, values] =
+    step < LIVE_STEPS
+      ? [LIVE, ['leaf', step * slice, (step + 1) * slice - 1]]
+      : step === LIVE_STEPS
+        ? [TOMBSTONES, ['leaf']]
+        : [PREFIXES, ['path']];
+  const { rows } = await readL3(() =>
+    db.query<{ rows: number; differences: readonly Difference[] }>(text, values),
+  );
+  const { rows: compared, differences } = rows[0] ?? { rows: 0, differences: [] };
+  return { rows: step > LIVE_STEPS ? 0 : compared, differences };
+}

@@ -1,0 +1,107 @@
+import type { Stamp } from '../clock.ts';
+import type { Logger } from '../log.ts';
+import type { FeedEntry, FeedListener } from '../redis/feed.ts';
+import { type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
+import { floorOf, type Held } from './held.ts';
+import type { SingleFlight } from './single-flight.ts';
+
+/** Serves no entry: neither an epoch nor `NEVER`. */
+const DOWN = -2;
+
+/** Learns of the same changes, in the same order. */
+export interface ChangeListener {
+  onChanges(changes: FeedChanges): void;
+  onGap(): void;
+  onLive(): void;
+}
+
+/**
+ * Keeps L1 behind the change feed by one delivery at most (I6).
+ *
+ * - **live**: the tail sees the feed. L1 is served. A change takes the older entry of its id out of service and raises the
+ *   fence of the flight that is reading it, so a value read before the change is never kept after it.
+ * - **down**: the tail does not see the feed. L1 is bypassed. It still takes what is read, because on return the tail
+ *   replays every change since its cursor before it is live again, and each finds its entry.
+ * - A **gap** (trimmed stream, another Redis) means changes that will never be told. It starts a new epoch: every entry, and
+ *   every flight that began before, belongs to the old one and is not served. The range deletes of a deployment are
+ *   meant to do the same.
+ *
+ * Entries taken out of service stay as floors: whatever a tier answers later must not be older. A Redis that comes back
+ * without its last second of writes is found out by that, and L3 asked instead.
+ */
+export class Coherence implements FeedListener {
+  readonly #l1: MemoryTier<Held>;
+  readonly #flights: SingleFlight;
+  readonly #others: ChangeListener;
+  readonly #log: Logger;
+  #epoch = 0;
+  #live = false;
+  #flushes = 0;
+  /** L1 entries of this epoch may be given out. A plain field: every hit compares it. */
+  serving = DOWN;
+
+  constructor(l1: MemoryTier<Held>, flights: SingleFlight, others: ChangeListener, log: Logger) {
+    this.#l1 = l1;
+    this.#flights = flights;
+    this.#others = others;
+    this.#log = log;
+  }
+
+  /** How often all of L1 was taken out of service. */
+  get flushes(): number {
+    return this.#flushes;
+  }
+
+  onEntry(entry: FeedEntry): void {
+    let changes: FeedChanges;
+    try {
+      changes = feedChangesSchema.parse(JSON.parse(entry.changes));
+    } catch (error) {
+      this.#log.error({ err: error, entry: entry.id }, 'change feed entry cannot be read; dropping L1');
+      this.onGap();
+      return;
+    }
+    const { ids, cv, sv, kinds } = changes;
+    for (let i = 0; i < ids.length; i++) {
+      this.apply(ids[i] as string, cv[i] as Stamp, sv?.[i] ?? 0, kinds[i] === 'c');
+    }
+    this.#others.onChanges(changes);
+  }
+
+  onGap(): void {
+    this.#epoch++;
+    this.#flushes++;
+    this.#flights.startEpoch(this.#epoch);
+    if (this.#live) this.serving = this.#epoch;
+    this.#others.onGap();
+  }
+
+  onDown(): void {
+    this.#live = false;
+    this.serving = DOWN;
+  }
+
+  onLive(): void {
+    this.#live = true;
+    this.serving = this.#epoch;
+    this.#others.onLive();
+  }
+
+  /** A write has settled. @param l2Only the change is in no row: it must not outlive its copy as a floor. */
+  apply(id: string, contentVersion: Stamp, stateVersion: Stamp, l2Only: boolean): void {
+    this.#flights.raise(id, contentVersion, stateVersion);
+    const held = this.#l1.peek(id);
+    if (held === undefined || (contentVersion <= held.contentVersion && stateVersion <= held.stateVersion))
+      return;
+    const floor = l2Only
+      ? floorOf(held.contentVersion, held.stateVersion)
+      : floorOf(Math.max(contentVersion, held.contentVersion), Math.max(stateVersion, held.stateVersion));
+    this.#l1.set(id, floor, 0);
+  }
+
+  close(): void {
+    this.onDown();
+    this.#l1.clear();
+  }
+}

@@ -1,0 +1,79 @@
+import type { Stamp } from '../clock.ts';
+import type { Held, Stamps } from './held.ts';
+
+export interface Landed {
+  readonly held: Held;
+  readonly tier: 'l2' | 'l3' | 'none';
+}
+
+/**
+ * One read of one id on its way through the tiers, shared by all who ask for the id meanwhile. Its fence: the epoch in
+ * which it began, and the newest change that the feed told of while it was under way. What it brings home must not be
+ * older than that.
+ */
+export class Flight implements Stamps {
+  readonly id: string;
+  readonly epoch: number;
+  contentVersion: Stamp = 0;
+  stateVersion: Stamp = 0;
+  #landed: Landed | undefined;
+  #error: unknown;
+  #ended = false;
+  #waiters: (() => void)[] = [];
+
+  constructor(id: string, epoch: number) {
+    this.id = id;
+    this.epoch = epoch;
+  }
+
+  /** The feed told of a change. */
+  raise(contentVersion: Stamp, stateVersion: Stamp): void {
+    if (contentVersion > this.contentVersion) this.contentVersion = contentVersion;
+    if (stateVersion > this.stateVersion) this.stateVersion = stateVersion;
+  }
+
+  land(landed: Landed): void {
+    this.#landed = landed;
+    this.#end();
+  }
+
+  fail(error: unknown): void {
+    this.#error = error;
+    this.#end();
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Calls back once, when the flight has ended. */
+  onEnd(waiter: () => void): void {
+    if (this.#ended) waiter();
+    else this.#waiters.push(waiter);
+  }
+
+  /** What it brought, once it has ended. @throws what made it fail */
+  get landed(): Landed {
+    if (this.#landed === undefined) throw this.#error;
+    return this.#landed;
+  }
+
+  #end(): void {
+    this.#ended = true;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const wake of waiters) wake();
+  }
+}
+
+/** Resolves when all flights have ended, however they ended. */
+export function allEnded(flights: readonly Flight[]): Promise<void> {
+  let open = flights.length;
+  if (open === 0) return Promise.resolve();
+  return new Promise((resolve) => {
+    const count = () => {
+      if (--open === 0) resolve();
+    };
+    for (const flight of flights) flight.onEnd(count);
+  });
+}

@@ -1,0 +1,60 @@
+import type { Stamp } from '../clock.ts';
+import { type StoredHead, type StoredItem, toItem } from '../schema/stored-item.ts';
+import type { Item } from '../types.ts';
+
+/** The two stamps that order the images of one row. Both count: two images can share the larger one. */
+export interface Stamps {
+  readonly contentVersion: Stamp;
+  readonly stateVersion: Stamp;
+}
+
+/** Epoch of an entry that must not be given out. */
+export const NEVER = -1;
+
+/**
+ * What L1 keeps of one id. `epoch` is the fence's when the read began that brought it: the entry is given out only while
+ * the fence is still in that epoch. Otherwise it is a *floor*: it says how new an answer must be, and nothing else.
+ */
+export interface Held extends Stamps {
+  /** Undefined: known absent (or a floor). */
+  readonly item: Item | undefined;
+  readonly state: string;
+  readonly epoch: number;
+}
+
+/** @param stored undefined: no tier has it. @throws CorruptItemError */
+export function heldOf(stored: StoredItem | undefined, epoch: number): Held {
+  if (stored === undefined) return { item: undefined, contentVersion: 0, stateVersion: 0, state: '', epoch };
+  const { contentVersion, stateVersion, state } = stored;
+  return {
+    item: stored.kind === 'd' ? undefined : toItem(stored),
+    contentVersion,
+    stateVersion,
+    state,
+    epoch,
+  };
+}
+
+/** "Nothing older than this may be given out." */
+export function floorOf(contentVersion: Stamp, stateVersion: Stamp): Held {
+  return { item: undefined, contentVersion, stateVersion, state: '', epoch: NEVER };
+}
+
+/** Bytes of the value as L1 counts them: the serialised length, which is known. */
+export function bytesOf(stored: StoredItem | undefined): number {
+  if (stored === undefined) return 0;
+  return stored.state.length + (stored.kind === 'b' ? stored.body.length * 0.75 : stored.body.length);
+}
+
+/**
+ * Whether an answer is older than `floor` in either register. A copy that lives in L2 only has a state of its own, so
+ * only its content counts.
+ */
+export function isBelow(
+  answer: Pick<StoredHead, 'contentVersion' | 'stateVersion' | 'origin'> | undefined,
+  floor: Stamps,
+): boolean {
+  if (answer === undefined) return floor.contentVersion > 0 || floor.stateVersion > 0;
+  if (answer.contentVersion < floor.contentVersion) return true;
+  return answer.origin === 'r' && answer.stateVersion < floor.stateVersion;
+}

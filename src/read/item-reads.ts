@@ -1,0 +1,136 @@
+import { parseId } from '../schema/item.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
+import type { Item, Lookup, TierName } from '../types.ts';
+import type { Coherence } from './coherence.ts';
+import { allEnded, type Flight } from './flight.ts';
+import type { Held } from './held.ts';
+import { isComplete, type PendingItem, type PendingView, withPending } from './pending-view.ts';
+import type { SingleFlight } from './single-flight.ts';
+
+/** Reads by id: own writes on their way, L1, and a flight through the tiers for the rest. */
+export class ItemReads {
+  readonly #l1: MemoryTier<Held>;
+  readonly #coherence: Coherence;
+  readonly #flights: SingleFlight;
+  readonly #pending: PendingView;
+  #hits = 0;
+  #misses = 0;
+
+  constructor(l1: MemoryTier<Held>, coherence: Coherence, flights: SingleFlight, pending: PendingView) {
+    this.#l1 = l1;
+    this.#coherence = coherence;
+    this.#flights = flights;
+    this.#pending = pending;
+  }
+
+  get counts(): { hits: number; misses: number } {
+    return { hits: this.#hits, misses: this.#misses };
+  }
+
+  /** Not an async function: a hit costs one resolved promise. An id in L1 is valid, so a hit needs no check. */
+  get(id: string): Promise<Item | undefined> {
+    if (this.#ownOf(id) === undefined) {
+      const held = this.#serve(id);
+      if (held !== undefined) return Promise.resolve(held.item);
+    }
+    return this.#find(id, undefined).then(itemOf);
+  }
+
+  lookup(id: string): Promise<Lookup> {
+    return this.#find(id, this.#ownOf(id) === undefined ? this.#serve(id) : undefined);
+  }
+
+  peek(id: string): Item | undefined {
+    const held = this.#l1.peek(id);
+    const served = held !== undefined && held.epoch === this.#coherence.serving ? held : undefined;
+    const own = this.#ownOf(id);
+    if (own === undefined) return served?.item;
+    return served !== undefined || this.#isAnswer(own, held) ? withPending(id, served, own) : undefined;
+  }
+
+  async getMany(ids: readonly string[]): Promise<(Item | undefined)[]> {
+    const items = Array.from<Item | undefined>({ length: ids.length });
+    const flights: Flight[] = [];
+    const places: number[] = [];
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i] as string;
+      const own = this.#ownOf(id);
+      if (own !== undefined && this.#isAnswer(own, this.#l1.peek(id))) {
+        items[i] = withPending(id, undefined, own);
+        continue;
+      }
+      const held = this.#serve(id);
+      if (held !== undefined) {
+        items[i] = own === undefined ? held.item : withPending(id, held, own);
+        continue;
+      }
+      flights.push(this.#flights.join(parseId(id)));
+      places.push(i);
+    }
+    await allEnded(flights);
+    for (let k = 0; k < flights.length; k++) {
+      const flight = flights[k] as Flight;
+      const { held } = flight.landed;
+      const own = this.#ownOf(flight.id);
+      items[places[k] as number] = own === undefined ? held.item : withPending(flight.id, held, own);
+    }
+    return items;
+  }
+
+  /** Whether L1 would answer with an item. */
+  isServed(id: string): boolean {
+    const held = this.#l1.peek(id);
+    return held?.item !== undefined && held.epoch === this.#coherence.serving;
+  }
+
+  /** @param served what L1 has just given, so that it is counted once. */
+  async #find(id: string, served: Held | undefined): Promise<Lookup> {
+    const before = this.#ownOf(id);
+    if (before !== undefined && this.#isAnswer(before, this.#l1.peek(id))) {
+      return found(withPending(id, undefined, before), 'pending');
+    }
+    let held = served ?? (before === undefined ? undefined : this.#serve(id));
+    let tier: TierName = 'l1';
+    if (held === undefined) {
+      const flight = this.#flights.join(parseId(id));
+      await allEnded([flight]);
+      ({ held, tier } = flight.landed);
+    }
+    // Looked up after the tiers: a write accepted meanwhile may have been given out by another call.
+    const own = this.#ownOf(id);
+    if (own === undefined) return found(held.item, tier);
+    const item = withPending(id, held, own);
+    return found(item, item === held.item ? tier : 'pending');
+  }
+
+  #serve(id: string): Held | undefined {
+    const held = this.#l1.get(id);
+    if (held !== undefined && held.epoch === this.#coherence.serving) {
+      this.#hits++;
+      return held;
+    }
+    this.#misses++;
+    return undefined;
+  }
+
+  #ownOf(id: string): PendingItem | undefined {
+    return this.#pending.size === 0 ? undefined : this.#pending.get(id);
+  }
+
+  /** Whether an own write says everything: no tier could add to it, and none is known to have newer. */
+  #isAnswer(own: PendingItem, known: Held | undefined): boolean {
+    if (!isComplete(own)) return false;
+    return (
+      known === undefined ||
+      (own.contentVersion > known.contentVersion && own.stateVersion > known.stateVersion)
+    );
+  }
+}
+
+function found(item: Item | undefined, tier: TierName): Lookup {
+  return item === undefined ? { found: false, tier: 'none' } : { found: true, item, tier };
+}
+
+function itemOf(lookup: Lookup): Item | undefined {
+  return lookup.item;
+}

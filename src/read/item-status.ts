@@ -1,0 +1,47 @@
+import { TierUnavailableError } from '../errors.ts';
+import type { Keys } from '../keys.ts';
+import type { Redis } from '../redis/connect.ts';
+import { pendingStamps } from '../redis/pending.ts';
+import { type StoredHead, versionOf } from '../schema/stored-item.ts';
+import { inTime } from '../tiers/deadline.ts';
+import type { PostgresTier } from '../tiers/postgres.ts';
+import type { RedisTier } from '../tiers/redis.ts';
+import type { Status } from '../types.ts';
+import type { ItemReads } from './item-reads.ts';
+import type { PendingView } from './pending-view.ts';
+
+export interface StatusParts {
+  readonly queue: Redis;
+  readonly keys: Keys;
+  /** Milliseconds to wait for Redis. */
+  readonly timeoutMs: number;
+  readonly l2: RedisTier;
+  readonly l3: PostgresTier;
+  readonly reads: ItemReads;
+  readonly pending: PendingView;
+}
+
+/** Asks every tier, and the index of pending writes of all processes, at once. @throws TierUnavailableError of any of them */
+export async function statusOf(id: string, parts: StatusParts): Promise<Status> {
+  const { queue, keys, timeoutMs, l2, l3, reads, pending } = parts;
+  const [[stamp], [copy], [row]] = await Promise.all([
+    inTime(pendingStamps(queue, keys, [id]), timeoutMs).catch((error: unknown) => {
+      throw new TierUnavailableError('l2', error);
+    }),
+    l2.getHeads([id]),
+    l3.getMany([id]),
+  ]);
+  const own = pending.get(id);
+  const waiting = Math.max(stamp ?? 0, own === undefined ? 0 : versionOf(own));
+  const inL1 = reads.isServed(id);
+  const inL2 = isLive(copy);
+  const inL3 = isLive(row);
+  if (waiting > 0) return { status: 'pending', version: waiting, inL1, inL2, inL3 };
+  if (!inL2 && !inL3) return { status: 'missing' };
+  const version = Math.max(inL2 ? versionOf(copy) : 0, inL3 ? versionOf(row) : 0);
+  return { status: 'synced', version, inL1, inL2, inL3 };
+}
+
+function isLive(item: StoredHead | undefined): item is StoredHead {
+  return item !== undefined && item.kind !== 'd' && item.kind !== 'x';
+}

@@ -1,0 +1,104 @@
+import type { Stamp } from '../clock.ts';
+import { CorruptItemError } from '../errors.ts';
+import type { StoredItem } from '../schema/stored-item.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
+import { Flight, type Landed } from './flight.ts';
+import { bytesOf, type Held, heldOf, isBelow, NEVER } from './held.ts';
+
+/** Takes flights through the tiers and hands each answer to `land` or `fail`. */
+export interface Route {
+  fly(flights: readonly Flight[], lander: Lander): Promise<void>;
+}
+
+/**
+ * `stale`: the answer is older than the flight's fence or than what this process has given out, so another must be
+ * fetched; with `final` there is no other, and what L3 says is taken. `corrupt`: the L2 copy cannot be read.
+ */
+export type Landing = 'landed' | 'stale' | 'corrupt';
+
+export interface Lander {
+  land(flight: Flight, answer: StoredItem | undefined, tier: Landed['tier'], final: boolean): Landing;
+  fail(flight: Flight, error: unknown): void;
+}
+
+/**
+ * One flight an id at a time: whoever asks for an id that is being read waits for that read. Flights that begin in one
+ * run of the event loop's current work leave together, so 10,000 concurrent gets are 20 MGETs.
+ */
+export class SingleFlight implements Lander {
+  readonly #open = new Map<string, Flight>();
+  readonly #l1: MemoryTier<Held>;
+  readonly #route: Route;
+  #boarding: Flight[] = [];
+  #epoch = 0;
+  #refusedFills = 0;
+
+  constructor(l1: MemoryTier<Held>, route: Route) {
+    this.#l1 = l1;
+    this.#route = route;
+  }
+
+  /** Answers that came too late to be kept in L1. */
+  get refusedFills(): number {
+    return this.#refusedFills;
+  }
+
+  join(id: string): Flight {
+    const open = this.#open.get(id);
+    if (open !== undefined) return open;
+    const flight = new Flight(id, this.#epoch);
+    this.#open.set(id, flight);
+    if (this.#boarding.push(flight) === 1) queueMicrotask(() => this.#depart());
+    return flight;
+  }
+
+  /** The feed told of a change of `id`. */
+  raise(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
+    this.#open.get(id)?.raise(contentVersion, stateVersion);
+  }
+
+  /** Changes may have been missed: what is under way may end for those who wait, but nobody joins it and L1 does not keep it. */
+  startEpoch(epoch: number): void {
+    this.#epoch = epoch;
+    this.#open.clear();
+  }
+
+  land(flight: Flight, answer: StoredItem | undefined, tier: Landed['tier'], final: boolean): Landing {
+    const known = this.#l1.peek(flight.id);
+    const stale = isBelow(answer, flight) || (known !== undefined && isBelow(answer, known));
+    if (stale) this.#refusedFills++;
+    if (stale && !final) return 'stale';
+    let held: Held;
+    try {
+      // An answer below the fence is never served from L1, nor is one whose epoch has passed.
+      held = heldOf(answer, stale ? NEVER : flight.epoch);
+    } catch (error) {
+      if (!(error instanceof CorruptItemError)) throw error;
+      if (tier === 'l2') return 'corrupt';
+      this.fail(flight, error);
+      return 'landed';
+    }
+    // Nothing tells of the end of a copy that lives in L2 only: L1 would go on serving it.
+    if (answer?.origin !== 'c') this.#l1.set(flight.id, held, bytesOf(answer));
+    this.#close(flight);
+    flight.land({ held, tier: held.item === undefined ? 'none' : tier });
+    return 'landed';
+  }
+
+  fail(flight: Flight, error: unknown): void {
+    this.#close(flight);
+    flight.fail(error);
+  }
+
+  #close(flight: Flight): void {
+    if (this.#open.get(flight.id) === flight) this.#open.delete(flight.id);
+  }
+
+  #depart(): void {
+    const flights = this.#boarding;
+    this.#boarding = [];
+    this.#route.fly(flights, this).catch((error: unknown) => {
+      for (const flight of flights) if (!flight.ended) this.fail(flight, error);
+    });
+  }
+}

@@ -1,0 +1,176 @@
+import type { Logger } from '../log.ts';
+import type { Keys } from '../keys.ts';
+import type { MembershipFilter } from '../filter/membership.ts';
+import type { Redis } from '../redis/connect.ts';
+import type { FeedTail } from '../redis/feed.ts';
+import { feedNumber } from '../redis/feed-position.ts';
+import type { FeedChanges } from '../schema/feed.ts';
+import { inTime } from '../tiers/deadline.ts';
+import { applyChanges, type FilterSource } from '../tiers/filter-source.ts';
+import type { ChangeListener } from './coherence.ts';
+import type { AbsenceProof } from './lookup.ts';
+
+const RETRY_MS = 1000;
+
+export interface TrustedFilterOptions {
+  /** Bytes above which there is no filter; 0 for never one. */
+  readonly maxBytes: number;
+  /** Milliseconds to wait for the feed's head before SQL is asked instead. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * The membership filter of this process, and when its "no" may be believed (I7).
+ *
+ * - **none**: no filter. One is being loaded: from the stored snapshot and the feed since, or from the rows. While it
+ *   loads, what the feed tells is added to it as well, so it is complete the moment loading ends.
+ * - **behind**: a filter that holds every change the tail has delivered. It is believed about what had settled by then.
+ * - **at the head**: the same, and the feed's head, asked for now, is no further. Only then is it a proof.
+ *
+ * A gap in the feed throws the filter away. Ids are never taken out; when a fifth is dead another is loaded beside it.
+ */
+export class TrustedFilter implements ChangeListener, AbsenceProof {
+  readonly #source: FilterSource;
+  readonly #tail: Pick<FeedTail, 'live' | 'hasReached'>;
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #options: TrustedFilterOptions;
+  readonly #log: Logger;
+  #filter: MembershipFilter | undefined;
+  #loading: { filter: MembershipFilter | undefined } | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
+  #loads = 0;
+
+  constructor(
+    source: FilterSource,
+    tail: Pick<FeedTail, 'live' | 'hasReached'>,
+    redis: Redis,
+    keys: Keys,
+    options: TrustedFilterOptions,
+    log: Logger,
+  ) {
+    this.#source = source;
+    this.#tail = tail;
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#options = options;
+    this.#log = log;
+  }
+
+  get loads(): number {
+    return this.#loads;
+  }
+
+  /** Whether what the filter says holds for everything that has been delivered, up to this moment's connection. */
+  get isTrusted(): boolean {
+    return this.#filter !== undefined && this.#tail.live;
+  }
+
+  /** No durable item of this id had settled by the newest delivered change. */
+  lacks(id: string): boolean {
+    return this.#filter !== undefined && this.#tail.live && !this.#filter.has(id);
+  }
+
+  /** Ids that have no row as of this call: those the filter lacks, if the feed's head holds nothing it has not seen. */
+  async provenAbsent(ids: readonly string[]): Promise<ReadonlySet<string>> {
+    const candidates = this.isTrusted ? ids.filter((id) => this.lacks(id)) : [];
+    if (candidates.length === 0) return new Set();
+    const atHead = await this.head();
+    return new Set(candidates.filter((id) => atHead() && this.lacks(id)));
+  }
+
+  /**
+   * Asks for the feed's head. The function returned says whether the filter holds all of it; false when the head could
+   * not be asked for.
+   */
+  async head(): Promise<() => boolean> {
+    try {
+      const head = await inTime(feedNumber(this.#redis, this.#keys), this.#options.timeoutMs);
+      return () => this.#filter !== undefined && this.#tail.hasReached(head);
+    } catch (error) {
+      this.#log.debug({ err: error }, 'feed head could not be asked for');
+      return () => false;
+    }
+  }
+
+  onChanges(changes: FeedChanges): void {
+    if (this.#loading?.filter !== undefined) applyChanges(this.#loading.filter, changes);
+    if (this.#filter === undefined) return;
+    applyChanges(this.#filter, changes);
+    if (this.#filter.byteLength > this.#options.maxBytes) {
+      this.#log.warn(
+        { maxBytes: this.#options.maxBytes },
+        'membership filter outgrew its limit; absence costs SQL again',
+      );
+      this.#filter = undefined;
+    } else if (this.#filter.needsRebuild && this.#loading === undefined) {
+      this.#load();
+    }
+  }
+
+  onGap(): void {
+    this.#filter = undefined;
+    this.#loading = undefined;
+    this.#load();
+  }
+
+  onLive(): void {
+    if (this.#filter === undefined && this.#loading === undefined) this.#load();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#filter = undefined;
+    this.#loading = undefined;
+    clearTimeout(this.#retry);
+  }
+
+  #load(): void {
+    clearTimeout(this.#retry);
+    if (this.#closed || this.#options.maxBytes === 0) return;
+    const attempt = { filter: undefined as MembershipFilter | undefined };
+    this.#loading = attempt;
+    void this.#attempt(attempt);
+  }
+
+  async #attempt(attempt: { filter: MembershipFilter | undefined }): Promise<void> {
+    let complete = false;
+    let failure: unknown;
+    try {
+      complete = await this.#fill(attempt);
+    } catch (error) {
+      failure = error;
+    }
+    // A gap meanwhile has begun another attempt.
+    if (this.#loading !== attempt) return;
+    this.#loading = undefined;
+    if (complete) {
+      this.#filter = attempt.filter;
+      this.#loads++;
+    } else if (failure !== undefined) {
+      this.#log.warn({ err: failure }, 'membership filter could not be loaded, trying again');
+      this.#retry = setTimeout(() => this.#load(), RETRY_MS);
+    }
+  }
+
+  /** @returns whether the filter holds every id that was live when this began, and all that the feed told since. */
+  async #fill(attempt: { filter: MembershipFilter | undefined }): Promise<boolean> {
+    const current = () => this.#loading === attempt;
+    const stored = this.#filter === undefined ? await this.#source.snapshot() : undefined;
+    if (stored !== undefined && current()) {
+      // From here the tail's deliveries are added too, so what is replayed need only reach this moment.
+      attempt.filter = stored.filter;
+      const reached = await this.#source.catchUp(stored.filter, stored.position);
+      if (reached !== undefined && !stored.filter.needsRebuild) return this.#fits(stored.filter);
+    }
+    if (!current()) return false;
+    attempt.filter = (await this.#source.begin()).filter;
+    const filter = attempt.filter;
+    return this.#source.addLiveIds(filter, () => current() && this.#fits(filter));
+  }
+
+  #fits(filter: MembershipFilter): boolean {
+    return filter.byteLength <= this.#options.maxBytes;
+  }
+}

@@ -1,0 +1,61 @@
+import { CorruptItemError } from '../errors.ts';
+import { hashContent } from '../merkle/digest.ts';
+import { serializeJson } from '../schema/json.ts';
+import type { StoredItem } from '../schema/stored-item.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
+import type { RedisTier } from '../tiers/redis.ts';
+import type { Item, JsonValue, Lookup } from '../types.ts';
+import { floorOf, type Held } from './held.ts';
+
+/** Copies that may be bad before L3 is the one that answers: one in L1, one in L2, and one filled in meanwhile. */
+const MAX_COPIES = 4;
+
+/** Reads whose content is hashed again. A bad copy is dropped where it lies, so that L3 fills its place. */
+export class VerifiedReads {
+  readonly #l1: MemoryTier<Held>;
+  readonly #l2: RedisTier;
+  readonly #lookup: (id: string) => Promise<Lookup>;
+
+  constructor(l1: MemoryTier<Held>, l2: RedisTier, lookup: (id: string) => Promise<Lookup>) {
+    this.#l1 = l1;
+    this.#l2 = l2;
+    this.#lookup = lookup;
+  }
+
+  /** @throws CorruptItemError when it is the row in L3 that does not match its hash */
+  async get(id: string): Promise<Item | undefined> {
+    for (let copies = 1; ; copies++) {
+      const { item, tier } = await this.#lookup(id);
+      if (item === undefined || isIntact(item)) return item;
+      // Still a floor: what takes its place may be the same version, not an older one.
+      const held = this.#l1.peek(id);
+      if (held !== undefined) this.#l1.set(id, floorOf(held.contentVersion, held.stateVersion), 0);
+      await this.#dropFromL2(id);
+      if (tier === 'l3' || copies === MAX_COPIES) {
+        throw new CorruptItemError(
+          `The content of ${JSON.stringify(id)} in Postgres does not match its hash. Restore the row, or submit the item again.`,
+        );
+      }
+    }
+  }
+
+  async #dropFromL2(id: string): Promise<void> {
+    const [copy] = await this.#l2.getMany([id]).catch(() => []);
+    if (copy !== undefined && copy.kind !== 'd' && hashContent(bodyOf(copy)) !== copy.contentHash) {
+      await this.#l2.drop(copy);
+    }
+  }
+}
+
+function isIntact({ content, contentType, contentHash }: Item): boolean {
+  // JSON comes from the text that was hashed, and that is the text it is written as.
+  const bytes =
+    contentType === 'binary'
+      ? (content as Uint8Array)
+      : serializeJson(content as JsonValue, Number.MAX_SAFE_INTEGER);
+  return Buffer.from(hashContent(bytes), 'base64url').toString('hex') === contentHash;
+}
+
+function bodyOf({ kind, body }: StoredItem): string | Uint8Array {
+  return kind === 'b' ? Buffer.from(body, 'base64') : body;
+}

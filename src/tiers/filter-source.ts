@@ -1,0 +1,122 @@
+import { decodeFilter, encodeFilter, FilterCorruptError } from '../filter/codec.ts';
+import { MembershipFilter } from '../filter/membership.ts';
+import type { Keys } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import { readSnapshot, writeSnapshot } from '../postgres/filter-snapshots.ts';
+import type { Pool } from '../postgres/pool.ts';
+import { estimatedRows, liveIdsAfter } from '../postgres/read-items.ts';
+import type { Redis } from '../redis/connect.ts';
+import { feedAfter, feedHead } from '../redis/feed-position.ts';
+import { type FeedChanges, type FeedPosition, feedChangesSchema } from '../schema/feed.ts';
+
+/** Room to grow before a second table, twice as large, is needed. */
+const HEADROOM = 1.2;
+const PAGE_IDS = 10_000;
+const PAGE_ENTRIES = 64;
+
+export interface FilterAt {
+  readonly filter: MembershipFilter;
+  /** Every id that had settled as live by this place is in the filter. */
+  readonly position: FeedPosition;
+}
+
+/** The two ways to a membership filter of the live ids: a stored snapshot brought up to date by the feed, or the rows. */
+export class FilterSource {
+  readonly #pool: Pool;
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #log: Logger;
+
+  constructor(pool: Pool, redis: Redis, keys: Keys, log: Logger) {
+    this.#pool = pool;
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#log = log;
+  }
+
+  /** The stored snapshot as it is; undefined when there is none that can be used. */
+  async snapshot(): Promise<FilterAt | undefined> {
+    const stored = await readSnapshot(this.#pool);
+    if (stored === undefined) return undefined;
+    try {
+      const filter = decodeFilter(stored.filter);
+      // Too many dead: reading the ids again is what makes it small.
+      return filter.needsRebuild ? undefined : { filter, position: stored.position };
+    } catch (error) {
+      if (!(error instanceof FilterCorruptError)) throw error;
+      this.#log.warn({ err: error }, 'stored filter snapshot cannot be used');
+      return undefined;
+    }
+  }
+
+  /** Adds what has settled since `from`. Returns the new place; undefined when the feed no longer reaches back to `from`. */
+  async catchUp(filter: MembershipFilter, from: FeedPosition): Promise<FeedPosition | undefined> {
+    let { id, number } = from;
+    for (;;) {
+      const entries = await feedAfter(this.#redis, this.#keys, id, PAGE_ENTRIES);
+      for (const entry of entries) {
+        if (entry.number !== number + 1) return undefined;
+        applyChanges(filter, feedChangesSchema.parse(JSON.parse(entry.changes)));
+        ({ id, number } = entry);
+      }
+      if (entries.length > 0) continue;
+      const head = await feedHead(this.#redis, this.#keys);
+      // Fewer entries, or another epoch: not the Redis that `from` was a place on.
+      if (head.epoch !== from.epoch || head.number < number) return undefined;
+      if (head.number === number) return { epoch: from.epoch, number, id };
+      if (head.empty) return undefined;
+    }
+  }
+
+  /** An empty filter with room for the rows there are, and the place from which changes must be added to it. */
+  async begin(): Promise<FilterAt> {
+    const position = await feedHead(this.#redis, this.#keys);
+    const rows = await estimatedRows(this.#pool);
+    return { filter: MembershipFilter.withCapacity(Math.max(1000, rows * HEADROOM)), position };
+  }
+
+  /**
+   * Adds every live id, a page a statement. No snapshot is needed: an id that was live when this began is found unless it was deleted
+   * since, and one that came since is told by the feed.
+   * @param goOn asked before each page; false ends it.
+   * @returns whether all were added.
+   */
+  async addLiveIds(filter: MembershipFilter, goOn: () => boolean): Promise<boolean> {
+    for (let after = ''; goOn(); ) {
+      const ids = await liveIdsAfter(this.#pool, after, PAGE_IDS);
+      for (const id of ids) filter.add(id);
+      const last = ids[ids.length - 1];
+      if (last === undefined || ids.length < PAGE_IDS) return true;
+      after = last;
+    }
+    return false;
+  }
+
+  /** Stores a filter for readers that start. */
+  store({ filter, position }: FilterAt): Promise<void> {
+    return writeSnapshot(this.#pool, position, filter.count, encodeFilter(filter));
+  }
+
+  /** The maintenance chore: the stored snapshot brought up to date, or a new one from the rows. */
+  async refresh(maxBytes: number): Promise<void> {
+    const stored = await this.snapshot();
+    const position = stored && (await this.catchUp(stored.filter, stored.position));
+    if (stored !== undefined && position !== undefined && !stored.filter.needsRebuild) {
+      await this.store({ filter: stored.filter, position });
+      return;
+    }
+    const fresh = await this.begin();
+    const complete = await this.addLiveIds(fresh.filter, () => fresh.filter.byteLength <= maxBytes);
+    if (complete) await this.store(fresh);
+    else this.#log.warn({ maxBytes }, 'membership filter would be too large; no snapshot stored');
+  }
+}
+
+/** What a filter makes of settled changes. An id that lives in L2 only is added too: reads find it. */
+export function applyChanges(filter: MembershipFilter, { ids, kinds }: FeedChanges): void {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i] as string;
+    if (kinds[i] !== 'd') filter.add(id);
+    else if (filter.has(id)) filter.noteDead();
+  }
+}

@@ -1,0 +1,106 @@
+import test, { type ExecutionContext } from 'ava';
+import { startDrain } from '../../src/drain/start-drain.ts';
+import { openReader } from '../../src/read/open-reader.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import type { Store } from '../../src/types.ts';
+import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+
+async function setUp(
+  t: ExecutionContext,
+): Promise<{ deployment: Deployment; store: Store; drain(): Promise<() => Promise<void>> }> {
+  const deployment = await createDeployment();
+  const store = await openStore(deployment.options);
+  const closers: (() => Promise<void>)[] = [() => store.close()];
+  t.teardown(async () => {
+    for (const close of closers) await close();
+    await deployment.close();
+  });
+  return {
+    deployment,
+    store,
+    async drain() {
+      const worker = await startDrain(deployment.options);
+      const close = () => worker.close();
+      closers.push(close);
+      return close;
+    },
+  };
+}
+
+test('I11: an accepted write is read at once, while no worker runs', async (t) => {
+  const { deployment, store } = await setUp(t);
+  const ticket = await store.submit({ id: 'a', content: { n: 1 }, state: 'open' });
+  t.like(await store.get('a'), { content: { n: 1 }, state: 'open', version: ticket.version });
+  const binary = await store.submit({ id: 'b', content: new Uint8Array([1, 2]) });
+  t.like(await store.get('b'), {
+    content: new Uint8Array([1, 2]),
+    contentType: 'binary',
+    state: 'default',
+    version: binary.version,
+  });
+  await store.submit({ id: 'a', content: { n: 2 } });
+  t.like(await store.get('a'), { content: { n: 2 }, state: 'open' }, 'the state of the write before');
+  await store.delete('a');
+  t.is(await store.get('a'), undefined);
+  await store.submit({ id: 'a', content: 3 });
+  t.like(await store.get('a'), { content: 3, state: 'default' }, 'a delete takes the state too');
+  t.deepEqual(
+    (await store.getMany(['b', 'none', 'a'])).map((item) => item?.id),
+    ['b', undefined, 'a'],
+  );
+  t.is((await store.status('a')).status, 'pending');
+
+  const stranger = await openReader(deployment.options);
+  t.is(await stranger.get('a'), undefined, 'others see it once it has settled');
+  await stranger.close();
+});
+
+test('I11: pending writes lie over what the tiers have, register by register', async (t) => {
+  const { store, drain } = await setUp(t);
+  const stop = await drain();
+  await (await store.submit({ id: 'a', content: 'stored', state: 'open' })).settled();
+  await (await store.submit({ id: 'b', content: 'stored', state: 'open' })).settled();
+  await stop();
+  await store.setState('a', 'closed');
+  t.like(await store.get('a'), { content: 'stored', state: 'closed' });
+  await store.submit({ id: 'b', content: 'newer' });
+  t.like(await store.get('b'), { content: 'newer', state: 'open' });
+  await store.setState('none', 'open');
+  t.is(await store.get('none'), undefined, 'a state makes no item');
+  await store.delete('b');
+  t.is(await store.get('b'), undefined);
+});
+
+test('I11: once settled the tiers answer, with the same', async (t) => {
+  const { deployment, store, drain } = await setUp(t);
+  const kept = await store.submit({ id: 'a', content: 1 });
+  await store.setState('a', 'open');
+  await store.submit({ id: 'gone', content: 1 });
+  await store.delete('gone');
+  const before = await store.get('a');
+  await drain();
+  await store.flush();
+  t.deepEqual(await store.get('a'), before);
+  t.true((before?.version ?? 0) > kept.version);
+  t.is(await store.get('gone'), undefined);
+  t.like(await store.status('a'), { status: 'synced', inL2: true, inL3: true });
+  t.like(await store.status('gone'), { status: 'missing' });
+  // The tiers and no memory of its own: another process's write is seen.
+  const other = await openStore(deployment.options);
+  await (await other.submit({ id: 'a', content: 2 })).settled();
+  await other.close();
+  t.is((await store.get('a'))?.content, 2);
+});
+
+test('I6 I11: reads never go back while writes of one id settle one after another', async (t) => {
+  const { store, drain } = await setUp(t);
+  await drain();
+  let newest = 0;
+  for (let i = 1; i <= 200; i++) {
+    await store.submit({ id: 'a', content: i });
+    const item = await store.get('a');
+    t.is(item?.content, i);
+    t.true((item?.version ?? 0) > newest);
+    newest = item?.version ?? 0;
+  }
+});
