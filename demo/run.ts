@@ -8,6 +8,9 @@ import { createScratch, removeScratch, type Scratch } from './scratch.ts';
 import { tour } from './tour.ts';
 import { type StartGuarded, Workers } from './workers.ts';
 
+// What scripts/demo.mjs needs besides.
+export { HELP, parseOptions } from './options.ts';
+
 /** BullMQ's lock on a chunk: how long a killed worker's chunks wait. Short, so that the demo is. */
 const LOCK_MS = 5000;
 /** What shells give a program that Ctrl-C ended. */

@@ -4,7 +4,7 @@ import { startGuarded } from './services/guarded.mjs';
 import { startServices } from './services/start-services.mjs';
 
 // Computed, because the built files are not there when this one is checked.
-const { HELP, parseOptions } = await built('options.js');
+const { HELP, parseOptions, runDemo } = await import(new URL('../dist/demo/run.js', import.meta.url).href);
 
 process.exitCode = await main();
 
@@ -26,7 +26,6 @@ async function main() {
   let services;
   try {
     services = await startServices({ log: (line) => console.log(line) });
-    const { runDemo } = await built('run.js');
     const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl } = services.env;
     return await runDemo({ options, redisUrl, databaseUrl, startGuarded, signal: interruption.signal });
   } catch (error) {
@@ -35,8 +34,4 @@ async function main() {
   } finally {
     await services?.stop();
   }
-}
-
-function built(file) {
-  return import(new URL(`../dist/demo/${file}`, import.meta.url).href);
 }

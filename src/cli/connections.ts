@@ -1,0 +1,84 @@
+import type { Config } from '../config.ts';
+import { messageOf, QueueUnavailableError } from '../errors.ts';
+import { type Keys, keysOf } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import { closePool, createPool, type Pool } from '../postgres/pool.ts';
+import { connectProducer } from '../producer/open-producer.ts';
+import type { QueueProducer } from '../producer/queue-producer.ts';
+import { connectReader } from '../read/open-reader.ts';
+import type { TieredReader } from '../read/tiered-reader.ts';
+import { closeRedis, createRedis, type Redis, whenReady } from '../redis/connect.ts';
+
+const REDIS_TIMEOUT_MS = 2000;
+
+/** What a command needs, opened when it is first asked for and closed together. */
+export class Connections {
+  readonly config: Config;
+  readonly keys: Keys;
+  readonly log: Logger;
+  readonly #closers: (() => Promise<void>)[] = [];
+  #producer: Promise<QueueProducer> | undefined;
+  #reader: Promise<TieredReader> | undefined;
+  #redis: Promise<Redis> | undefined;
+  #pool: Pool | undefined;
+
+  constructor(config: Config, log: Logger) {
+    this.config = config;
+    this.keys = keysOf(config.namespace);
+    this.log = log;
+  }
+
+  /** @throws as `openProducer` */
+  producer(): Promise<QueueProducer> {
+    return (this.#producer ??= this.#closing(connectProducer(this.config, this.log)));
+  }
+
+  /** @throws as `openReader` */
+  reader(): Promise<TieredReader> {
+    // One command reads an id once: L1 and the filter would be filled for nothing.
+    const config = { ...this.config, l1MaxBytes: 0, filterMaxBytes: 0 };
+    return (this.#reader ??= this.#closing(connectReader(config, this.log)));
+  }
+
+  /** A `failFast` connection to the queue's Redis. @throws QueueUnavailableError */
+  redis(): Promise<Redis> {
+    return (this.#redis ??= this.#connect());
+  }
+
+  pool(): Pool {
+    if (this.#pool === undefined) {
+      const pool = createPool(this.config.databaseUrl, 2, this.log);
+      this.#closers.push(() => closePool(pool));
+      this.#pool = pool;
+    }
+    return this.#pool;
+  }
+
+  /** Closes something with the rest. */
+  onClose(close: () => Promise<void>): void {
+    this.#closers.push(close);
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#closers.map((close) => close()));
+  }
+
+  async #closing<T extends { close(): Promise<void> }>(opening: Promise<T>): Promise<T> {
+    const opened = await opening;
+    this.onClose(() => opened.close());
+    return opened;
+  }
+
+  async #connect(): Promise<Redis> {
+    const redis = createRedis(this.config.redisUrl, 'failFast', this.log);
+    this.onClose(() => closeRedis(redis));
+    try {
+      await whenReady(redis, REDIS_TIMEOUT_MS);
+    } catch (error) {
+      throw new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL.`, {
+        cause: error,
+      });
+    }
+    return redis;
+  }
+}

@@ -1,0 +1,110 @@
+/** One record of the input, still bytes. */
+export interface RawRecord {
+  /** Number of the line it begins on, from 1. */
+  readonly line: number;
+  /** Without its line end; undefined when it was longer than allowed and was passed over. */
+  readonly bytes: Buffer | undefined;
+  /** The input ended inside a quoted field. */
+  readonly unterminated: boolean;
+}
+
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
+
+/** Where a byte stands in a CSV record. A quote opens a field only at its beginning (RFC 4180). */
+type Place = 'start' | 'plain' | 'quoted' | 'quoteSeen';
+
+/**
+ * Cuts a stream of bytes into records: lines, or for CSV lines that may go on inside quotes. Holds one record at most, and
+ * of one that is too long only its length. Blank lines are no records. Works on bytes, since in UTF-8 no other
+ * character contains a newline, a quote or a comma.
+ */
+export class RecordSplitter {
+  readonly #quotes: boolean;
+  readonly #maxBytes: number;
+  #parts: Buffer[] = [];
+  #length = 0;
+  #line = 1;
+  #startLine = 1;
+  #place: Place = 'start';
+  #first = true;
+
+  /** @param quotes newlines inside quoted fields belong to the record. */
+  constructor(quotes: boolean, maxBytes: number) {
+    this.#quotes = quotes;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** The records that end in this piece of the stream. */
+  push(piece: Buffer): RawRecord[] {
+    const records: RawRecord[] = [];
+    let from = 0;
+    for (;;) {
+      const at = this.#quotes ? this.#unquotedNewline(piece, from) : piece.indexOf(NEWLINE, from);
+      if (at < 0) break;
+      this.#keep(piece.subarray(from, at));
+      if (!this.#quotes) this.#line++;
+      this.#end(records, false);
+      from = at + 1;
+    }
+    this.#keep(piece.subarray(from));
+    return records;
+  }
+
+  /** What follows the last newline. */
+  finish(): RawRecord[] {
+    const records: RawRecord[] = [];
+    this.#end(records, this.#place === 'quoted');
+    return records;
+  }
+
+  #unquotedNewline(piece: Buffer, from: number): number {
+    let place = this.#place;
+    for (let i = from; i < piece.length; i++) {
+      const byte = piece[i];
+      if (byte === NEWLINE) this.#line++;
+      if (place === 'quoted') {
+        if (byte === QUOTE) place = 'quoteSeen';
+        continue;
+      }
+      if (byte === NEWLINE) {
+        this.#place = 'start';
+        return i;
+      }
+      // A second quote inside a quoted field is a quote of its text.
+      if (byte === QUOTE && (place === 'start' || place === 'quoteSeen')) place = 'quoted';
+      else place = byte === COMMA ? 'start' : 'plain';
+    }
+    this.#place = place;
+    return -1;
+  }
+
+  #keep(part: Buffer): void {
+    this.#length += part.length;
+    if (this.#length > this.#maxBytes) this.#parts = [];
+    else if (part.length > 0) this.#parts.push(part);
+  }
+
+  #end(records: RawRecord[], unterminated: boolean): void {
+    const line = this.#startLine;
+    const tooLong = this.#length > this.#maxBytes;
+    let bytes = tooLong ? undefined : this.#parts.length === 1 ? this.#parts[0] : Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#length = 0;
+    this.#startLine = this.#line;
+    if (bytes !== undefined) {
+      if (this.#first && bytes.subarray(0, 3).equals(BOM)) bytes = bytes.subarray(3);
+      if (bytes.at(-1) === RETURN) bytes = bytes.subarray(0, -1);
+      this.#first = false;
+      if (isBlank(bytes)) return;
+    }
+    records.push({ line, bytes, unterminated });
+  }
+}
+
+function isBlank(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0x20 || byte === 0x09 || byte === RETURN);
+}

@@ -1,0 +1,48 @@
+import { once } from 'node:events';
+import type { Writable } from 'node:stream';
+
+type Stream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
+
+/** Where a command writes: results to standard output, everything else to standard error. */
+export class Terminal {
+  readonly #out: Stream;
+  readonly #err: Stream;
+  /** Something on standard error that is redrawn in place and must make room for lines. */
+  #overlay: { clear(): void; draw(): void } | undefined;
+
+  constructor(out: Stream, err: Stream) {
+    this.#out = out;
+    this.#err = err;
+  }
+
+  /** Waits when the reader is slower than we are, so that a scan of millions stays in bounded memory. */
+  async print(line: string): Promise<void> {
+    this.#overlay?.clear();
+    if (!this.#out.write(`${line}\n`)) await once(this.#out, 'drain');
+  }
+
+  complain(line: string): void {
+    this.#overlay?.clear();
+    this.#err.write(`${line}\n`);
+    this.#overlay?.draw();
+  }
+
+  /** Whether a person reads standard error. */
+  get isWatched(): boolean {
+    return this.#err.isTTY === true;
+  }
+
+  get columns(): number {
+    return this.#err.columns ?? 80;
+  }
+
+  /** Draws on the last line of standard error, which lines of `complain` push down. */
+  redraw(text: string): void {
+    this.#err.write(`\r\u001B[2K${text}`);
+  }
+
+  overlay(overlay: { clear(): void; draw(): void } | undefined): void {
+    this.#overlay?.clear();
+    this.#overlay = overlay;
+  }
+}

@@ -1,0 +1,44 @@
+/** Markup that is safe to send: made by `html` alone, which escapes whatever is put into it. */
+export class Html {
+  readonly #text: string;
+
+  private constructor(text: string) {
+    this.#text = text;
+  }
+
+  static of(strings: TemplateStringsArray, values: readonly Content[]): Html {
+    return new Html(
+      strings.reduce((text, string, i) => text + (i === 0 ? '' : textOf(values[i - 1])) + string, ''),
+    );
+  }
+
+  toString(): string {
+    return this.#text;
+  }
+}
+
+export type Content = Html | string | number | null | undefined | false | readonly Content[];
+
+/**
+ * A tagged template: `html\`<p title="${title}">${text}</p>\``. Values are escaped for text and quoted attributes, lists are
+ * joined, and null, undefined and false are left out. There is no way to put in markup that is not `Html`.
+ */
+export function html(strings: TemplateStringsArray, ...values: readonly Content[]): Html {
+  return Html.of(strings, values);
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+  '`': '&#96;',
+};
+
+function textOf(value: Content): string {
+  if (value === null || value === undefined || value === false) return '';
+  if (value instanceof Html) return value.toString();
+  if (typeof value === 'object') return value.map(textOf).join('');
+  return String(value).replace(/[&<>"'`]/g, (character) => ENTITIES[character] ?? '');
+}
