@@ -3,11 +3,13 @@ import { drainBench } from './drain.ts';
 import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import type { Bench } from './metric.ts';
+import { rangesBench } from './ranges.ts';
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   drain: drainBench,
   enqueue: enqueueBench,
   filter: filterBench,
+  ranges: rangesBench,
 };
 
 const { values, positionals } = parseArgs({

@@ -1,3 +1,4 @@
+import type {} from '@fastify/cookie';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '../config.ts';
 import type { Credentials } from './credentials.ts';
@@ -43,8 +44,8 @@ export function addGuard(
 
   app.addHook('onRequest', async (request, reply) => {
     const { authorization } = request.headers;
-    const byToken = authorization !== undefined;
-    if (byToken ? !credentials.acceptsHeader(authorization) : false) return refuse(request, reply);
+    const byToken = authorization !== undefined && /^bearer /i.test(authorization);
+    if (byToken && !credentials.acceptsHeader(authorization)) return refuse(request, reply);
     request.session = byToken ? undefined : sessions.find(request.cookies[cookie]);
     const isPublic = request.routeOptions.config.access === 'public';
     if (!byToken && request.session === undefined && !isPublic) return refuse(request, reply);
@@ -66,7 +67,7 @@ export function addGuard(
 
 function refuse(request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const wantsPage = request.method === 'GET' && request.headers.accept?.includes('text/html') === true;
-  if (wantsPage && request.headers.authorization === undefined) {
+  if (wantsPage && !/^bearer /i.test(request.headers.authorization ?? '')) {
     return reply.redirect(`/sign-in?next=${encodeURIComponent(request.url)}`, 303);
   }
   return reply

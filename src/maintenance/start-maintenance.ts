@@ -4,6 +4,7 @@ import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { keysOf, MAINTENANCE_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { createLogger } from '../log.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-tables.ts';
+import { purgeRanges } from '../postgres/range-deletes.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { noteChore } from '../redis/chore-log.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
@@ -46,7 +47,11 @@ export async function startMaintenance(
       sweep: { everyMs: SWEEP_EVERY_MS, run: () => sweepOrphans(redis, keys) },
       purge: {
         everyMs: PURGE_EVERY_MS,
-        run: () => purgeTombstones(pool, (Date.now() - config.purgeAfterMs) * 1000),
+        run: async () => {
+          const horizon = (Date.now() - config.purgeAfterMs) * 1000;
+          await purgeTombstones(pool, horizon);
+          await purgeRanges(pool, horizon);
+        },
       },
       filter: {
         everyMs: config.filterSnapshotEveryMs,

@@ -38,7 +38,12 @@ const readiness = async () => {
   return { status: response.status, report: (await response.json()) as Report };
 };
 
-const ROUTES: readonly (readonly [path: string, method: string, headers: Record<string, string>, status: number])[] = [
+const ROUTES: readonly (readonly [
+  path: string,
+  method: string,
+  headers: Record<string, string>,
+  status: number,
+])[] = [
   ['/healthz', 'GET', {}, 200],
   ['/healthz?a=1', 'GET', {}, 200],
   ['/healthz', 'HEAD', {}, 200],
@@ -61,12 +66,15 @@ const ROUTES: readonly (readonly [path: string, method: string, headers: Record<
 ];
 for (const [path, method, headers, status] of ROUTES) {
   const credentials = headers['authorization']?.replace(TOKEN, '<token>');
-  test.serial(`${method} ${path.replace(TOKEN, '<token>')} with ${credentials ?? 'nothing'} answers ${status}`, async (t) => {
-    const response = await drain.get(path, headers, method);
-    t.is(response.status, status);
-    t.is(response.headers.get('cache-control'), 'no-store');
-    t.false((await response.text()).includes(TOKEN));
-  });
+  test.serial(
+    `${method} ${path.replace(TOKEN, '<token>')} with ${credentials ?? 'nothing'} answers ${status}`,
+    async (t) => {
+      const response = await drain.get(path, headers, method);
+      t.is(response.status, status);
+      t.is(response.headers.get('cache-control'), 'no-store');
+      t.false((await response.text()).includes(TOKEN));
+    },
+  );
 }
 
 test.serial('readyz names every check', async (t) => {
@@ -85,7 +93,10 @@ test.serial('readyz fails on lag: a write that nobody settles', async (t) => {
   await eventually(async () => (await readiness()).status === 503, 'not ready');
   const { report } = await readiness();
   const failed = report.checks.filter((check) => !check.ok);
-  t.deepEqual(failed.map((check) => check.name), ['lag']);
+  t.deepEqual(
+    failed.map((check) => check.name),
+    ['lag'],
+  );
   t.regex(failed[0]?.detail ?? '', /has waited 6\d{4} ms; the limit is 100 ms/);
   await redis.zrem(keys.inflight, 'nobody');
   await eventually(async () => (await readiness()).status === 200, 'ready again');
@@ -96,43 +107,55 @@ test.serial('readyz fails on a schema that lacks a migration', async (t) => {
   await pool.query(`UPDATE tierline_migrations SET name = 'gone' WHERE name = '0003_dead_letters'`);
   await eventually(async () => (await readiness()).status === 503, 'not ready');
   const { report } = await readiness();
-  t.deepEqual(report.checks.filter((check) => !check.ok), [
-    { name: 'schema', ok: false, detail: 'migrations have not run: 0003_dead_letters' },
-  ]);
+  t.deepEqual(
+    report.checks.filter((check) => !check.ok),
+    [{ name: 'schema', ok: false, detail: 'migrations have not run: 0003_dead_letters' }],
+  );
   await pool.query(`UPDATE tierline_migrations SET name = '0003_dead_letters' WHERE name = 'gone'`);
   await eventually(async () => (await readiness()).status === 200, 'ready again');
 });
 
-test.serial('with no backend at all healthz says alive, readyz says which are away, and neither names an address', async (t) => {
-  const config = loadConfig({
-    ...deployment.options,
-    redisUrl: 'redis://user:secret-word@127.0.0.1:1',
-    databaseUrl: 'postgres://user:secret-word@127.0.0.1:1/none',
-    metricsPort: 0,
-  });
-  const lines: string[] = [];
-  const log = Object.assign(deployment.log.child({}), {
-    info: (fields: object) => lines.push(JSON.stringify(fields)),
-  });
-  const probes = await startProbes(config, log, createRegistry('test'), { deployment: true });
-  probes.running();
-  try {
-    const { port } = JSON.parse(lines[0] ?? '{}') as { port: number };
-    const get = (path: string) => fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
-    t.is((await get('/healthz')).status, 200);
-    const response = await get('/readyz');
-    t.is(response.status, 503);
-    const text = await response.text();
-    t.false(/secret-word|127\.0\.0\.1/.test(text));
-    const { checks } = JSON.parse(text) as Report;
-    t.deepEqual(checks.map((check) => [check.name, check.ok]), [
-      ['process', true], ['redis', false], ['postgres', false], ['schema', false], ['lag', false],
-    ]);
-    t.regex(await (await get('/metrics')).text(), /tierline_backend_up\{backend="redis"\} 0/);
-  } finally {
-    await probes.close();
-  }
-});
+test.serial(
+  'with no backend at all healthz says alive, readyz says which are away, and neither names an address',
+  async (t) => {
+    const config = loadConfig({
+      ...deployment.options,
+      redisUrl: 'redis://user:secret-word@127.0.0.1:1',
+      databaseUrl: 'postgres://user:secret-word@127.0.0.1:1/none',
+      metricsPort: 0,
+    });
+    const lines: string[] = [];
+    const log = Object.assign(deployment.log.child({}), {
+      info: (fields: object) => lines.push(JSON.stringify(fields)),
+    });
+    const probes = await startProbes(config, log, createRegistry('test'), { deployment: true });
+    probes.running();
+    try {
+      const { port } = JSON.parse(lines[0] ?? '{}') as { port: number };
+      const get = (path: string) =>
+        fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
+      t.is((await get('/healthz')).status, 200);
+      const response = await get('/readyz');
+      t.is(response.status, 503);
+      const text = await response.text();
+      t.false(/secret-word|127\.0\.0\.1/.test(text));
+      const { checks } = JSON.parse(text) as Report;
+      t.deepEqual(
+        checks.map((check) => [check.name, check.ok]),
+        [
+          ['process', true],
+          ['redis', false],
+          ['postgres', false],
+          ['schema', false],
+          ['lag', false],
+        ],
+      );
+      t.regex(await (await get('/metrics')).text(), /tierline_backend_up\{backend="redis"\} 0/);
+    } finally {
+      await probes.close();
+    }
+  },
+);
 
 test.serial('while the service starts and stops, readyz says so and healthz says alive', async (t) => {
   const config = loadConfig({ ...deployment.options, metricsPort: 0 });
@@ -143,7 +166,8 @@ test.serial('while the service starts and stops, readyz says so and healthz says
   const phases: unknown[] = [];
   const look = async () => {
     const { port } = JSON.parse(lines[0] ?? '{}') as { port: number };
-    const get = (path: string) => fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
+    const get = (path: string) =>
+      fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
     const { checks } = (await (await get('/readyz')).json()) as Report;
     phases.push(checks[0]?.detail ?? checks[0]?.ok, (await get('/healthz')).status);
   };
@@ -164,7 +188,11 @@ const REFUSED: readonly (readonly [name: string, env: Record<string, string>, me
   ['on all IPv6 addresses without a token', { TIERLINE_METRICS_HOST: '::' }, /TIERLINE_METRICS_TOKEN/],
   ['with a short token', { TIERLINE_METRICS_TOKEN: 'short' }, /TIERLINE_METRICS_TOKEN/],
   ['with a port that is none', { TIERLINE_METRICS_PORT: '70000' }, /TIERLINE_METRICS_PORT/],
-  ['on an address of nobody', { TIERLINE_METRICS_HOST: '192.0.2.1', TIERLINE_METRICS_TOKEN: TOKEN }, /cannot listen/],
+  [
+    'on an address of nobody',
+    { TIERLINE_METRICS_HOST: '192.0.2.1', TIERLINE_METRICS_TOKEN: TOKEN },
+    /cannot listen/,
+  ],
 ];
 for (const [name, env, message] of REFUSED) {
   test.serial(`a worker does not start ${name}`, async (t) => {

@@ -5,7 +5,7 @@ import type { DrainWorker } from '../../src/drain/start-drain.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { AtomicRefusedError, InvalidItemError } from '../../src/errors.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { JsonValue, NewItem, Store, SubmitOptions } from '../../src/types.ts';
+import type { JsonValue, NewItem, Store } from '../../src/types.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
 const MIB = 1024 * 1024;
@@ -115,7 +115,7 @@ const REFUSED: readonly (readonly [
 
 for (const [name, item, field, options] of REFUSED) {
   test(`refused at the call, by name: ${name}`, async (t) => {
-    const call = store.submit(item as NewItem, options as SubmitOptions);
+    const call = store.submit(item as NewItem, options);
     const error = await t.throwsAsync(call, { instanceOf: InvalidItemError, code: 'ERR_INVALID_ITEM' });
     // The path of a circle goes on and on.
     t.true(error?.field.startsWith(field), `${error?.field}: ${error?.reason}`);
@@ -131,6 +131,11 @@ test('refused at the call: a bad state, id or list', async (t) => {
   await t.throwsAsync(store.status('\ud800'), { instanceOf: InvalidItemError });
   await t.throwsAsync(store.submitMany('abc' as unknown as NewItem[]), { instanceOf: InvalidItemError });
 });
+
+/** deepEqual takes neither `__proto__` nor the order of keys into account; JSON.stringify not -0. */
+function exact(value: JsonValue | undefined): string | undefined {
+  return JSON.stringify(value, (_, part: unknown) => (Object.is(part, -0) ? '-0!' : part));
+}
 
 const EXACT: readonly (readonly [name: string, content: JsonValue | Uint8Array])[] = [
   ['null', null],
@@ -164,13 +169,10 @@ for (const [name, content] of EXACT) {
     for (const tier of ['L2', 'L3']) {
       if (tier === 'L3') await deployment.redis.del(deployment.keys.item(id));
       const item = await store.get(id);
-      const text = (value: JsonValue) =>
-        JSON.stringify(value, (_, part: unknown) => (Object.is(part, -0) ? '-0!' : part));
       if (content instanceof Uint8Array) {
         t.true(item?.content instanceof Uint8Array && Buffer.from(content).equals(item.content), tier);
       } else {
-        // As text: deepEqual takes neither __proto__ nor the order of keys into account.
-        t.true(text(item?.content as JsonValue) === text(content), tier);
+        t.true(exact(item?.content as JsonValue) === exact(content), tier);
       }
     }
     t.is(({} as { polluted?: boolean }).polluted, undefined);

@@ -5,7 +5,7 @@ import { ClosedError, QueueLostError, SettleTimeoutError } from '../../src/error
 import { WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Options } from '../../src/config.ts';
-import type { Producer } from '../../src/types.ts';
+import type { NewItem, Producer } from '../../src/types.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 
@@ -42,6 +42,19 @@ async function contentOf({ pool }: Deployment, id: string): Promise<unknown> {
   return rows[0]?.content;
 }
 
+/** An item whose content has that many bytes. */
+function itemOf(bytes: number): NewItem {
+  return { id: `${bytes}`, content: 'x'.repeat(bytes - 2) };
+}
+
+/** Thirty items; the one at `bad` is refused by Postgres. */
+function poisoned(from: number, bad: number): NewItem[] {
+  return Array.from({ length: 30 }, (_, i) => ({
+    id: `d.${from + i}`,
+    content: i === bad ? 'poison' : 'good',
+  }));
+}
+
 test('tickets tell what became of each write: applied, superseded, missing', async (t) => {
   const { producer, drain } = await setUp(t);
   const early = await producer.setState('unborn', 'open');
@@ -73,8 +86,7 @@ test('a thousand submits at once make a few jobs, and each its own ticket', asyn
 
 test('a chunk ends at its bytes, and a larger item is a chunk of its own', async (t) => {
   const { deployment, producer } = await setUp(t, { chunkMaxBytes: 1000 });
-  const of = (bytes: number) => ({ id: `${bytes}`, content: 'x'.repeat(bytes - 2) });
-  await producer.submitMany([of(400), of(500), of(300), of(5000), of(600), of(200)]);
+  await producer.submitMany([itemOf(400), itemOf(500), itemOf(300), itemOf(5000), itemOf(600), itemOf(200)]);
   t.deepEqual(await chunkIds(deployment), ['400,500', '300', '5000', '600,200']);
 });
 
@@ -148,13 +160,11 @@ test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole
     $$ BEGIN RAISE EXCEPTION 'no poison here' USING ERRCODE = '23514'; END $$`);
   await pool.query(`CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON items FOR EACH ROW
     WHEN (NEW.content::text LIKE '%poison%') EXECUTE FUNCTION refuse()`);
-  const items = (from: number, bad: number) =>
-    Array.from({ length: 30 }, (_, i) => ({ id: `d.${from + i}`, content: i === bad ? 'poison' : 'good' }));
 
   const older = await producer.submit({ id: 'd.7', content: 'older and good' });
-  const plain = await producer.submitMany(items(0, 7));
-  const atomic = await producer.submitMany(items(100, 3), { atomic: true });
-  const sound = await producer.submitMany(items(200, -1), { atomic: true });
+  const plain = await producer.submitMany(poisoned(0, 7));
+  const atomic = await producer.submitMany(poisoned(100, 3), { atomic: true });
+  const sound = await producer.submitMany(poisoned(200, -1), { atomic: true });
   await drain();
 
   const { outcomes, succeeded, failed } = await plain.settled();
@@ -173,7 +183,7 @@ test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole
   );
   t.deepEqual(
     rows.map((row) => row.item_id),
-    ['d.7', ...items(100, 3).map(({ id }) => id)],
+    ['d.7', ...poisoned(100, 3).map(({ id }) => id)],
   );
   t.true(rows.every(({ sqlstate, message }) => sqlstate === '23514' && message === 'no poison here'));
   t.like(JSON.parse(rows[0]?.payload ?? '{}'), {

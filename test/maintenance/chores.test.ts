@@ -30,6 +30,7 @@ const puts = (from: number, count: number): TestOp[] =>
     kind: 'json',
     body: '1',
   }));
+const gone = (id: string, stamp: number): TestOp => ({ id, stamp, kind: 'delete' });
 const deltas = async ({ pool }: Deployment) =>
   (await pool.query<{ n: number }>('SELECT count(*) AS n FROM merkle_delta')).rows[0]?.n;
 
@@ -72,7 +73,6 @@ test('I4 I5: a purge drops the tombstones of weeks that are over, and nothing el
   const { pool } = deployment;
   const week = 604_800_000_000;
   const writer = writerOf(deployment);
-  const gone = (id: string, stamp: number): TestOp => ({ id, stamp, kind: 'delete' });
   await writer.write([
     chunkOf(puts(5, 10)),
     ...Array.from({ length: 1500 }, (_, i) => chunkOf([gone(`old.${i}`, week + i)])),

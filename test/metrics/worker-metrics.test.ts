@@ -88,18 +88,21 @@ test.serial('promtool would complain', (t) => {
   t.regex(promtoolComplaints('# HELP a_total A gauge.\n# TYPE a_total gauge\na_total 1\n'), /_total/);
 });
 
-test.serial('figures that cannot be read are left out, and the scrape says which backend is away', async (t) => {
-  await deployment.pool.query('ALTER TABLE dead_letters RENAME TO dead_letters_away');
-  try {
-    let text = '';
-    await eventually(async () => {
-      text = await metricsOf(maintenance);
-      return seriesValue(text, 'tierline_backend_up{backend="postgres"}') === 0;
-    }, 'Postgres is reported away');
-    t.is(seriesValue(text, 'tierline_items'), undefined);
-    t.is(seriesValue(text, 'tierline_pending_items'), 0);
-    t.is(promtoolComplaints(text), '');
-  } finally {
-    await deployment.pool.query('ALTER TABLE dead_letters_away RENAME TO dead_letters');
-  }
-});
+test.serial(
+  'figures that cannot be read are left out, and the scrape says which backend is away',
+  async (t) => {
+    await deployment.pool.query('ALTER TABLE dead_letters RENAME TO dead_letters_away');
+    try {
+      let text = '';
+      await eventually(async () => {
+        text = await metricsOf(maintenance);
+        return seriesValue(text, 'tierline_backend_up{backend="postgres"}') === 0;
+      }, 'Postgres is reported away');
+      t.is(seriesValue(text, 'tierline_items'), undefined);
+      t.is(seriesValue(text, 'tierline_pending_items'), 0);
+      t.is(promtoolComplaints(text), '');
+    } finally {
+      await deployment.pool.query('ALTER TABLE dead_letters_away RENAME TO dead_letters');
+    }
+  },
+);

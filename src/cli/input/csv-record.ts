@@ -15,7 +15,7 @@ export function parseCsvRecord(record: string): string[] {
       const comma = record.indexOf(',', at);
       const field = record.slice(at, comma < 0 ? undefined : comma);
       if (field.includes('"')) {
-        throw new SyntaxError(`field ${fields.length + 1} has a quote but is not quoted as a whole`);
+        throw new SyntaxError(`has a field (${fields.length + 1}) with a quote that is not quoted as a whole`);
       }
       fields.push(field);
       at = comma < 0 ? record.length : comma;
@@ -30,12 +30,12 @@ function quotedField(record: string, start: number, number: number): [field: str
   let from = start + 1;
   for (;;) {
     const quote = record.indexOf('"', from);
-    if (quote < 0) throw new SyntaxError(`field ${number} is quoted and never ends`);
+    if (quote < 0) throw new SyntaxError(`has a field (${number}) that is quoted and never ends`);
     field += record.slice(from, quote);
     if (record[quote + 1] !== '"') {
       const next = quote + 1;
       if (next < record.length && record[next] !== ',') {
-        throw new SyntaxError(`field ${number} goes on after its closing quote`);
+        throw new SyntaxError(`has a field (${number}) that goes on after its closing quote`);
       }
       return [field, next];
     }

@@ -28,7 +28,11 @@ export function itemOfJson(text: string, idField: string | undefined): NewItem {
   if (!('content' in item)) {
     throw new BrokenLineError('has no "content"; if the line itself is the content, name its id with --id');
   }
-  return record['contentType'] === 'binary' ? { ...item, content: binaryOf(item.content) } : item;
+  const { contentType = 'json' } = record;
+  if (contentType !== 'json' && contentType !== 'binary') {
+    throw new BrokenLineError('has a "contentType" that is neither "json" nor "binary"');
+  }
+  return contentType === 'binary' ? { ...item, content: binaryOf(item.content) } : item;
 }
 
 /** The item of one CSV record: the columns, all text, are the content. @throws BrokenLineError */

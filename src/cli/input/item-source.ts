@@ -28,54 +28,70 @@ export async function* itemSource(
   options: SourceOptions,
 ): AsyncGenerator<SourceLine[]> {
   const splitter = new RecordSplitter(options.format === 'csv', options.maxRecordBytes);
-  const parse = options.format === 'csv' ? csvParser(options) : jsonParser(options);
+  const parser = options.format === 'csv' ? new CsvParser(options) : jsonParser(options);
   const linesOf = (records: readonly RawRecord[]) =>
-    records.map((record) => lineOf(record, parse, options)).filter((line) => line !== undefined);
+    records.map((record) => lineOf(record, parser, options)).filter((line) => line !== undefined);
   for await (const piece of stream) yield linesOf(splitter.push(piece));
   yield linesOf(splitter.finish());
 }
 
-type Parse = (text: string) => NewItem | undefined;
-
-function jsonParser({ idField }: SourceOptions): Parse {
-  return (text) => itemOfJson(text, idField);
+/** Makes items of records; CSV needs its heading first. */
+interface RecordParser {
+  /** The next record is the heading: when it cannot be read, nothing after it can. */
+  readonly awaitsHeading: boolean;
+  /** Undefined for the heading. @throws BrokenLineError, SyntaxError */
+  parse(text: string): NewItem | undefined;
 }
 
-function csvParser({ idField = CSV_ID }: SourceOptions): Parse {
-  let names: readonly string[] | undefined;
-  return (text) => {
+function jsonParser({ idField }: SourceOptions): RecordParser {
+  return { awaitsHeading: false, parse: (text) => itemOfJson(text, idField) };
+}
+
+class CsvParser implements RecordParser {
+  readonly #idField: string;
+  #names: readonly string[] | undefined;
+
+  constructor({ idField = CSV_ID }: SourceOptions) {
+    this.#idField = idField;
+  }
+
+  get awaitsHeading(): boolean {
+    return this.#names === undefined;
+  }
+
+  parse(text: string): NewItem | undefined {
     const values = parseCsvRecord(text);
-    if (names !== undefined) return itemOfColumns(names, values, idField);
-    names = values;
-    if (new Set(names).size < names.length) throw new HeadingError('the CSV heading names a column twice');
-    if (!names.includes(idField)) {
-      throw new HeadingError(
-        `the CSV heading has no column ${JSON.stringify(idField)}; name the id's column with --id`,
+    if (this.#names !== undefined) return itemOfColumns(this.#names, values, this.#idField);
+    if (new Set(values).size < values.length) throw new BrokenLineError('names a column twice');
+    if (!values.includes(this.#idField)) {
+      throw new BrokenLineError(
+        `has no column ${JSON.stringify(this.#idField)}; name the column of the id with --id`,
       );
     }
+    this.#names = values;
     return undefined;
-  };
+  }
 }
 
-/** No record can be understood without its heading. */
-class HeadingError extends BrokenLineError {}
-
-function lineOf(record: RawRecord, parse: Parse, options: SourceOptions): SourceLine | undefined {
+function lineOf(record: RawRecord, parser: RecordParser, options: SourceOptions): SourceLine | undefined {
   const { line } = record;
-  if (record.bytes === undefined) {
-    return { line, bytes: 0, problem: `is longer than ${options.maxRecordBytes} bytes` };
-  }
-  const bytes = record.bytes.length;
-  if (record.unterminated) return { line, bytes, problem: 'has a quoted field that never ends' };
-  if (!isUtf8(record.bytes)) return { line, bytes, problem: 'is not UTF-8' };
+  const bytes = record.bytes?.length ?? 0;
+  const { awaitsHeading } = parser;
   try {
-    const item = parse(record.bytes.toString('utf8'));
+    const item = parser.parse(textOf(record, options));
     return item === undefined ? undefined : { line, bytes, item };
   } catch (error) {
-    if (error instanceof HeadingError) throw error;
-    if (error instanceof BrokenLineError || error instanceof SyntaxError) {
-      return { line, bytes, problem: messageOf(error) };
-    }
-    throw error;
+    if (!(error instanceof BrokenLineError || error instanceof SyntaxError)) throw error;
+    if (awaitsHeading) throw new BrokenLineError(`the CSV heading (line ${line}) ${messageOf(error)}`);
+    return { line, bytes, problem: messageOf(error) };
   }
+}
+
+function textOf(record: RawRecord, options: SourceOptions): string {
+  if (record.bytes === undefined) {
+    throw new BrokenLineError(`is longer than ${options.maxRecordBytes} bytes`);
+  }
+  if (record.unterminated) throw new BrokenLineError('has a quoted field that never ends');
+  if (!isUtf8(record.bytes)) throw new BrokenLineError('is not UTF-8');
+  return record.bytes.toString('utf8');
 }

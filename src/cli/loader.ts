@@ -1,0 +1,144 @@
+import type { Config } from '../config.ts';
+import { messageOf, TierlineError } from '../errors.ts';
+import { parseNewItem } from '../schema/item.ts';
+import type { BatchTicket, NewItem, Producer, WaitOptions } from '../types.ts';
+import type { SourceLine } from './input/item-source.ts';
+
+export interface LoaderOptions {
+  readonly config: Pick<Config, 'chunkMaxItems' | 'chunkMaxBytes' | 'maxContentBytes'>;
+  /** State of items that name none. */
+  readonly state: string | undefined;
+  /** Stop at the first broken line, before anything of its chunk is queued. */
+  readonly strict: boolean;
+  /** Bounds the wait for what is queued, milliseconds. */
+  readonly timeoutMs: number | undefined;
+  /** Hears of each line that was not stored, and why. */
+  readonly onProblem: (line: number, problem: string) => void;
+}
+
+/** What became of the lines. `queued` were accepted by the queue; of them the rest of the counts. */
+export interface LoadCounts {
+  readonly read: number;
+  readonly broken: number;
+  readonly queued: number;
+  readonly settled: number;
+  readonly superseded: number;
+  readonly dead: number;
+}
+
+/** Queued and unsettled at once: enough to keep several workers in full batches, little enough for a small heap. */
+const MAX_UNSETTLED_ITEMS = 20_000;
+
+/** A strict load met a broken line, which `onProblem` has heard of. */
+export class StrictStop extends Error {}
+
+/**
+ * Queues lines as items, a chunk at a time, and learns what became of them. The next chunk is submitted once Redis has
+ * the one before, so of two lines with one id the later wins (I1); memory is bounded by the unsettled.
+ */
+export class Loader {
+  readonly #producer: Pick<Producer, 'submitMany'>;
+  readonly #options: LoaderOptions;
+  readonly #counts = { read: 0, broken: 0, queued: 0, settled: 0, superseded: 0, dead: 0 };
+  #chunk: SourceLine[] = [];
+  #chunkBytes = 0;
+  readonly #unsettled = new Set<Promise<void>>();
+
+  constructor(producer: Pick<Producer, 'submitMany'>, options: LoaderOptions) {
+    this.#producer = producer;
+    this.#options = options;
+  }
+
+  get counts(): LoadCounts {
+    return this.#counts;
+  }
+
+  /** @throws StrictStop, and what `submitMany` and `settled` throw */
+  async add(line: SourceLine): Promise<void> {
+    const { chunkMaxItems, chunkMaxBytes } = this.#options.config;
+    if (this.#chunk.length > 0 && this.#chunkBytes + line.bytes > chunkMaxBytes) await this.#submit();
+    this.#counts.read++;
+    this.#chunk.push(line);
+    this.#chunkBytes += line.bytes;
+    if (this.#chunk.length >= chunkMaxItems) await this.#submit();
+  }
+
+  /** Queues the last lines and waits until everything has settled. @throws as `add` */
+  async finish(): Promise<void> {
+    await this.#submit();
+    await this.settle();
+  }
+
+  /** Waits until everything that was queued has settled. @throws SettleTimeoutError, QueueLostError, ClosedError */
+  async settle(): Promise<void> {
+    await Promise.all(this.#unsettled);
+  }
+
+  async #submit(): Promise<void> {
+    const chunk = this.#chunk;
+    this.#chunk = [];
+    this.#chunkBytes = 0;
+    const lines: number[] = [];
+    const items: NewItem[] = [];
+    let stop = false;
+    for (const entry of chunk) {
+      const problem = 'problem' in entry ? entry.problem : this.#strictProblem(entry.item);
+      if (problem !== undefined) {
+        this.#broken(entry.line, problem);
+        stop ||= this.#options.strict;
+      } else if ('item' in entry) {
+        lines.push(entry.line);
+        items.push(entry.item);
+      }
+    }
+    if (stop) throw new StrictStop();
+    if (items.length === 0) return;
+
+    const { state } = this.#options;
+    const batch = await this.#producer.submitMany(items, state === undefined ? {} : { state });
+    const rejected = new Set<number>();
+    for (const { index, error } of batch.rejected) {
+      rejected.add(index);
+      this.#broken(lines[index] as number, messageOf(error));
+    }
+    this.#counts.queued += batch.accepted;
+    const accepted = rejected.size === 0 ? lines : lines.filter((_, index) => !rejected.has(index));
+    const settling = this.#settle(batch, accepted).finally(() => this.#unsettled.delete(settling));
+    this.#unsettled.add(settling);
+    // Whoever waits hears of a failure; until then it must not count as unhandled.
+    settling.catch(() => undefined);
+    while (this.#counts.queued - this.#counts.settled >= MAX_UNSETTLED_ITEMS) {
+      await Promise.race(this.#unsettled);
+    }
+  }
+
+  async #settle(batch: BatchTicket, lines: readonly number[]): Promise<void> {
+    const { timeoutMs } = this.#options;
+    const options: WaitOptions = timeoutMs === undefined ? {} : { timeoutMs };
+    const { outcomes } = await batch.settled(options);
+    outcomes.forEach(({ status, reason }, i) => {
+      if (status === 'superseded') this.#counts.superseded++;
+      if (status !== 'dead') return;
+      this.#counts.dead++;
+      this.#options.onProblem(lines[i] as number, `was refused by Postgres: ${reason ?? 'no reason given'}`);
+    });
+    this.#counts.settled += outcomes.length;
+  }
+
+  #broken(line: number, problem: string): void {
+    this.#counts.broken++;
+    this.#options.onProblem(line, problem);
+  }
+
+  /** What the queue would refuse, before anything is queued. */
+  #strictProblem(item: NewItem): string | undefined {
+    if (!this.#options.strict) return undefined;
+    try {
+      parseNewItem(item, this.#options.config.maxContentBytes);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof TierlineError)) throw error;
+      return messageOf(error);
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import type { Queue } from 'bullmq';
+import { messageOf } from '../errors.ts';
+import { readTotals, type Totals } from '../postgres/totals.ts';
+import { pressureOf } from '../producer/pressure.ts';
+import { type Backlog, readBacklog } from '../redis/backlog.ts';
+import { type ChoreRun, choreRuns } from '../redis/chore-log.ts';
+import { type QueuedBytes, queuedBytes } from '../redis/queued-bytes.ts';
+import { readSeries, type SeriesPoint } from '../redis/series.ts';
+import { ServerInfo } from '../redis/server-info.ts';
+import type { Pressure } from '../types.ts';
+import type { CopyCount, CopyCounter } from './copy-counter.ts';
+import type { Sources } from './sources.ts';
+
+/** What one backend says, or why it says nothing: half a page is better than none. */
+export type Answer<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly why: string };
+
+export interface QueueFigures {
+  readonly backlog: Backlog;
+  readonly bytes: QueuedBytes;
+  readonly pressure: Pressure;
+  readonly isPaused: boolean;
+  readonly delayedJobs: number;
+  readonly failedJobs: number;
+  readonly series: readonly SeriesPoint[];
+  readonly chores: ReadonlyMap<string, ChoreRun>;
+}
+
+export interface WorkerFigures {
+  /** Connected processes; undefined when the server does not tell who is connected (managed services forbid CLIENT). */
+  readonly drain: number | undefined;
+  readonly maintenance: number | undefined;
+}
+
+export interface CacheFigures {
+  readonly copies: CopyCount | undefined;
+  readonly usedBytes: number | undefined;
+  /** 0 without a limit. */
+  readonly limitBytes: number;
+}
+
+export interface OverviewFigures {
+  readonly nowMs: number;
+  readonly queue: Answer<QueueFigures>;
+  readonly workers: Answer<WorkerFigures>;
+  readonly cache: Answer<CacheFigures>;
+  readonly totals: Answer<Totals>;
+}
+
+/** Asks all backends at once. Never throws. */
+export async function overviewFigures(sources: Sources, counter: CopyCounter): Promise<OverviewFigures> {
+  const [queue, workers, cache, totals] = await Promise.all([
+    answerOf(queueFigures(sources)),
+    answerOf(workerFigures(sources)),
+    answerOf(cacheFigures(sources, counter)),
+    answerOf(readTotals(sources.pool)),
+  ]);
+  return { nowMs: Date.now(), queue, workers, cache, totals };
+}
+
+async function queueFigures({ queue, keys, config, writes }: Sources): Promise<QueueFigures> {
+  const backlog = await readBacklog(queue, keys);
+  const [bytes, isPaused, delayedJobs, failedJobs, series, chores] = await Promise.all([
+    queuedBytes(queue, keys),
+    writes.isPaused(),
+    writes.getDelayedCount(),
+    writes.getFailedCount(),
+    readSeries(queue, keys, backlog.nowMs),
+    choreRuns(queue, keys),
+  ]);
+  const pressure = pressureOf(backlog.pendingItems, backlog.oldestMs, config.maxWaitingItems);
+  return { backlog, bytes, pressure, isPaused, delayedJobs, failedJobs, series, chores };
+}
+
+async function workerFigures({ writes, maintenance }: Sources): Promise<WorkerFigures> {
+  const [drain, chores] = await Promise.all([connected(writes), connected(maintenance)]);
+  return { drain, maintenance: chores };
+}
+
+async function connected(queue: Queue): Promise<number | undefined> {
+  const clients = await queue.getWorkers();
+  // Where CLIENT LIST is forbidden BullMQ answers with one entry that has a message and no address.
+  return clients.length > 0 && clients.every((client) => client['addr'] === undefined)
+    ? undefined
+    : clients.length;
+}
+
+async function cacheFigures({ cache }: Sources, counter: CopyCounter): Promise<CacheFigures> {
+  const info = await ServerInfo.of(cache, 'memory');
+  return {
+    copies: counter.latest,
+    usedBytes: info.number('used_memory'),
+    limitBytes: info.number('maxmemory') ?? 0,
+  };
+}
+
+async function answerOf<T>(work: Promise<T>): Promise<Answer<T>> {
+  try {
+    return { ok: true, value: await work };
+  } catch (error) {
+    return { ok: false, why: messageOf(error) };
+  }
+}
