@@ -77,7 +77,8 @@ export class Arguments {
   /** @throws UsageError when more than one of them is given. */
   atMostOne(...names: readonly string[]): void {
     const given = names.filter((name) => this.#values[name] !== undefined);
-    if (given.length > 1) throw new UsageError(`${given.map((name) => `--${name}`).join(' and ')} exclude each other`);
+    if (given.length > 1)
+      throw new UsageError(`${given.map((name) => `--${name}`).join(' and ')} exclude each other`);
   }
 }
 

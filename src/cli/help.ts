@@ -20,8 +20,7 @@ export function overview(commands: readonly Command[]): string {
 
 export function helpOf({ name, summary, takes, options, examples }: Command): string {
   const all = Object.entries({ ...options, ...COMMON_OPTIONS }).map(
-    ([option, { takes, help }]) =>
-      [`--${option}${takes === undefined ? '' : ` ${takes}`}`, help] as const,
+    ([option, { takes, help }]) => [`--${option}${takes === undefined ? '' : ` ${takes}`}`, help] as const,
   );
   const width = Math.max(...all.map(([option]) => option.length));
   return [

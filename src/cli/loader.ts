@@ -43,6 +43,7 @@ export class Loader {
   #chunk: SourceLine[] = [];
   #chunkBytes = 0;
   readonly #unsettled = new Set<Promise<void>>();
+  #submitting: number | undefined;
 
   constructor(producer: Pick<Producer, 'submitMany'>, options: LoaderOptions) {
     this.#producer = producer;
@@ -51,6 +52,11 @@ export class Loader {
 
   get counts(): LoadCounts {
     return this.#counts;
+  }
+
+  /** First line of the chunk that Redis has not taken yet. */
+  get submitting(): number | undefined {
+    return this.#submitting;
   }
 
   /** @throws StrictStop, and what `submitMany` and `settled` throw */
@@ -95,7 +101,9 @@ export class Loader {
     if (items.length === 0) return;
 
     const { state } = this.#options;
+    this.#submitting = lines[0];
     const batch = await this.#producer.submitMany(items, state === undefined ? {} : { state });
+    this.#submitting = undefined;
     const rejected = new Set<number>();
     for (const { index, error } of batch.rejected) {
       rejected.add(index);

@@ -57,7 +57,9 @@ async function runCommand(command: Command, argv: readonly string[], terminal: T
   const count = args.positionals.length;
   if (count < command.minArguments) throw new UsageError(`${command.takes} is missing`);
   if (count > command.maxArguments) {
-    throw new UsageError(`${JSON.stringify(args.positionals[command.maxArguments])} is one argument too many`);
+    throw new UsageError(
+      `${JSON.stringify(args.positionals[command.maxArguments])} is one argument too many`,
+    );
   }
   const config = loadConfig();
   const log = createLogger('cli', args.flag('verbose') ? config.logLevel : 'silent', process.stderr);

@@ -20,7 +20,7 @@ export async function requestedJobs(
   limit: number,
 ): Promise<RequestedJob[]> {
   const jobs = await maintenance.getJobs(
-    ['active', 'waiting', 'delayed', 'paused', 'completed', 'failed'],
+    ['active', 'waiting', 'delayed', 'completed', 'failed'],
     0,
     LOOKED_AT,
   );

@@ -74,6 +74,14 @@ export async function deleteLetters(db: Queryable, seqs: readonly number[]): Pro
   return rowCount ?? 0;
 }
 
+/** Drops the letters that died before `beforeMs`. Returns how many. @throws TierUnavailableError, SchemaMissingError */
+export async function purgeLetters(db: Queryable, beforeMs: number): Promise<number> {
+  const { rowCount } = await readL3(() =>
+    db.query('DELETE FROM dead_letters WHERE died_at < to_timestamp($1::float8)', [beforeMs / 1000]),
+  );
+  return rowCount ?? 0;
+}
+
 /**
  * Whether a range delete that came after `stamp` covered the id, so that an older write of it has lost. A range of a state
  * covers it when `state` (what the write set; null: it set none) or else the row's state is that one.

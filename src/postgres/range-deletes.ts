@@ -86,6 +86,8 @@ export async function overwrittenIds(
 
 /** Forgets finished range deletes whose stamp lies below `stamp`. */
 export async function purgeRanges(db: Queryable, stamp: Stamp): Promise<number> {
-  const { rowCount } = await db.query(`DELETE FROM range_deletes WHERE phase = 'done' AND stamp < $1`, [stamp]);
+  const { rowCount } = await db.query(`DELETE FROM range_deletes WHERE phase = 'done' AND stamp < $1`, [
+    stamp,
+  ]);
   return rowCount ?? 0;
 }

@@ -26,7 +26,10 @@ export const put: Command = {
     state: { takes: '<state>', help: 'state of items that name none' },
     format: { takes: '<ndjson|csv>', help: 'left out: csv for *.csv, else ndjson' },
     strict: { help: 'stop at the first broken line, before anything of its chunk is queued' },
-    timeout: { takes: '<seconds>', help: 'longest wait for a chunk to settle; left out: as long as it takes' },
+    timeout: {
+      takes: '<seconds>',
+      help: 'longest wait for a chunk to settle; left out: as long as it takes',
+    },
   },
   examples: [
     ['@ put items.ndjson', 'lines of {"id": ..., "content": ...}, as scan prints them'],
@@ -42,7 +45,8 @@ async function runPut({ terminal, connections, json }: Context, args: Arguments)
   if (state !== undefined) parseState(state);
   const file = args.positionals[0] ?? STDIN;
   const timeoutMs = args.seconds('timeout');
-  if (file === STDIN && process.stdin.isTTY) throw new UsageError('[file] is missing, and nothing is piped in');
+  if (file === STDIN && process.stdin.isTTY)
+    throw new UsageError('[file] is missing, and nothing is piped in');
   const format =
     args.choice('format', ['ndjson', 'csv']) ?? (file.toLowerCase().endsWith('.csv') ? 'csv' : 'ndjson');
   const options: SourceOptions = {
@@ -79,15 +83,17 @@ async function runPut({ terminal, connections, json }: Context, args: Arguments)
     }
     await loader.finish();
   } catch (error) {
-    failure = failureOf(error);
-    // What was queued before goes on: its outcome belongs into the summary, if it can still be had.
-    await loader.settle().catch(() => undefined);
+    failure = failureOf(error, loader.submitting);
+    // A fault of the input: what was queued before it goes on and belongs into the summary.
+    if (!(error instanceof TierlineError)) await loader.settle().catch(() => undefined);
   } finally {
     progress.stop();
   }
   const ms = performance.now() - started;
   if (failure !== undefined) terminal.complain(`tierline put: ${printable(failure)}`);
-  await terminal.print(json ? JSON.stringify({ ...loader.counts, ms: Math.round(ms) }) : summary(loader.counts, ms));
+  await terminal.print(
+    json ? JSON.stringify({ ...loader.counts, ms: Math.round(ms) }) : summary(loader.counts, ms),
+  );
   return failure === undefined && problems === 0 ? EXIT.ok : EXIT.failed;
 }
 
@@ -105,14 +111,17 @@ async function openInput(file: string): Promise<Input> {
     await new Promise<void>((resolve, reject) => stream.once('open', () => resolve()).once('error', reject));
     return { stream, share: () => (size === 0 ? undefined : Math.min(1, stream.bytesRead / size)) };
   } catch (error) {
-    throw new UsageError(`${file} cannot be read: ${messageOf(error)}`, { cause: error });
+    throw new Error(`${file} cannot be read: ${messageOf(error)}`, { cause: error });
   }
 }
 
-function failureOf(error: unknown): string {
+function failureOf(error: unknown, line: number | undefined): string {
   if (error instanceof StrictStop) return 'stopped by --strict; nothing of this chunk was queued';
   if (error instanceof BrokenLineError) return messageOf(error);
-  if (error instanceof TierlineError) return `${error.message} (${error.code})`;
+  if (error instanceof TierlineError) {
+    const from = line === undefined ? '' : `, from line ${groupedDigits(line)} on nothing was queued`;
+    return `${error.message} (${error.code})${from}`;
+  }
   return messageOf(error);
 }
 

@@ -15,7 +15,9 @@ export function parseCsvRecord(record: string): string[] {
       const comma = record.indexOf(',', at);
       const field = record.slice(at, comma < 0 ? undefined : comma);
       if (field.includes('"')) {
-        throw new SyntaxError(`has a field (${fields.length + 1}) with a quote that is not quoted as a whole`);
+        throw new SyntaxError(
+          `has a field (${fields.length + 1}) with a quote that is not quoted as a whole`,
+        );
       }
       fields.push(field);
       at = comma < 0 ? record.length : comma;

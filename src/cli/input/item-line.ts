@@ -21,9 +21,7 @@ export function itemOfJson(text: string, idField: string | undefined): NewItem {
   const record = value as Readonly<Record<string, JsonValue>>;
   if (idField !== undefined) return { id: idOf(record[idField], idField), content: record };
 
-  const fields = Object.entries(record).filter(
-    ([name]) => name !== 'contentType' && !PRINTED_ONLY.has(name),
-  );
+  const fields = Object.entries(record).filter(([name]) => name !== 'contentType' && !PRINTED_ONLY.has(name));
   const item = Object.fromEntries(fields) as unknown as NewItem;
   if (!('content' in item)) {
     throw new BrokenLineError('has no "content"; if the line itself is the content, name its id with --id');
@@ -36,11 +34,7 @@ export function itemOfJson(text: string, idField: string | undefined): NewItem {
 }
 
 /** The item of one CSV record: the columns, all text, are the content. @throws BrokenLineError */
-export function itemOfColumns(
-  names: readonly string[],
-  values: readonly string[],
-  idField: string,
-): NewItem {
+export function itemOfColumns(names: readonly string[], values: readonly string[], idField: string): NewItem {
   if (values.length !== names.length) {
     throw new BrokenLineError(`has ${values.length} fields where the heading has ${names.length}`);
   }
@@ -54,7 +48,9 @@ function parseJson(text: string): unknown {
   } catch (error) {
     // V8 quotes the text around the fault, which may be anybody's secret: only the place is told.
     const position = /at position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
-    throw new BrokenLineError(`is not JSON${position === undefined ? '' : ` (character ${Number(position) + 1})`}`);
+    throw new BrokenLineError(
+      `is not JSON${position === undefined ? '' : ` (character ${Number(position) + 1})`}`,
+    );
   }
 }
 

@@ -1,0 +1,30 @@
+import type { Command } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import { groupedDigits } from '../table.ts';
+
+export const count: Command = {
+  name: 'count',
+  summary: 'Count the items of a prefix or a state, or all of them',
+  takes: '',
+  minArguments: 0,
+  maxArguments: 0,
+  options: {
+    prefix: { takes: '<prefix>', help: 'ids that begin with this text; left out, with --state too: all' },
+    state: { takes: '<state>', help: 'items in this state' },
+  },
+  examples: [
+    ['@ count --prefix uk.', 'ids that begin with uk.'],
+    ['@ count --state failed --json', 'as {"count": n}'],
+  ],
+  async run({ terminal, connections, json }, args) {
+    args.atMostOne('prefix', 'state');
+    const state = args.text('state');
+    const reader = await connections.reader();
+    const items =
+      state === undefined
+        ? await reader.countPrefix(args.text('prefix') ?? '')
+        : await reader.countByState(state);
+    await terminal.print(json ? JSON.stringify({ count: items }) : groupedDigits(items));
+    return EXIT.ok;
+  },
+};

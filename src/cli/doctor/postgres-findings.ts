@@ -1,0 +1,70 @@
+import { messageOf } from '../../errors.ts';
+import { pendingMigrations } from '../../postgres/migrator.ts';
+import { type Pool, readL3 } from '../../postgres/pool.ts';
+import { readServerSettings, type ServerSettings, serverTimeMs } from '../../postgres/server-settings.ts';
+import { fail, type Finding, ok, warn } from './finding.ts';
+import { latency, skew } from './redis-findings.ts';
+import { roundTrips } from './round-trips.ts';
+
+const SLOW_MS = 10;
+const OLDEST = 140_000;
+
+export async function postgresFindings(pool: Pool): Promise<Finding[]> {
+  try {
+    const settings = await readServerSettings(pool);
+    const trips = await roundTrips(() => serverTimeMs(pool));
+    return [
+      version(settings),
+      durability(settings),
+      encoding(settings),
+      ...(settings.readOnly
+        ? [fail('postgres', 'access', 'read-only', 'point DATABASE_URL at the primary')]
+        : []),
+      await schema(pool),
+      latency('postgres', trips, SLOW_MS),
+      skew('postgres', trips),
+    ];
+  } catch (error) {
+    const fix = 'start the server, or correct DATABASE_URL';
+    return [fail('postgres', 'connection', messageOf(error), fix)];
+  }
+}
+
+function version({ version, versionNumber }: ServerSettings): Finding {
+  return versionNumber >= OLDEST
+    ? ok('postgres', 'version', `Postgres ${version}`)
+    : fail('postgres', 'version', `Postgres ${version}`, 'upgrade to Postgres 14 or newer');
+}
+
+function durability({ fsync, fullPageWrites, synchronousCommit }: ServerSettings): Finding {
+  const found = `fsync ${fsync}, full_page_writes ${fullPageWrites}, synchronous_commit ${synchronousCommit}`;
+  if (fsync !== 'on' || fullPageWrites !== 'on') {
+    return warn(
+      'postgres',
+      'durability',
+      `${found}: a crash of the machine can corrupt the database`,
+      'set fsync and full_page_writes to on, except for throw-away data',
+    );
+  }
+  return synchronousCommit === 'off'
+    ? warn(
+        'postgres',
+        'durability',
+        `${found}: a crash can lose the last settled writes`,
+        'set synchronous_commit to on for this database',
+      )
+    : ok('postgres', 'durability', found);
+}
+
+function encoding({ encoding }: ServerSettings): Finding {
+  return encoding === 'UTF8'
+    ? ok('postgres', 'encoding', encoding)
+    : fail('postgres', 'encoding', encoding, 'create the database with ENCODING UTF8 TEMPLATE template0');
+}
+
+async function schema(pool: Pool): Promise<Finding> {
+  const missing = await readL3(() => pendingMigrations(pool));
+  return missing.length === 0
+    ? ok('postgres', 'schema', 'up to date')
+    : fail('postgres', 'schema', `migrations have not run: ${missing.join(', ')}`, 'run tierline migrate');
+}

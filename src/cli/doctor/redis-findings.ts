@@ -1,0 +1,133 @@
+import type { Config } from '../../config.ts';
+import { messageOf } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import { closeRedis, createRedis, type Redis, whenReady } from '../../redis/connect.ts';
+import { ServerInfo } from '../../redis/server-info.ts';
+import { duration, groupedDigits } from '../table.ts';
+import { fail, type Finding, ok, warn } from './finding.ts';
+import { type RoundTrips, roundTrips } from './round-trips.ts';
+
+const TIMEOUT_MS = 2000;
+const SLOW_MS = 5;
+const MEMORY_WARN_SHARE = 0.8;
+/** Stamps come from Redis alone, so skew breaks no order; but ages and `updatedAt` look wrong. */
+export const MAX_SKEW_MS = 1000;
+
+type Role = 'redis' | 'cache';
+const VARIABLE = { redis: 'REDIS_URL', cache: 'CACHE_REDIS_URL' } as const;
+
+/** Looks at one Redis: the queue's (`redis`), or the one of the L2 copies when it is another (`cache`). */
+export async function redisFindings(role: Role, config: Config, log: Logger): Promise<Finding[]> {
+  const url = role === 'redis' ? config.redisUrl : (config.cacheRedisUrl ?? config.redisUrl);
+  const redis = createRedis(url, 'failFast', log);
+  try {
+    await whenReady(redis, TIMEOUT_MS);
+    const info = await ServerInfo.of(redis);
+    const own = role === 'redis' ? queueFindings(info) : [cacheEviction(info)];
+    return [version(role, info), ...own, memory(role, info), ...(await times(role, redis))];
+  } catch (error) {
+    const fix = `start the server, or correct ${VARIABLE[role]}`;
+    return [fail(role, 'connection', `cannot be reached: ${messageOf(error)}`, fix)];
+  } finally {
+    await closeRedis(redis);
+  }
+}
+
+function version(role: Role, info: ServerInfo): Finding {
+  const valkey = info.text('valkey_version');
+  if (valkey !== undefined) return ok(role, 'version', `Valkey ${valkey}`);
+  const redis = info.text('redis_version') ?? '0';
+  const [major = 0, minor = 0] = redis.split('.').map(Number);
+  return major > 6 || (major === 6 && minor >= 2)
+    ? ok(role, 'version', `Redis ${redis}`)
+    : fail(role, 'version', `Redis ${redis}`, 'upgrade to Redis 6.2 or newer, or Valkey');
+}
+
+function queueFindings(info: ServerInfo): Finding[] {
+  const policy = info.text('maxmemory_policy') ?? 'unknown';
+  const eviction =
+    policy === 'noeviction'
+      ? ok('redis', 'eviction', policy)
+      : fail(
+          'redis',
+          'eviction',
+          `${policy}: accepted writes may be evicted`,
+          'CONFIG SET maxmemory-policy noeviction, and the same in redis.conf; to evict L2 copies give them a Redis of their own with CACHE_REDIS_URL',
+        );
+  return [eviction, persistence(info)];
+}
+
+function persistence(info: ServerInfo): Finding {
+  if (info.text('aof_enabled') !== '1') {
+    return warn(
+      'redis',
+      'persistence',
+      'no append-only file: a restart loses accepted writes that have not settled',
+      'CONFIG SET appendonly yes, and the same in redis.conf',
+    );
+  }
+  const failed = ['aof_last_write_status', 'aof_last_bgrewrite_status'].filter(
+    (name) => (info.text(name) ?? 'ok') !== 'ok',
+  );
+  return failed.length === 0
+    ? ok('redis', 'persistence', 'append-only file')
+    : fail('redis', 'persistence', `${failed.join(', ')} failed`, 'look at the disk of Redis and its log');
+}
+
+function cacheEviction(info: ServerInfo): Finding {
+  const policy = info.text('maxmemory_policy') ?? 'unknown';
+  const unbounded = (info.number('maxmemory') ?? 0) === 0;
+  if (policy === 'noeviction' && !unbounded) {
+    return warn(
+      'cache',
+      'eviction',
+      'noeviction: once it is full, writes wait for room',
+      'CONFIG SET maxmemory-policy allkeys-lfu, and the same in redis.conf',
+    );
+  }
+  return ok('cache', 'eviction', policy);
+}
+
+function memory(role: Role, info: ServerInfo): Finding {
+  const used = info.number('used_memory') ?? 0;
+  const limit = info.number('maxmemory') ?? 0;
+  const mib = (bytes: number) => `${groupedDigits(Math.round(bytes / 1_048_576))} MiB`;
+  if (limit === 0) return ok(role, 'memory', `${mib(used)} used, no limit`);
+  const found = `${mib(used)} of ${mib(limit)} used`;
+  return role === 'redis' && used > MEMORY_WARN_SHARE * limit
+    ? warn(
+        role,
+        'memory',
+        found,
+        'raise maxmemory, or give the L2 copies a Redis of their own with CACHE_REDIS_URL',
+      )
+    : ok(role, 'memory', found);
+}
+
+async function times(role: Role, redis: Redis): Promise<Finding[]> {
+  const trips = await roundTrips(async () => {
+    const [seconds, micros] = await redis.time();
+    return Number(seconds) * 1000 + Number(micros) / 1000;
+  });
+  return [latency(role, trips, SLOW_MS), ...(role === 'redis' ? [skew(role, trips)] : [])];
+}
+
+export function latency(area: Finding['area'], { medianMs }: RoundTrips, slowMs: number): Finding {
+  const found = `${medianMs.toFixed(1)} ms a round trip`;
+  return medianMs <= slowMs
+    ? ok(area, 'latency', found)
+    : warn(
+        area,
+        'latency',
+        found,
+        'run workers and readers in the same zone as the server, and look at its load',
+      );
+}
+
+export function skew(area: Finding['area'], { skewMs }: RoundTrips): Finding {
+  const ahead = skewMs >= 0 ? 'ahead of' : 'behind';
+  const found = `this machine is ${duration(Math.abs(skewMs))} ${ahead} the server`;
+  return Math.abs(skewMs) <= MAX_SKEW_MS
+    ? ok(area, 'clock', found)
+    : warn(area, 'clock', found, 'run NTP (chrony or systemd-timesyncd) on both machines');
+}

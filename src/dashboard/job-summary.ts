@@ -1,0 +1,34 @@
+import { chunkSchema, rangeSchema, type OpKind } from '../schema/job.ts';
+
+const OPERATIONS: Readonly<Record<OpKind, string>> = {
+  j: 'put (JSON)',
+  b: 'put (binary)',
+  d: 'delete',
+  s: 'set state',
+};
+const FIRST_IDS = 5;
+
+/** What Bull Board shows of a job of ours in place of what it holds: no content, and a page that stays quick. */
+export function jobSummary(data: unknown): object {
+  const chunk = chunkSchema.safeParse(data).data;
+  if (chunk !== undefined) {
+    const operations: Record<string, number> = {};
+    for (const kind of chunk.kinds) {
+      const name = OPERATIONS[kind as OpKind];
+      operations[name] = (operations[name] ?? 0) + 1;
+    }
+    return {
+      operations,
+      items: chunk.ids.length,
+      bytes: chunk.bodies.reduce((sum, body) => sum + Buffer.byteLength(body), 0),
+      firstIds: chunk.ids.slice(0, FIRST_IDS),
+      firstVersion: chunk.first,
+      ...(chunk.atomic === true ? { atomic: true } : {}),
+    };
+  }
+  const range = rangeSchema.safeParse(data).data;
+  if (range !== undefined) {
+    return { operation: `delete ${range.kind}`, [range.kind]: range.value, version: range.stamp };
+  }
+  return { operation: 'unknown', bytes: Buffer.byteLength(JSON.stringify(data) ?? '') };
+}

@@ -1,0 +1,100 @@
+import { stampToMs } from '../../clock.ts';
+import { replayResultSchema } from '../../maintenance/on-demand.ts';
+import type { FullLetter, Letter } from '../../postgres/letters.ts';
+import { bytes, count, time } from '../figures.ts';
+import { type Html, html } from '../html.ts';
+import { isUnderWay, type RequestedJob } from '../requested-jobs.ts';
+import { actionForm, type Frame, page } from './layout.ts';
+
+const REFRESH_MS = 1000;
+
+export interface DeadLettersView {
+  readonly total: number;
+  readonly letters: readonly Letter[];
+  /** Where older letters begin, if there are any. */
+  readonly older: number | undefined;
+  readonly replays: readonly RequestedJob[];
+}
+
+export function deadLettersPage(frame: Frame, { total, letters, older, replays }: DeadLettersView): Html {
+  return page(frame, {
+    title: 'Dead letters',
+    at: '/dead-letters',
+    refreshMs: REFRESH_MS,
+    content: html`<h1>Dead letters</h1>
+<p>Operations that Postgres refused, newest first. A replay keeps the version the operation had, so it never undoes a newer write, and removes the letter once it has settled.</p>
+<div data-live="replays" role="status">${
+      replays.length > 0 && html`<h2>Replays</h2><ul class="runs">${replays.map(replay)}</ul>`
+    }</div>
+<div data-live="letters"><p><b>${count(total)}</b> ${total === 1 ? 'letter' : 'letters'}</p>
+${letters.length === 0 ? html`<p class="dim">Nothing to see here: all accepted writes could be stored.</p>` : html`<ul class="letters">${letters.map((letter) => summary(frame, letter))}</ul>`}
+${older !== undefined && html`<p><a href="/dead-letters?before=${older}">Older letters</a></p>`}</div>`,
+  });
+}
+
+/** One letter with its payload: shown only when somebody asks for it. */
+export function deadLetterPage(frame: Frame, letter: FullLetter): Html {
+  return page(frame, {
+    title: `Dead letter ${letter.seq}`,
+    at: '/dead-letters',
+    content: html`<h1>Dead letter ${letter.seq}</h1>
+<div class="letters"><div>${facts(letter)}${actionForm(frame, `/dead-letters/${letter.seq}/replay`, 'Replay')}</div></div>
+<h2 id="payload">Payload</h2><p>The operation as it was queued, ${bytes(letter.payloadBytes)}.</p>
+<pre class="scroll" tabindex="0" role="region" aria-labelledby="payload">${shown(letter.payload)}</pre>
+<p><a href="/dead-letters">All dead letters</a></p>`,
+  });
+}
+
+function summary(frame: Frame, letter: Letter): Html {
+  return html`<li>${facts(letter)}<div class="actions"><a href="/dead-letters/${letter.seq}" aria-label="Payload of letter ${letter.seq}">Payload (${bytes(letter.payloadBytes)})</a>
+${actionForm(frame, `/dead-letters/${letter.seq}/replay`, html`Replay<span class="hidden"> letter ${letter.seq}</span>`)}</div></li>`;
+}
+
+function facts(letter: Letter): Html {
+  return html`<p class="id"><a href="/item?id=${encodeURIComponent(letter.itemId)}"><code>${letter.itemId}</code></a></p>
+<p class="reason">${letter.message}</p>
+<dl><div><dt>Letter</dt><dd>${letter.seq}</dd></div><div><dt>SQLSTATE</dt><dd>${letter.sqlState ?? 'none'}</dd></div>
+<div><dt>Attempts</dt><dd>${count(letter.attempts)}</dd></div><div><dt>Accepted</dt><dd>${
+    letter.stamp === 0 ? 'unknown' : time(stampToMs(letter.stamp))
+  }</dd></div><div><dt>Refused</dt><dd>${time(letter.diedAtMs)}</dd></div></dl>`;
+}
+
+const RESULTS = {
+  replayed: ['normal', 'stored'],
+  superseded: ['normal', 'a newer write had won; the letter is gone'],
+  missing: ['normal', 'there was no item to change; the letter is gone'],
+  dead: ['critical', 'refused again'],
+  refused: ['critical', 'cannot be replayed'],
+  gone: ['warn', 'there is no such letter any more'],
+  lost: ['warn', 'the queue was lost meanwhile; replay it again'],
+  busy: ['warn', 'a range delete is at work; replay it again'],
+} as const;
+
+function replay(job: RequestedJob): Html {
+  const seq = (job.data as { seq?: unknown } | undefined)?.seq;
+  const name = html`<span class="when">${time(job.requestedMs)}</span> Letter ${typeof seq === 'number' ? seq : '?'}: `;
+  if (isUnderWay(job)) return html`<li>${name}<span class="pill warn">${job.state}</span></li>`;
+  if (job.state === 'failed')
+    return html`<li>${name}<span class="pill critical">failed</span> ${job.failure}</li>`;
+  const result = replayResultSchema.safeParse(job.result).data;
+  if (result === undefined) return html`<li>${name}ended without a result</li>`;
+  const [level, text] = RESULTS[result.status];
+  return html`<li>${name}<span class="pill ${level}">${text}</span>${result.reason !== undefined && ` ${result.reason}`}</li>`;
+}
+
+const SHOWN_CHARACTERS = 100_000;
+
+function shown(payload: string): string {
+  const text = pretty(payload);
+  return text.length <= SHOWN_CHARACTERS
+    ? text
+    : `${text.slice(0, SHOWN_CHARACTERS)}… and ${count(text.length - SHOWN_CHARACTERS)} characters more`;
+}
+
+function pretty(payload: string): string {
+  try {
+    return JSON.stringify(JSON.parse(payload), null, 2);
+  } catch {
+    return payload;
+  }
+}

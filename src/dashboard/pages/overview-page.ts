@@ -1,0 +1,150 @@
+import { bytes, count, duration, ago, percent } from '../figures.ts';
+import { type Content, type Html, html } from '../html.ts';
+import type { Answer, OverviewFigures, QueueFigures } from '../overview-figures.ts';
+import { type Frame, page } from './layout.ts';
+import { plots, seriesTable } from './series-view.ts';
+
+const REFRESH_MS = 2000;
+
+export function overviewPage(frame: Frame, figures: OverviewFigures): Html {
+  return page(frame, {
+    title: 'Overview',
+    at: '/',
+    refreshMs: REFRESH_MS,
+    content: html`<div class="title"><h1>Overview</h1>
+<p class="updates"><span data-live="now">As of ${clock(figures.nowMs)}</span> <button type="button" class="quiet" data-pause hidden>Pause updates</button></p></div>
+<div data-live="warnings" role="status">${warnings(figures)}</div>
+<section aria-labelledby="tiers"><h2 id="tiers">Items</h2><div class="cards" data-live="tiers">${tierCards(figures)}</div></section>
+<section aria-labelledby="backlog"><h2 id="backlog">Waiting and in flight</h2><div class="cards" data-live="backlog">${backlogCards(figures)}</div></section>
+<section aria-labelledby="hour"><h2 id="hour">Last hour</h2>${plots()}
+<details><summary>The same figures as a table, a row a minute</summary><div class="scroll" tabindex="0" role="region" aria-label="Figures of the last hour" data-live="series">${seriesTable(
+      figures.queue.ok ? figures.queue.value.series : [],
+    )}</div></details></section>
+<section aria-labelledby="processes"><h2 id="processes">Processes and upkeep</h2><div class="cards" data-live="processes">${processCards(figures)}</div>
+<div class="scroll" tabindex="0" role="region" aria-label="Chores" data-live="chores">${choreTable(figures)}</div></section>`,
+  });
+}
+
+function clock(ms: number): Html {
+  const iso = new Date(ms).toISOString();
+  return html`<time datetime="${iso}">${iso.slice(11, 19)} UTC</time>`;
+}
+
+/** What somebody should look at. Most of the time nothing. */
+function warnings({ queue, workers, cache, totals }: OverviewFigures): Content {
+  const notices: Content[] = [];
+  for (const [name, answer] of [
+    ['The queue (Redis)', queue],
+    ['The cache (Redis)', cache],
+    ['Postgres', totals],
+  ] as const) {
+    if (!answer.ok) notices.push(html`<p class="notice bad">${name} cannot be asked: ${answer.why}</p>`);
+  }
+  if (queue.ok && queue.value.isPaused) {
+    notices.push(
+      html`<p class="notice warn">The writes queue is paused: nothing is drained. <a href="/queues/queue/writes">Resume it in Queues</a>.</p>`,
+    );
+  }
+  if (workers.ok && workers.value.drain === 0) {
+    notices.push(
+      html`<p class="notice warn">No drain worker is connected: writes are accepted but do not settle.</p>`,
+    );
+  }
+  if (queue.ok && queue.value.pressure.level !== 'normal') {
+    notices.push(
+      html`<p class="notice warn">Pressure is ${queue.value.pressure.level}: producers should slow down, or more workers should drain.</p>`,
+    );
+  }
+  return notices;
+}
+
+function tierCards({ nowMs, cache, totals }: OverviewFigures): Content {
+  return [
+    card('Postgres (L3)', totals, ({ items }) => [count(items), 'live items, by the Merkle tree']),
+    card('Redis (L2)', cache, ({ copies }) =>
+      copies === undefined
+        ? ['…', 'copies are being counted']
+        : [count(copies.copies), html`copies, counted ${ago(copies.atMs, nowMs)}`],
+    ),
+    card('Redis memory', cache, ({ usedBytes, limitBytes }) => [
+      usedBytes === undefined ? '?' : bytes(usedBytes),
+      limitBytes === 0 ? 'no limit is set' : `of ${bytes(limitBytes)}`,
+    ]),
+    html`<div class="card"><h3>Memory (L1)</h3><p class="figure">–</p><p>in each reading process; its <code>/metrics</code> tells</p></div>`,
+  ];
+}
+
+function backlogCards({ queue }: OverviewFigures): Content {
+  return [
+    card('Chunks waiting', queue, ({ backlog, delayedJobs, failedJobs }) => [
+      count(backlog.chunksWaiting),
+      `${count(delayedJobs)} put off, ${count(failedJobs)} failed`,
+    ]),
+    card('Chunks in work', queue, ({ backlog }) => [
+      count(backlog.chunksActive),
+      `${count(backlog.chunksInFlight)} not settled in all`,
+    ]),
+    card('Items pending', queue, ({ backlog }) => [
+      count(backlog.pendingItems),
+      'ids with an unsettled write',
+    ]),
+    card('Bytes queued', queue, ({ bytes: queued }) => [
+      `${queued.estimated ? '≈ ' : ''}${bytes(queued.bytes)}`,
+      queued.estimated ? 'estimated from the first chunks' : 'of chunks in the queue',
+    ]),
+    card('Oldest pending', queue, ({ backlog }) => [
+      duration(backlog.oldestMs),
+      backlog.chunksInFlight === 0 ? 'nothing is pending' : 'since it was accepted',
+    ]),
+    card('Pressure', queue, pressure),
+  ];
+}
+
+function pressure({ pressure: { level, ratio } }: QueueFigures): readonly [Content, Content] {
+  return [
+    html`${percent(ratio)} <span class="pill ${level}">${level}</span>`,
+    html`<meter aria-label="Pressure" min="0" max="1" low="0.7" high="0.99" optimum="0" value="${Math.min(1, ratio)}">${percent(ratio)}</meter>`,
+  ];
+}
+
+function processCards({ nowMs, queue, workers, totals }: OverviewFigures): Content {
+  const connected = (n: number | undefined) => (n === undefined ? '?' : count(n));
+  const known = (n: number | undefined) => (n === undefined ? 'the server does not tell' : 'connected');
+  return [
+    card('Drain workers', workers, ({ drain }) => [connected(drain), known(drain)]),
+    card('Maintenance', workers, ({ maintenance }) => [connected(maintenance), known(maintenance)]),
+    card('Last Merkle fold', queue, ({ chores }) => {
+      const fold = chores.get('fold');
+      const waiting = totals.ok ? `${count(totals.value.merklePending)} batches wait for it` : '';
+      return [fold === undefined ? 'never' : ago(fold.atMs, nowMs), waiting];
+    }),
+    card('Dead letters', totals, ({ deadLetters }) => [
+      html`<a href="/dead-letters">${count(deadLetters)}</a>`,
+      deadLetters === 0 ? 'nothing was refused' : 'refused by Postgres',
+    ]),
+  ];
+}
+
+function choreTable({ nowMs, queue }: OverviewFigures): Content {
+  if (!queue.ok || queue.value.chores.size === 0)
+    return html`<p class="dim">No maintenance chore has run yet.</p>`;
+  return html`<table><caption class="hidden">Maintenance chores</caption><thead><tr><th scope="col">Chore</th><th scope="col">Last run</th><th scope="col" class="number">Took</th><th scope="col">Result</th></tr></thead><tbody>${[
+    ...queue.value.chores,
+  ]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(
+      ([name, run]) =>
+        html`<tr><th scope="row">${name}</th><td>${ago(run.atMs, nowMs)}</td><td class="number">${duration(run.ms)}</td><td>${
+          run.error === undefined ? 'fine' : html`<span class="pill critical">failed</span> ${run.error}`
+        }</td></tr>`,
+    )}</tbody></table>`;
+}
+
+function card<T>(
+  title: string,
+  answer: Answer<T>,
+  show: (value: T) => readonly [figure: Content, note: Content],
+): Html {
+  const [figure, note] = answer.ok ? show(answer.value) : ['?', 'cannot be asked'];
+  return html`<div class="card"><h3>${title}</h3><p class="figure">${figure}</p><p>${note}</p></div>`;
+}

@@ -1,0 +1,26 @@
+import { Queue } from 'bullmq';
+import type { Config } from '../config.ts';
+import { keysOf, WRITES_QUEUE } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import type { Pool } from '../postgres/pool.ts';
+import type { Redis } from '../redis/connect.ts';
+import type { ReplayParts } from './replay.ts';
+
+/** What replaying needs, on connections of the caller's. */
+export interface OpenReplay {
+  readonly parts: ReplayParts;
+  /** Leaves the connections open. */
+  close(): Promise<void>;
+}
+
+/** @param redis a `failFast` connection that is ready. */
+export function openReplay(pool: Pool, redis: Redis, config: Config, log: Logger): OpenReplay {
+  const keys = keysOf(config.namespace);
+  const writes = new Queue(WRITES_QUEUE, {
+    connection: redis,
+    prefix: keys.queuePrefix,
+    streams: { events: { maxLen: 100 } },
+  });
+  writes.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
+  return { parts: { pool, redis, writes, keys, config }, close: () => writes.close() };
+}

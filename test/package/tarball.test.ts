@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import test from 'ava';
+
+const run = promisify(execFile);
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const bin = (name: string) => join(ROOT, 'node_modules/.bin', name);
+
+const CONSUMER = `
+import { openStore, InvalidItemError, type Item } from 'tierline';
+import { openProducer } from 'tierline/producer';
+import { openReader } from 'tierline/reader';
+import { startDrain } from 'tierline/worker';
+
+export async function use(): Promise<Item | undefined> {
+  await using producer = await openProducer({ chunkWaitMs: 1 });
+  const ticket = await producer.submit({ id: 'a', content: { b: [1, null, 'c'] } });
+  const { status } = await ticket.settled({ timeoutMs: 10 });
+  if (status === 'dead') throw new InvalidItemError('content', 'refused');
+  await using reader = await openReader();
+  return reader.get('a');
+}
+console.log(typeof openStore, typeof startDrain, typeof use);
+`;
+
+const TSCONFIG = {
+  compilerOptions: {
+    module: 'nodenext',
+    target: 'es2023',
+    lib: ['es2023', 'esnext.disposable'],
+    strict: true,
+    skipLibCheck: false,
+    types: ['node'],
+    exactOptionalPropertyTypes: true,
+    outDir: 'out',
+    rootDir: '.',
+  },
+  files: ['consumer.ts'],
+};
+
+test('the packed tarball installs into an empty ESM project, type-checks and runs', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'tierline-pack-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
+    cwd: ROOT,
+  });
+  const packed: unknown = JSON.parse(stdout);
+  const tarball = join(folder, (await readdir(folder)).find((file) => file.endsWith('.tgz')) ?? '');
+  t.true(
+    JSON.stringify(packed).includes('dist/src/redis/scripts/stamp.lua'),
+    'Lua scripts are in the tarball',
+  );
+  t.false(JSON.stringify(packed).includes('dist/test/'), 'tests are not');
+
+  const modules = join(folder, 'node_modules');
+  await mkdir(join(modules, 'tierline'), { recursive: true });
+  await run('tar', ['-xzf', tarball, '-C', join(modules, 'tierline'), '--strip-components=1']);
+  // The dependencies as installed here: the registry is not what is tested.
+  for (const name of await readdir(join(ROOT, 'node_modules'))) {
+    if (!name.startsWith('.')) await symlink(join(ROOT, 'node_modules', name), join(modules, name));
+  }
+  await writeFile(join(folder, 'package.json'), JSON.stringify({ name: 'consumer', type: 'module' }));
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(TSCONFIG));
+  await writeFile(join(folder, 'consumer.ts'), CONSUMER);
+  await t.notThrowsAsync(run(bin('tsc'), ['-p', folder]), 'types');
+  const ran = await run(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      "const t = await import('tierline'); const w = await import('tierline/worker'); console.log(typeof t.openStore, typeof w.startDrain)",
+    ],
+    { cwd: folder },
+  );
+  t.is(ran.stdout.trim(), 'function function');
+});
+
+test('publint finds nothing to change', async (t) => {
+  const { stdout } = await run(bin('publint'), ['--strict', '--pack', 'false', ROOT]);
+  t.regex(stdout, /All good!/);
+});
