@@ -86,29 +86,31 @@ export class Loader {
     this.#chunkBytes = 0;
     const lines: number[] = [];
     const items: NewItem[] = [];
-    let stop = false;
+    const problems: (readonly [line: number, problem: string])[] = [];
     for (const entry of chunk) {
       const problem = 'problem' in entry ? entry.problem : this.#strictProblem(entry.item);
       if (problem !== undefined) {
-        this.#broken(entry.line, problem);
-        stop ||= this.#options.strict;
+        problems.push([entry.line, problem]);
       } else if ('item' in entry) {
         lines.push(entry.line);
         items.push(entry.item);
       }
     }
-    if (stop) throw new StrictStop();
-    if (items.length === 0) return;
+    if (items.length === 0 || (this.#options.strict && problems.length > 0)) {
+      this.#report(problems);
+      if (this.#options.strict && problems.length > 0) throw new StrictStop();
+      return;
+    }
 
     const { state } = this.#options;
     this.#submitting = lines[0];
-    const batch = await this.#producer.submitMany(items, state === undefined ? {} : { state });
+    const batch = await this.#submitOrReport(items, state, problems);
     this.#submitting = undefined;
-    const rejected = new Set<number>();
-    for (const { index, error } of batch.rejected) {
-      rejected.add(index);
-      this.#broken(lines[index] as number, messageOf(error));
-    }
+    const rejected = new Set(batch.rejected.map(({ index }) => index));
+    this.#report([
+      ...problems,
+      ...batch.rejected.map(({ index, error }) => [lines[index] as number, messageOf(error)] as const),
+    ]);
     this.#counts.queued += batch.accepted;
     const accepted = rejected.size === 0 ? lines : lines.filter((_, index) => !rejected.has(index));
     const settling = this.#settle(batch, accepted).finally(() => this.#unsettled.delete(settling));
@@ -133,9 +135,25 @@ export class Loader {
     this.#counts.settled += outcomes.length;
   }
 
-  #broken(line: number, problem: string): void {
-    this.#counts.broken++;
-    this.#options.onProblem(line, problem);
+  async #submitOrReport(
+    items: readonly NewItem[],
+    state: string | undefined,
+    problems: readonly (readonly [line: number, problem: string])[],
+  ): Promise<BatchTicket> {
+    try {
+      return await this.#producer.submitMany(items, state === undefined ? {} : { state });
+    } catch (error) {
+      this.#report(problems);
+      throw error;
+    }
+  }
+
+  /** In the order of the lines: what cannot be read is known before what cannot be queued. */
+  #report(problems: readonly (readonly [line: number, problem: string])[]): void {
+    for (const [line, problem] of problems.toSorted(([a], [b]) => a - b)) {
+      this.#counts.broken++;
+      this.#options.onProblem(line, problem);
+    }
   }
 
   /** What the queue would refuse, before anything is queued. */

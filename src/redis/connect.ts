@@ -12,6 +12,8 @@ export type { Redis } from 'ioredis';
 export type ConnectionMode = 'failFast' | 'patient' | 'manual';
 
 const CONNECT_TIMEOUT_MS = 1000;
+/** ioredis gives a socket that is being closed so long, also one that is closed already, and the process lives on for it. */
+const DISCONNECT_TIMEOUT_MS = 200;
 const MAX_RETRY_DELAY_MS = 1000;
 
 /** A connection that is not yet connected. Its `error` events go to the log: an unheard one would end the process. */
@@ -21,6 +23,7 @@ export function createRedis(url: string, mode: ConnectionMode, log: Logger): Red
     // RESP3 answers XREAD with a flat map through `call`, and drops pushes; nothing here needs it.
     protocol: 2,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    disconnectTimeout: DISCONNECT_TIMEOUT_MS,
     enableOfflineQueue: mode === 'patient',
     autoResendUnfulfilledCommands: mode === 'patient',
     maxRetriesPerRequest: mode === 'patient' ? null : 0,
@@ -73,7 +76,7 @@ export async function closeRedis(redis: Redis): Promise<void> {
     await Promise.race([redis.quit().catch(() => undefined), patience]);
     clearTimeout(timer);
   }
-  redis.disconnect();
+  if (redis.status !== 'end') redis.disconnect();
 }
 
 const OLDEST_REDIS = [6, 2] as const;

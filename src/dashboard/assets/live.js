@@ -1,0 +1,46 @@
+// Keeps the parts of a page marked `data-live` current: fetches the page again and takes those parts from it. What the
+// server renders is all there is, so a page without scripts shows the same, only not by itself.
+const main = document.querySelector('main[data-refresh]');
+const button = document.querySelector('[data-pause]');
+let paused = false;
+
+if (button instanceof HTMLButtonElement) {
+  button.hidden = false;
+  button.addEventListener('click', () => {
+    paused = !paused;
+    button.textContent = paused ? 'Resume updates' : 'Pause updates';
+    if (!paused) void refresh();
+  });
+}
+
+async function refresh() {
+  const response = await fetch(location.href, { headers: { accept: 'text/html' }, cache: 'no-store' });
+  // The session is over: the sign-in page is the better answer.
+  if (response.redirected) return location.reload();
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+  for (const part of document.querySelectorAll('[data-live]')) {
+    const fresh = page.querySelector(`[data-live="${part.getAttribute('data-live')}"]`);
+    // Somebody may be in the middle of a link or a button: what they use must not vanish under them.
+    if (fresh === null || part.contains(document.activeElement) || part.innerHTML === fresh.innerHTML)
+      continue;
+    const open = [...part.querySelectorAll('details')].map((details) => details.open);
+    part.replaceChildren(...fresh.childNodes);
+    part.querySelectorAll('details').forEach((details, i) => (details.open = open[i] ?? false));
+  }
+  document.dispatchEvent(new Event('tierline:refreshed'));
+}
+
+if (main !== null) {
+  const every = Number(main.getAttribute('data-refresh'));
+  const tick = async () => {
+    try {
+      if (!paused && !document.hidden) await refresh();
+      main.removeAttribute('data-stale');
+    } catch {
+      main.setAttribute('data-stale', '');
+    }
+    setTimeout(tick, every);
+  };
+  setTimeout(tick, every);
+}
