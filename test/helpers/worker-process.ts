@@ -11,15 +11,12 @@ export interface WorkerProcess {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-/** As in the Procfile: a batch lives through several collections of the default 16 MiB young generation. */
-const FLAGS = { drain: ['--max-semi-space-size=32'], maintenance: [] } as const;
-
 export async function startWorker(
   name: 'drain' | 'maintenance',
   env: NodeJS.ProcessEnv,
 ): Promise<WorkerProcess> {
   const file = fileURLToPath(new URL(`../../workers/${name}.js`, import.meta.url));
-  const child = spawn(process.execPath, [...FLAGS[name], file], {
+  const child = spawn(process.execPath, [file], {
     env: { ...env, TIERLINE_LOG_LEVEL: 'info' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
