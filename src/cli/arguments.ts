@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util';
-import type { OptionSpec } from './command.ts';
 import { UsageError } from './exit-code.ts';
+import type { OptionSpecs } from './option-spec.ts';
 
 /** Options of every command. */
-export const COMMON_OPTIONS: Readonly<Record<string, OptionSpec>> = {
+export const COMMON_OPTIONS: OptionSpecs = {
   json: { help: 'print JSON, one value a line' },
   verbose: { help: "write the library's log to standard error, at TIERLINE_LOG_LEVEL" },
   help: { help: 'show this help' },
@@ -20,7 +20,7 @@ export class Arguments {
   }
 
   /** @throws UsageError for an unknown option, a missing value, or one too many. */
-  static parse(argv: readonly string[], options: Readonly<Record<string, OptionSpec>>): Arguments {
+  static parse(argv: readonly string[], options: OptionSpecs): Arguments {
     const specs = Object.entries({ ...options, ...COMMON_OPTIONS }).map(([name, { takes }]) => [
       name,
       { type: takes === undefined ? 'boolean' : 'string', ...(name === 'help' ? { short: 'h' } : {}) },
@@ -32,7 +32,7 @@ export class Arguments {
         allowPositionals: true,
         strict: true,
       });
-      return new Arguments(positionals, values as Record<string, string | boolean | undefined>);
+      return new Arguments(positionals, values);
     } catch (error) {
       // The first sentence; the rest tells of a syntax for positionals that is rarely the trouble.
       const message = error instanceof Error ? error.message : String(error);

@@ -1,13 +1,8 @@
 import type { Arguments } from './arguments.ts';
 import type { Connections } from './connections.ts';
 import type { ExitCode } from './exit-code.ts';
+import type { OptionSpecs } from './option-spec.ts';
 import type { Terminal } from './terminal.ts';
-
-export interface OptionSpec {
-  /** What it takes, in the help: `<field>`. Left out: a flag that takes nothing. */
-  readonly takes?: string;
-  readonly help: string;
-}
 
 export interface Context {
   readonly terminal: Terminal;
@@ -24,7 +19,7 @@ export interface Command {
   readonly takes: string;
   readonly minArguments: number;
   readonly maxArguments: number;
-  readonly options: Readonly<Record<string, OptionSpec>>;
+  readonly options: OptionSpecs;
   /** Command lines without the leading `tierline`, each with what it does. */
   readonly examples: readonly (readonly [line: string, effect: string])[];
   /** Throws UsageError, or a TierlineError of the library. */

@@ -10,6 +10,7 @@ import type { TieredReader } from '../read/tiered-reader.ts';
 import { closeRedis, createRedis, type Redis, whenReady } from '../redis/connect.ts';
 
 const REDIS_TIMEOUT_MS = 2000;
+const PATIENCE_MS = 5000;
 
 /** What a command needs, opened when it is first asked for and closed together. */
 export class Connections {
@@ -30,7 +31,11 @@ export class Connections {
 
   /** @throws as `openProducer` */
   producer(): Promise<QueueProducer> {
-    return (this.#producer ??= this.#closing(connectProducer(this.config, this.log)));
+    // Nobody waits for a request here: a load of millions shall survive a short absence of Redis.
+    const enqueueTimeoutMs = Math.max(this.config.enqueueTimeoutMs, PATIENCE_MS);
+    return (this.#producer ??= this.#closing(
+      connectProducer({ ...this.config, enqueueTimeoutMs }, this.log),
+    ));
   }
 
   /** @throws as `openReader` */

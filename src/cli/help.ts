@@ -24,7 +24,7 @@ export function helpOf({ name, summary, takes, options, examples }: Command): st
   );
   const width = Math.max(...all.map(([option]) => option.length));
   return [
-    `${usageOf({ name, takes })}`,
+    usageOf({ name, takes }),
     '',
     summary,
     '',

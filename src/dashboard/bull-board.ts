@@ -50,6 +50,8 @@ export async function mountBullBoard(
         boardLogo: { path: '/assets/icon.svg', width: 28, height: 28 },
         miscLinks: [{ text: 'Back to Tierline', url: '/' }],
         hideDocsLink: true,
+        // Its icon is coloured by an inline style, and the overview has the figures.
+        hideRedisDetails: true,
         sortQueues: false,
         locale: { lng: 'en-US' },
       },

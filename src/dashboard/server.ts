@@ -8,7 +8,7 @@ import fastify, {
 } from 'fastify';
 import { Readiness } from '../health/readiness.ts';
 import { InvalidItemError, TierUnavailableError, messageOf } from '../errors.ts';
-import { DeploymentMetrics } from '../metrics/deployment-metrics.ts';
+import { addDeploymentMetrics, type DeploymentSources } from '../metrics/deployment-metrics.ts';
 import { addProcessMetrics, createRegistry } from '../metrics/registry.ts';
 import { addActions } from './action-routes.ts';
 import { addAssets } from './assets.ts';
@@ -26,6 +26,13 @@ import type { Sources } from './sources.ts';
 export interface Dashboard {
   readonly app: FastifyInstance;
   readonly readiness: Readiness;
+  /** Every route there is, those of Bull Board included. */
+  readonly routes: readonly Route[];
+}
+
+export interface Route {
+  readonly method: string;
+  readonly url: string;
 }
 
 /** The dashboard's HTTP side, not yet listening. The guard comes first, so that no route can be without it. */
@@ -37,6 +44,10 @@ export async function createServer(
   const { config, log, keys, queue, cache, pool } = sources;
   // No request log: paths carry ids, which may name people.
   const app = fastify({ logger: false, bodyLimit: 64 * 1024, forceCloseConnections: true });
+  const routes: Route[] = [];
+  app.addHook('onRoute', ({ method, url }) => {
+    routes.push(...[method].flat().map((one) => ({ method: one, url })));
+  });
   addSecurityHeaders(app, config.dashboardHttps);
   await app.register(cookie);
   await app.register(formbody);
@@ -52,7 +63,7 @@ export async function createServer(
   addPages(app, sources, counter);
   addActions(app, sources);
   await mountBullBoard(app, sources);
-  return { app, readiness };
+  return { app, readiness, routes };
 }
 
 function addProbes(app: FastifyInstance, readiness: Readiness): void {
@@ -63,10 +74,10 @@ function addProbes(app: FastifyInstance, readiness: Readiness): void {
   });
 }
 
-function addMetrics(app: FastifyInstance, parts: ConstructorParameters<typeof DeploymentMetrics>[1]): void {
+function addMetrics(app: FastifyInstance, sources: DeploymentSources): void {
   const registry = createRegistry('dashboard');
   addProcessMetrics(registry);
-  new DeploymentMetrics(registry, parts);
+  addDeploymentMetrics(registry, sources);
   app.get('/metrics', async (_request, reply) =>
     reply.type(registry.contentType).send(await registry.metrics()),
   );

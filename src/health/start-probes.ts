@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts';
 import { keysOf } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { DeploymentMetrics } from '../metrics/deployment-metrics.ts';
+import { addDeploymentMetrics } from '../metrics/deployment-metrics.ts';
 import { addProcessMetrics, type MetricsRegistry } from '../metrics/registry.ts';
 import { closePool, createPool } from '../postgres/pool.ts';
 import { closeRedis, createRedis } from '../redis/connect.ts';
@@ -59,7 +59,7 @@ export async function startProbes(
     throw error;
   }
   addProcessMetrics(registry);
-  if (deployment) new DeploymentMetrics(registry, { queue, cache, db: pool, keys, config, log });
+  if (deployment) addDeploymentMetrics(registry, { queue, cache, db: pool, keys, config, log });
   for (const redis of [queue, cache]) redis.connect().catch(() => undefined);
   return {
     running: () => readiness.enter('running'),

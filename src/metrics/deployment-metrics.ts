@@ -92,17 +92,19 @@ export class DeploymentMetrics {
       'limit',
     );
     const read = () => this.#read();
-    new Gauge({
-      name: 'tierline_backend_up',
-      help: '1 when the backend answered this scrape, else 0',
-      labelNames: ['backend'],
-      registers: [registry],
-      async collect() {
-        const { backlog, totals } = await read();
-        this.set({ backend: 'redis' }, backlog === undefined ? 0 : 1);
-        this.set({ backend: 'postgres' }, totals === undefined ? 0 : 1);
-      },
-    });
+    registry.registerMetric(
+      new Gauge({
+        name: 'tierline_backend_up',
+        help: '1 when the backend answered this scrape, else 0',
+        labelNames: ['backend'],
+        registers: [],
+        async collect() {
+          const { backlog, totals } = await read();
+          this.set({ backend: 'redis' }, backlog === undefined ? 0 : 1);
+          this.set({ backend: 'postgres' }, totals === undefined ? 0 : 1);
+        },
+      }),
+    );
   }
 
   #gauge(
@@ -112,33 +114,37 @@ export class DeploymentMetrics {
     value: (snapshot: Snapshot) => number | undefined,
   ): void {
     const read = () => this.#read();
-    new Gauge({
-      name,
-      help,
-      registers: [registry],
-      async collect() {
-        const now = value(await read());
-        if (now === undefined) this.remove();
-        else this.set(now);
-      },
-    });
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        registers: [],
+        async collect() {
+          const now = value(await read());
+          if (now === undefined) this.remove();
+          else this.set(now);
+        },
+      }),
+    );
   }
 
   /** One series a server: the cache's is the queue's own unless `CACHE_REDIS_URL` is set. */
   #memory(registry: Registry, name: string, help: string, field: keyof Memory): void {
     const read = () => this.#read();
-    new Gauge({
-      name,
-      help,
-      labelNames: ['role'],
-      registers: [registry],
-      async collect() {
-        const { queueMemory, cacheMemory } = await read();
-        this.reset();
-        if (queueMemory !== undefined) this.set({ role: 'queue' }, queueMemory[field]);
-        if (cacheMemory !== undefined) this.set({ role: 'cache' }, cacheMemory[field]);
-      },
-    });
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        labelNames: ['role'],
+        registers: [],
+        async collect() {
+          const { queueMemory, cacheMemory } = await read();
+          this.reset();
+          if (queueMemory !== undefined) this.set({ role: 'queue' }, queueMemory[field]);
+          if (cacheMemory !== undefined) this.set({ role: 'cache' }, cacheMemory[field]);
+        },
+      }),
+    );
   }
 
   #read(): Promise<Snapshot> {
@@ -172,4 +178,9 @@ export class DeploymentMetrics {
 async function memoryOf(redis: Redis): Promise<Memory> {
   const info = await ServerInfo.of(redis, 'memory');
   return { used: info.number('used_memory') ?? 0, limit: info.number('maxmemory') ?? 0 };
+}
+
+/** For a process that shows them and has nothing else to do with them. */
+export function addDeploymentMetrics(registry: Registry, sources: DeploymentSources): DeploymentMetrics {
+  return new DeploymentMetrics(registry, sources);
 }

@@ -56,14 +56,16 @@ export class ProducerMetrics implements ProducerObserver {
 
   /** Shows what the producer knows of the pressure on the queue. */
   watch(producer: Pick<Producer, 'pressure'>): void {
-    new Gauge({
-      name: 'tierline_producer_pressure_ratio',
-      help: 'Waiting items against the limit as of the last write of this process; 1 is full',
-      registers: [this.#registry],
-      collect() {
-        this.set(producer.pressure().ratio);
-      },
-    });
+    this.#registry.registerMetric(
+      new Gauge({
+        name: 'tierline_producer_pressure_ratio',
+        help: 'Waiting items against the limit as of the last write of this process; 1 is full',
+        registers: [],
+        collect() {
+          this.set(producer.pressure().ratio);
+        },
+      }),
+    );
   }
 
   chunkQueued({ items, bytes, enqueueMs }: ChunkQueued): void {

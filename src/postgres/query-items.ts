@@ -1,7 +1,7 @@
 import { prefixRange } from '../schema/prefix.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { Queryable } from './pool.ts';
-import { ITEM_COLUMNS, type ItemRow, toStored } from './read-items.ts';
+import { ITEM_COLUMNS, type ItemRow, timed, toStored } from './read-items.ts';
 
 /** Which live rows are meant: those of one state, or those whose id begins with a text. */
 export type Selection =
@@ -17,24 +17,31 @@ export interface Rows<T> {
 /** Stored bytes, as compressed, at which a page ends: a page of the largest items must not fill the memory. */
 const PAGE_BYTES = 4 * 1024 * 1024;
 
-/** Up to `limit` rows after the id `after`, in the order of ids, fewer when they are large, and at least one if there is one. */
+/**
+ * Up to `limit` rows after the id `after` in the order of ids, fewer when they are large, and at least one if there is one.
+ * @param timeoutMs after which the statement fails and its connection is given up; left out: no limit.
+ */
 export async function selectRows(
   db: Queryable,
   selection: Selection,
   after: string,
   limit: number,
+  timeoutMs?: number,
 ): Promise<Rows<StoredItem>> {
   const { name, where, values } = conditionOf(selection, after);
-  const { rows } = await db.query<ItemRow & { found: number }>({
-    name: `tierline-page-${name}`,
-    // pg_column_size reads no content: a large value's row holds only a pointer and the size.
-    text: `SELECT ${ITEM_COLUMNS}, found FROM (
+  const { rows } = await db.query<ItemRow & { found: number }>(
+    timed({
+      name: `tierline-page-${name}`,
+      // pg_column_size reads no content: a large value's row holds only a pointer and the size.
+      text: `SELECT ${ITEM_COLUMNS}, found FROM (
              SELECT p.*, count(*) OVER ()::int AS found, coalesce(sum(size) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
              FROM (SELECT *, coalesce(pg_column_size(content), pg_column_size(content_bytes)) AS size
                    FROM items WHERE ${where} AND NOT deleted ORDER BY id LIMIT $1) p) q
            WHERE before < ${PAGE_BYTES} ORDER BY id`,
-    values: [limit + 1, ...values],
-  });
+      values: [limit + 1, ...values],
+      timeoutMs,
+    }),
+  );
   const found = rows[0]?.found ?? 0;
   return { rows: rows.slice(0, limit).map(toStored), more: found > Math.min(rows.length, limit) };
 }
@@ -45,13 +52,17 @@ export async function selectIds(
   selection: Selection,
   after: string,
   limit: number,
+  timeoutMs?: number,
 ): Promise<Rows<string>> {
   const { name, where, values } = conditionOf(selection, after);
-  const { rows } = await db.query<{ id: string }>({
-    name: `tierline-ids-${name}`,
-    text: `SELECT id FROM items WHERE ${where} AND NOT deleted ORDER BY id LIMIT $1`,
-    values: [limit + 1, ...values],
-  });
+  const { rows } = await db.query<{ id: string }>(
+    timed({
+      name: `tierline-ids-${name}`,
+      text: `SELECT id FROM items WHERE ${where} AND NOT deleted ORDER BY id LIMIT $1`,
+      values: [limit + 1, ...values],
+      timeoutMs,
+    }),
+  );
   return { rows: rows.slice(0, limit).map(({ id }) => id), more: rows.length > limit };
 }
 

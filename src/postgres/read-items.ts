@@ -59,7 +59,7 @@ export async function liveAmong(
 }
 
 /** node-postgres takes `query_timeout` a statement, which its types do not know. */
-function timed(query: {
+export function timed(query: {
   name: string;
   text: string;
   values: unknown[];

@@ -84,11 +84,11 @@ export async function connectReader(
   return new TieredReader({
     l1,
     reads,
-    verified: new VerifiedReads(l1, l2, (id) => reads.lookup(id)),
+    verified: new VerifiedReads(l1, l2, l3, (id) => reads.lookup(id)),
     coherence,
     filter,
     presence,
-    queries: new Queries(pool, observed, horizon),
+    queries: new Queries(pool, observed, horizon, config.l3TimeoutMs),
     status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, reads, pending },
     merkle: new MerkleView(pool),
     counters: () => countersOf({ l1, reads, flights, coherence, lookup, l2, l3, presence, filter }),

@@ -18,9 +18,14 @@ export class Queries {
   readonly #pool: Pool;
   readonly #observed: Observed;
   readonly #settledBelow: () => Promise<Stamp>;
+  readonly #timeoutMs: number;
 
-  /** @param settledBelow a stamp below which all writes have settled; 0 when that cannot be told. */
-  constructor(pool: Pool, observed: Observed, settledBelow: () => Promise<Stamp>) {
+  /**
+   * @param settledBelow a stamp below which all writes have settled; 0 when that cannot be told.
+   * @param timeoutMs milliseconds one page may take. A count reads every row it counts and has no limit.
+   */
+  constructor(pool: Pool, observed: Observed, settledBelow: () => Promise<Stamp>, timeoutMs: number) {
+    this.#timeoutMs = timeoutMs;
     this.#pool = pool;
     this.#observed = observed;
     this.#settledBelow = settledBelow;
@@ -49,7 +54,10 @@ export class Queries {
   ): Promise<Page<string>> {
     checkLimit(limit);
     const from = idOfCursor(selection, after);
-    const { rows, more } = await this.#ask(() => selectIds(this.#pool, selection, from, limit), signal);
+    const { rows, more } = await this.#ask(
+      () => selectIds(this.#pool, selection, from, limit, this.#timeoutMs),
+      signal,
+    );
     const last = rows.at(-1);
     return more && last !== undefined ? { items: rows, next: cursorAfter(selection, last) } : { items: rows };
   }
@@ -66,7 +74,8 @@ export class Queries {
   ): Promise<Page<Item>> {
     const from = idOfCursor(selection, after);
     const [{ rows, more }, horizon] = await this.#ask(
-      () => Promise.all([selectRows(this.#pool, selection, from, limit), this.#settledBelow()]),
+      () =>
+        Promise.all([selectRows(this.#pool, selection, from, limit, this.#timeoutMs), this.#settledBelow()]),
       signal,
     );
     const now = await abortable(this.#observed.reconcile(rows, horizon), signal);

@@ -4,6 +4,7 @@ import { serializeJson } from '../schema/json.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { RedisTier } from '../tiers/redis.ts';
+import type { Tier } from '../tiers/tier.ts';
 import type { Item, JsonValue, Lookup } from '../types.ts';
 import { floorOf, type Held } from './held.ts';
 
@@ -14,11 +15,13 @@ const MAX_COPIES = 4;
 export class VerifiedReads {
   readonly #l1: MemoryTier<Held>;
   readonly #l2: RedisTier;
+  readonly #l3: Tier;
   readonly #lookup: (id: string) => Promise<Lookup>;
 
-  constructor(l1: MemoryTier<Held>, l2: RedisTier, lookup: (id: string) => Promise<Lookup>) {
+  constructor(l1: MemoryTier<Held>, l2: RedisTier, l3: Tier, lookup: (id: string) => Promise<Lookup>) {
     this.#l1 = l1;
     this.#l2 = l2;
+    this.#l3 = l3;
     this.#lookup = lookup;
   }
 
@@ -32,6 +35,9 @@ export class VerifiedReads {
       if (held !== undefined) this.#l1.set(id, floorOf(held.contentVersion, held.stateVersion), 0);
       await this.#dropFromL2(id);
       if (tier === 'l3' || copies === MAX_COPIES) {
+        // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the row decides.
+        const [row] = await this.#l3.getMany([id]);
+        if (row === undefined || matchesHash(row)) return item;
         throw new CorruptItemError(
           `The content of ${JSON.stringify(id)} in Postgres does not match its hash. Restore the row, or submit the item again.`,
         );
@@ -41,9 +47,7 @@ export class VerifiedReads {
 
   async #dropFromL2(id: string): Promise<void> {
     const [copy] = await this.#l2.getMany([id]).catch(() => []);
-    if (copy !== undefined && copy.kind !== 'd' && hashContent(bodyOf(copy)) !== copy.contentHash) {
-      await this.#l2.drop(copy);
-    }
+    if (copy !== undefined && !matchesHash(copy)) await this.#l2.drop(copy);
   }
 }
 
@@ -56,6 +60,6 @@ function isIntact({ content, contentType, contentHash }: Item): boolean {
   return Buffer.from(hashContent(bytes), 'base64url').toString('hex') === contentHash;
 }
 
-function bodyOf({ kind, body }: StoredItem): string | Uint8Array {
-  return kind === 'b' ? Buffer.from(body, 'base64') : body;
+function matchesHash({ kind, body, contentHash }: StoredItem): boolean {
+  return kind === 'd' || hashContent(kind === 'b' ? Buffer.from(body, 'base64') : body) === contentHash;
 }

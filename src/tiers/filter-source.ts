@@ -64,7 +64,8 @@ export class FilterSource {
       // Fewer entries, or another epoch: not the Redis that `from` was a place on.
       if (head.epoch !== from.epoch || head.number < number) return undefined;
       if (head.number === number) return { epoch: from.epoch, number, id };
-      if (head.empty) return undefined;
+      // More were written, and nothing after `id` is left of them.
+      if (head.empty || head.id === id) return undefined;
     }
   }
 

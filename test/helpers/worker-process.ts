@@ -12,7 +12,7 @@ export interface WorkerProcess {
 }
 
 export async function startWorker(
-  name: 'drain' | 'maintenance',
+  name: 'drain' | 'maintenance' | 'dashboard',
   env: NodeJS.ProcessEnv,
 ): Promise<WorkerProcess> {
   const file = fileURLToPath(new URL(`../../workers/${name}.js`, import.meta.url));

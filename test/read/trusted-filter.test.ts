@@ -1,7 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Options } from '../../src/config.ts';
 import { MembershipFilter } from '../../src/filter/membership.ts';
-import { readSnapshot } from '../../src/postgres/filter-snapshots.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
@@ -105,29 +104,46 @@ test('I7: a reader that starts from the stored snapshot knows what settled since
   t.true(side.filter.lacks('nobody'));
 });
 
-test('I7: a snapshot that the feed no longer reaches back to is not used', async (t) => {
-  for (const forget of [
-    ({ redis, keys }: Deployment) => redis.xtrim(keys.feed, 'MAXLEN', 0),
-    (deployment: Deployment) => deployment.emptyRedis(),
-    ({ pool }: Deployment) => pool.query(`UPDATE filter_snapshots SET filter = '\\x00'`),
-    ({ pool }: Deployment) => pool.query(`UPDATE filter_snapshots SET feed_number = feed_number + 5`),
-  ]) {
-    const { deployment, open, put } = await setUp(t);
-    await put('a');
-    const first = await open();
-    await first.source.refresh(1e9);
-    await put('b');
-    await forget(deployment);
-    const side = await open();
-    await eventually(() => side.filter.isTrusted, 'the filter is loaded');
-    t.false(side.filter.lacks('a'));
-    t.false(side.filter.lacks('b'));
-    await first.source.refresh(1e9);
-    const stored = await first.source.snapshot();
-    t.true(stored?.filter.has('b'));
-    t.is((await readSnapshot(deployment.pool))?.position.number, stored?.position.number);
+type Put = (...ids: string[]) => Promise<void>;
+
+const FORGET = {
+  'the feed was trimmed': ({ redis, keys }: Deployment) => redis.xtrim(keys.feed, 'MAXLEN', 0),
+  'the feed was trimmed and has grown again': async ({ redis, keys }: Deployment, put: Put) => {
+    await redis.xtrim(keys.feed, 'MAXLEN', 0);
+    await put('c');
+  },
+  'Redis was emptied': (deployment: Deployment) => deployment.emptyRedis(),
+  'Redis was emptied and is in use again': async (deployment: Deployment, put: Put) => {
+    await deployment.emptyRedis();
+    await put('c');
+    await put('d');
+  },
+  'the stored bytes are not a filter': ({ pool }: Deployment) =>
+    pool.query(`UPDATE filter_snapshots SET filter = '\\x00'`),
+  'the snapshot is from a time that Redis has lost': ({ pool }: Deployment) =>
+    pool.query(`UPDATE filter_snapshots SET feed_number = feed_number + 5, feed_entry = '99999999999999-0'`),
+};
+
+for (const [reason, forget] of Object.entries(FORGET)) {
+  for (const start of ['a feed of its own', 'an empty feed']) {
+    test(`I7: a stored snapshot, written with ${start}, is not used when ${reason}`, async (t) => {
+      const { deployment, open, put } = await setUp(t);
+      await put('a');
+      if (start === 'an empty feed') await deployment.emptyRedis();
+      const first = await open();
+      await first.source.refresh(1e9);
+      await put('b');
+      await forget(deployment, put);
+      const side = await open();
+      await eventually(() => side.filter.isTrusted, 'the filter is loaded');
+      t.false(side.filter.lacks('a'));
+      t.false(side.filter.lacks('b'));
+      await first.source.refresh(1e9);
+      const stored = await first.source.snapshot();
+      t.true(stored?.filter.has('b'), 'the chore replaces it');
+    });
   }
-});
+}
 
 test('I7: a gap in the feed ends all belief until the filter was loaded anew', async (t) => {
   const { deployment, open, put } = await setUp(t);

@@ -89,11 +89,11 @@ const replay: Command = {
     const numbers = numbersOf(args);
     const pool = connections.pool();
     const seqs = numbers ?? (await allLetters(context)).map(({ seq }) => seq);
-    const { parts, close } = openReplay(pool, await connections.redis(), connections.config, connections.log);
+    const opened = openReplay(pool, await connections.redis(), connections.config, connections.log);
     try {
-      return await replayAll(context, parts, seqs, args.seconds('timeout') ?? REPLAY_TIMEOUT_MS);
+      return await replayAll(context, opened.parts, seqs, args.seconds('timeout') ?? REPLAY_TIMEOUT_MS);
     } finally {
-      await close();
+      await opened.close();
     }
   },
 };

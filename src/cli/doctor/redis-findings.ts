@@ -91,7 +91,6 @@ function cacheEviction(info: ServerInfo): Finding {
 function memory(role: Role, info: ServerInfo): Finding {
   const used = info.number('used_memory') ?? 0;
   const limit = info.number('maxmemory') ?? 0;
-  const mib = (bytes: number) => `${groupedDigits(Math.round(bytes / 1_048_576))} MiB`;
   if (limit === 0) return ok(role, 'memory', `${mib(used)} used, no limit`);
   const found = `${mib(used)} of ${mib(limit)} used`;
   return role === 'redis' && used > MEMORY_WARN_SHARE * limit
@@ -102,6 +101,10 @@ function memory(role: Role, info: ServerInfo): Finding {
         'raise maxmemory, or give the L2 copies a Redis of their own with CACHE_REDIS_URL',
       )
     : ok(role, 'memory', found);
+}
+
+function mib(bytes: number): string {
+  return `${groupedDigits(Math.round(bytes / 1_048_576))} MiB`;
 }
 
 async function times(role: Role, redis: Redis): Promise<Finding[]> {

@@ -32,6 +32,13 @@ const places = [...document.querySelectorAll('[data-plot]')];
 const plots = new Map();
 let figures;
 
+/** From the first slot in which something settled, but ten minutes at least and the hour at most. */
+function spanOf({ at, perSecond }) {
+  const end = at.at(-1);
+  const first = at[perSecond.findIndex((value) => value > 0)] ?? at[0];
+  return [Math.max(at[0], Math.min(first - 30, end - 600)), end];
+}
+
 const sizeOf = (place) => ({ width: Math.max(place.clientWidth, 120), height: 200 });
 
 function draw() {
@@ -49,9 +56,12 @@ function draw() {
       ...sizeOf(place),
       cursor: { y: false, drag: { setScale: false } },
       legend: { live: true },
-      scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      scales: {
+        x: { range: () => spanOf(figures) },
+        y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] },
+      },
       axes: [
-        { ...axis, values: (_plot, ticks) => ticks.map(hhmm), space: 70 },
+        { ...axis, values: (_plot, ticks) => ticks.map(hhmm), space: 70, size: 30 },
         { ...axis, values: (_plot, ticks) => ticks.map(format), size: 62 },
       ],
       series: [

@@ -16,7 +16,7 @@ export function overviewPage(frame: Frame, figures: OverviewFigures): Html {
 <div data-live="warnings" role="status">${warnings(figures)}</div>
 <section aria-labelledby="tiers"><h2 id="tiers">Items</h2><div class="cards" data-live="tiers">${tierCards(figures)}</div></section>
 <section aria-labelledby="backlog"><h2 id="backlog">Waiting and in flight</h2><div class="cards" data-live="backlog">${backlogCards(figures)}</div></section>
-<section aria-labelledby="hour"><h2 id="hour">Last hour</h2>${plots()}
+<section aria-labelledby="hour"><h2 id="hour">Throughput and latency, last hour</h2>${plots()}
 <details><summary>The same figures as a table, a row a minute</summary><div class="scroll" tabindex="0" role="region" aria-label="Figures of the last hour" data-live="series">${seriesTable(
       figures.queue.ok ? figures.queue.value.series : [],
     )}</div></details></section>

@@ -1,0 +1,55 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import pLimit from 'p-limit';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+
+export interface Finished {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The built `tierline` as a process that is running. */
+export interface RunningCommand {
+  readonly pid: number;
+  output(): string;
+  errors(): string;
+  kill(signal: NodeJS.Signals): void;
+  readonly finished: Promise<Finished>;
+}
+
+export function startCommand(
+  env: NodeJS.ProcessEnv,
+  args: readonly string[],
+  input: string | Buffer | undefined = '',
+): RunningCommand {
+  const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  // A command that refuses its arguments reads nothing.
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(input);
+  return {
+    pid: child.pid as number,
+    output: () => stdout,
+    errors: () => stderr,
+    kill: (signal) => child.kill(signal),
+    finished: once(child, 'close').then(([code]) => ({ code: code as number | null, stdout, stderr })),
+  };
+}
+
+/** Tests of a file start together: so many processes at once would only wait for each other. */
+const limit = pLimit(3);
+
+/** Runs it to its end. */
+export function runCommand(
+  env: NodeJS.ProcessEnv,
+  args: readonly string[],
+  input?: string | Buffer,
+): Promise<Finished> {
+  return limit(() => startCommand(env, args, input).finished);
+}

@@ -1,0 +1,47 @@
+import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
+import { loadConfig, type Options } from '../../src/config.ts';
+import { CopyCounter } from '../../src/dashboard/copy-counter.ts';
+import { Credentials } from '../../src/dashboard/credentials.ts';
+import { createServer, type Dashboard } from '../../src/dashboard/server.ts';
+import { openSources } from '../../src/dashboard/sources.ts';
+import type { Deployment } from './deployment.ts';
+
+export const TOKEN = 'a-token-of-more-than-32-characters';
+export const BEARER = { authorization: `Bearer ${TOKEN}` };
+
+/** A dashboard that does not listen: requests are injected. */
+export interface QuietDashboard extends Dashboard {
+  /** As a browser that signed in; the form's token is there to be sent. */
+  signIn(): Promise<{ readonly headers: Record<string, string>; readonly csrf: string }>;
+  request(options: InjectOptions): Promise<Response>;
+  close(): Promise<void>;
+}
+
+export async function quietDashboard(deployment: Deployment, extra: Options = {}): Promise<QuietDashboard> {
+  const config = loadConfig({ ...deployment.options, dashboardToken: TOKEN, ...extra });
+  const { sources, close } = await openSources(config, deployment.log);
+  const counter = new CopyCounter(sources.cache, sources.keys, deployment.log);
+  const dashboard = await createServer(sources, new Credentials(config), counter);
+  const { app } = dashboard;
+  await app.ready();
+  return {
+    ...dashboard,
+    request: (options) => app.inject(options),
+    async signIn() {
+      const response = await app.inject({
+        method: 'POST',
+        url: '/sign-in',
+        headers: { 'content-type': 'application/x-www-form-urlencoded' },
+        payload: new URLSearchParams({ secret: TOKEN }).toString(),
+      });
+      const cookies = response.cookies.map(({ name, value }) => `${name}=${value}`);
+      const csrf = response.cookies.find(({ name }) => name === 'XSRF-TOKEN')?.value ?? '';
+      return { headers: { cookie: cookies.join('; ') }, csrf };
+    },
+    async close() {
+      await app.close();
+      await counter.close();
+      await close();
+    },
+  };
+}

@@ -1,0 +1,108 @@
+import { Coherence } from '../../src/read/coherence.ts';
+import type { Held } from '../../src/read/held.ts';
+import { ItemReads } from '../../src/read/item-reads.ts';
+import { TierLookup } from '../../src/read/lookup.ts';
+import { NOTHING_PENDING } from '../../src/read/pending-view.ts';
+import { Presence } from '../../src/read/presence.ts';
+import { SingleFlight } from '../../src/read/single-flight.ts';
+import { TrustedFilter } from '../../src/read/trusted-filter.ts';
+import { FeedTail } from '../../src/redis/feed.ts';
+import { ItemStore } from '../../src/redis/item-store.ts';
+import type { StoredItem } from '../../src/schema/stored-item.ts';
+import { FilterSource } from '../../src/tiers/filter-source.ts';
+import { MemoryTier } from '../../src/tiers/memory.ts';
+import { PostgresTier } from '../../src/tiers/postgres.ts';
+import { RedisTier } from '../../src/tiers/redis.ts';
+import type { Deployment } from './deployment.ts';
+
+/** Answers are held back when it is shut, after the tier has given them: what happens meanwhile comes too late for them. */
+export class Gate {
+  #opened: Promise<void> = Promise.resolve();
+  #open: () => void = () => undefined;
+  #arrived: () => void = () => undefined;
+
+  /** Resolves when the first answer stands at the gate. */
+  shut(): Promise<void> {
+    this.#opened = new Promise((resolve) => {
+      this.#open = resolve;
+    });
+    return new Promise((resolve) => {
+      this.#arrived = resolve;
+    });
+  }
+
+  open(): void {
+    this.#open();
+  }
+
+  async pass<T>(answer: T): Promise<T> {
+    this.#arrived();
+    await this.#opened;
+    return answer;
+  }
+}
+
+class GatedRedisTier extends RedisTier {
+  readonly gate = new Gate();
+
+  override async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
+    return this.gate.pass(await super.getMany(ids));
+  }
+}
+
+class GatedPostgresTier extends PostgresTier {
+  readonly gate = new Gate();
+
+  override async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
+    return this.gate.pass(await super.getMany(ids));
+  }
+}
+
+/** The parts of a reader with gates behind its tiers. */
+export interface ReadSide {
+  readonly l1: MemoryTier<Held>;
+  readonly l2: GatedRedisTier;
+  readonly l3: GatedPostgresTier;
+  readonly tail: FeedTail;
+  readonly coherence: Coherence;
+  readonly filter: TrustedFilter;
+  readonly source: FilterSource;
+  readonly presence: Presence;
+  readonly reads: ItemReads;
+  close(): Promise<void>;
+}
+
+/** @param feedUrl where the tail connects, when not as everything else. */
+export async function openReadSide(
+  { config, keys, log, redis, pool }: Deployment,
+  feedUrl = config.redisUrl,
+): Promise<ReadSide> {
+  const timeoutMs = config.l2TimeoutMs;
+  const tail = new FeedTail(feedUrl, keys, log);
+  const l1 = new MemoryTier<Held>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
+  const l2 = new GatedRedisTier(new ItemStore(redis, keys), { ...config, timeoutMs }, log);
+  const l3 = new GatedPostgresTier(pool, config.l3TimeoutMs);
+  const source = new FilterSource(pool, redis, keys, log);
+  const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };
+  const filter = new TrustedFilter(source, tail, redis, keys, filterOptions, log);
+  const flights = new SingleFlight(l1, new TierLookup(l2, l3, filter, config, log));
+  const coherence = new Coherence(l1, flights, filter, log);
+  tail.listen(coherence);
+  await tail.start(2000);
+  return {
+    l1,
+    l2,
+    l3,
+    tail,
+    coherence,
+    filter,
+    source,
+    presence: new Presence(l1, l2, l3, filter, config),
+    reads: new ItemReads(l1, coherence, flights, NOTHING_PENDING),
+    async close() {
+      coherence.close();
+      filter.close();
+      await tail.close();
+    },
+  };
+}

@@ -1,0 +1,198 @@
+import test, { type ExecutionContext } from 'ava';
+import { Queue } from 'bullmq';
+import { startDrain } from '../../src/drain/start-drain.ts';
+import { MAINTENANCE_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
+import { REPLAY_JOB, requestReplay, requestVerify } from '../../src/maintenance/on-demand.ts';
+import {
+  finishReplay,
+  isRunning,
+  type ReplayParts,
+  replayLetter,
+  startReplay,
+} from '../../src/maintenance/replay.ts';
+import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
+import { listLetters } from '../../src/postgres/letters.ts';
+import { readBacklog } from '../../src/redis/backlog.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import { createDeployment } from '../helpers/deployment.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { refusePoison } from '../helpers/poison.ts';
+
+async function setUp(t: ExecutionContext) {
+  const deployment = await createDeployment();
+  const { options, pool, redis, keys, config } = deployment;
+  const store = await openStore(options);
+  const drain = await startDrain(options);
+  const queueOf = (name: string) => new Queue(name, { connection: redis, prefix: keys.queuePrefix });
+  const writes = queueOf(WRITES_QUEUE);
+  const maintenance = queueOf(MAINTENANCE_QUEUE);
+  t.teardown(async () => {
+    await Promise.all([store.close(), drain.close(), writes.close(), maintenance.close()]);
+    await deployment.close();
+  });
+  const poison = await refusePoison(pool);
+  const parts: ReplayParts = { pool, redis, writes, keys, config };
+  const letters = () => listLetters(pool, 100);
+  const seqOf = async (id: string) => {
+    const letter = (await letters()).find(({ itemId }) => itemId === id);
+    if (letter === undefined) throw new Error(`no letter of ${id}`);
+    return letter.seq;
+  };
+  return { deployment, store, parts, poison, letters, seqOf, maintenance };
+}
+
+test('I3: a replay stores what was refused under the version it had, and removes its letter', async (t) => {
+  const { store, parts, poison, letters, seqOf, deployment } = await setUp(t);
+  const ticket = await store.submit({ id: 'a', content: 'poison', state: 'new' });
+  t.is((await ticket.settled()).status, 'dead');
+  await poison.lift();
+  t.deepEqual(await replayLetter(parts, await seqOf('a')), { status: 'replayed', letters: 1 });
+  t.deepEqual(await letters(), []);
+  const item = await store.get('a');
+  t.like(item, { content: 'poison', state: 'new', version: ticket.version });
+  const { pendingItems, chunksInFlight } = await readBacklog(deployment.redis, deployment.keys);
+  t.deepEqual({ pendingItems, chunksInFlight }, { pendingItems: 0, chunksInFlight: 0 });
+  t.deepEqual((await store.merkle.verify()).differences, []);
+});
+
+test('I4: a replay never undoes a newer write or delete', async (t) => {
+  const { store, parts, poison, letters, seqOf } = await setUp(t);
+  for (const id of ['newer', 'gone']) await (await store.submit({ id, content: 'poison' })).settled();
+  await (await store.submit({ id: 'newer', content: 'sound' })).settled();
+  await (await store.delete('gone')).settled();
+  await poison.lift();
+  t.is((await replayLetter(parts, await seqOf('newer'))).status, 'superseded');
+  t.is((await replayLetter(parts, await seqOf('gone'))).status, 'superseded');
+  t.deepEqual(await letters(), []);
+  t.is((await store.get('newer'))?.content, 'sound');
+  t.is(await store.get('gone'), undefined);
+});
+
+test('I4: what a later range delete covered does not come back', async (t) => {
+  const { store, parts, poison, letters, seqOf } = await setUp(t);
+  await (
+    await store.submitMany([
+      { id: 'uk.1', content: 'poison' },
+      { id: 'fr.1', content: 'poison', state: 'old' },
+      { id: 'de.1', content: 'poison' },
+    ])
+  ).settled();
+  await (await store.deletePrefix('uk.')).settled();
+  await (await store.deleteByState('old')).settled();
+  await poison.lift();
+  t.is((await replayLetter(parts, await seqOf('uk.1'))).status, 'superseded');
+  t.is((await replayLetter(parts, await seqOf('fr.1'))).status, 'superseded');
+  t.is((await replayLetter(parts, await seqOf('de.1'))).status, 'replayed');
+  t.deepEqual(await letters(), []);
+  t.deepEqual(
+    (await store.getMany(['uk.1', 'fr.1', 'de.1'])).map((item) => item?.id),
+    [undefined, undefined, 'de.1'],
+  );
+});
+
+test('a range delete waits for a replay that came before it', async (t) => {
+  const { deployment, parts, poison, store, seqOf } = await setUp(t);
+  await (await store.submit({ id: 'uk.1', content: 'poison' })).settled();
+  await poison.lift();
+  const paused = parts.writes as Queue;
+  await paused.pause();
+  const replay = await startReplay(parts, await seqOf('uk.1'));
+  if (!isRunning(replay)) return t.fail(replay.status);
+  const range = await store.deletePrefix('uk.');
+  t.is(await finishReplay(parts, replay), undefined, 'still on its way');
+  await paused.resume();
+  await range.settled();
+  t.deepEqual((await deployment.pool.query('SELECT id FROM items WHERE NOT deleted')).rows, []);
+  await eventually(async () => (await finishReplay(parts, replay)) !== undefined, 'the replay settled');
+});
+
+test('what is refused again stays, with one attempt more', async (t) => {
+  const { store, parts, letters, seqOf } = await setUp(t);
+  await (await store.submit({ id: 'a', content: 'poison' })).settled();
+  t.deepEqual(await replayLetter(parts, await seqOf('a')), {
+    status: 'dead',
+    letters: 1,
+    reason: 'no poison here',
+  });
+  t.like((await letters())[0], { itemId: 'a', attempts: 2, sqlState: '23514' });
+});
+
+test('an atomic call is replayed as the whole it was, or not at all', async (t) => {
+  const { store, parts, poison, letters, seqOf } = await setUp(t);
+  const items = ['a', 'b', 'c'].map((id) => ({ id, content: id === 'b' ? 'poison' : 'sound' }));
+  await (await store.submitMany(items, { atomic: true })).settled();
+  t.is((await letters()).length, 3);
+  t.is((await replayLetter(parts, await seqOf('a'))).status, 'dead');
+  t.deepEqual(await store.getMany(['a', 'b', 'c']), [undefined, undefined, undefined]);
+  await poison.lift();
+  t.deepEqual(await replayLetter(parts, await seqOf('c')), { status: 'replayed', letters: 3 });
+  t.deepEqual(await letters(), []);
+  t.deepEqual(
+    (await store.getMany(['a', 'b', 'c'])).map((item) => item?.id),
+    ['a', 'b', 'c'],
+  );
+});
+
+test('an atomic call of which a letter is missing is not replayed in part', async (t) => {
+  const { store, parts, poison, seqOf, deployment } = await setUp(t);
+  const items = ['a', 'b', 'c'].map((id) => ({ id, content: 'poison' }));
+  await (await store.submitMany(items, { atomic: true })).settled();
+  await poison.lift();
+  await deployment.pool.query(`DELETE FROM dead_letters WHERE item_id = 'b'`);
+  t.is((await replayLetter(parts, await seqOf('a'))).status, 'refused');
+  t.is(await store.get('a'), undefined);
+});
+
+test('a letter of before the purge horizon is not replayed: its tombstone may be gone', async (t) => {
+  const { store, parts, poison, letters, seqOf, deployment } = await setUp(t);
+  await (await store.submit({ id: 'a', content: 'poison' })).settled();
+  await poison.lift();
+  const age = 0.95 * parts.config.purgeAfterMs * 1000;
+  await deployment.pool.query('UPDATE dead_letters SET stamp = stamp - $1', [age]);
+  const outcome = await replayLetter(parts, await seqOf('a'));
+  t.is(outcome.status, 'refused');
+  t.regex(outcome.reason ?? '', /purge horizon/);
+  t.is((await letters()).length, 1);
+});
+
+test('a letter that is no operation is refused, one that is gone is told', async (t) => {
+  const { parts, deployment, letters } = await setUp(t);
+  await deployment.pool.query(
+    `INSERT INTO dead_letters (item_id, stamp, chunk_id, payload, message)
+     VALUES ('job:x', $1, 'x', '{"not":"ours"}', 'not a chunk'), ('job:y', $1, 'y', 'not JSON', 'not a chunk')`,
+    [Date.now() * 1000],
+  );
+  for (const { seq } of await letters()) t.is((await replayLetter(parts, seq)).status, 'refused');
+  t.is((await letters()).length, 2);
+  t.is((await replayLetter(parts, 999)).status, 'gone');
+});
+
+test('maintenance replays and verifies when asked, tells its progress, and goes on with its chores', async (t) => {
+  const { deployment, store, poison, letters, seqOf, maintenance } = await setUp(t);
+  await (
+    await store.submitMany(Array.from({ length: 50 }, (_, i) => ({ id: `x.${i}`, content: i })))
+  ).settled();
+  await (await store.submit({ id: 'a', content: 'poison' })).settled();
+  await (await store.delete('x.1')).settled();
+  await poison.lift();
+  const service = await startMaintenance(deployment.options);
+  t.teardown(() => service.close());
+
+  const [verify, again] = await Promise.all([requestVerify(maintenance), requestVerify(maintenance)]);
+  t.is(verify, again, 'one at a time');
+  await eventually(async () => (await maintenance.getJob(verify))?.finishedOn !== undefined, 'verified');
+  const verified = await maintenance.getJob(verify);
+  t.like(verified?.returnvalue, { ok: true, rows: 50, differences: [] });
+  t.deepEqual(verified?.progress, { done: 18, of: 18, rows: 50 });
+
+  const seq = await seqOf('a');
+  const replay = await requestReplay(maintenance, seq);
+  await eventually(async () => (await letters()).length === 0, 'replayed');
+  await eventually(async () => (await maintenance.getJob(replay))?.finishedOn !== undefined, 'told');
+  const replayed = await maintenance.getJob(replay);
+  t.is(replayed?.name, REPLAY_JOB);
+  t.deepEqual(replayed?.returnvalue, { status: 'replayed', letters: 1 });
+  t.is((await store.get('a'))?.content, 'poison');
+  const chores = await deployment.redis.hgetall(deployment.keys.chores);
+  t.true(chores['fold'] !== undefined && !('verify' in chores));
+});

@@ -1,0 +1,101 @@
+import test from 'ava';
+import { startDrain } from '../../src/drain/start-drain.ts';
+import { foldDeltas, verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { merkleChildren } from '../../src/postgres/merkle-children.ts';
+import type { Pool } from '../../src/postgres/pool.ts';
+import { verifyStep, VERIFY_STEPS } from '../../src/postgres/verify-steps.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+
+let deployment: Deployment;
+test.before(async () => {
+  deployment = await createDeployment();
+  await using store = await openStore(deployment.options);
+  await using _drain = await startDrain(deployment.options);
+  const items = Array.from({ length: 2000 }, (_, i) => ({
+    id: `${['uk', 'fr', 'de'][i % 3]}.${i % 7}.${i}`,
+    content: i,
+  }));
+  await (await store.submitMany(items)).settled();
+  await foldDeltas(deployment.pool);
+  await (await store.deleteMany(items.slice(0, 100).map(({ id }) => id))).settled();
+  await (await store.submit({ id: 'zz.waiting.1', content: 1 })).settled();
+});
+test.after.always(() => deployment.close());
+
+async function allSteps(pool: Pool) {
+  const steps = [];
+  for (let step = 0; step < VERIFY_STEPS; step++) steps.push(await verifyStep(pool, step));
+  return {
+    rows: steps.reduce((sum, { rows }) => sum + rows, 0),
+    differences: steps.flatMap(({ differences }) => differences),
+  };
+}
+
+test.serial(
+  'I5: all steps together compare every row, tombstones included, and find the tree true',
+  async (t) => {
+    t.deepEqual(await allSteps(deployment.pool), { rows: 2001, differences: [] });
+  },
+);
+
+for (const [damage, sql] of [
+  [
+    'a changed live row',
+    `UPDATE items SET x0 = x0 # 1 WHERE id = (SELECT id FROM items WHERE NOT deleted LIMIT 1)`,
+  ],
+  ['a lost tombstone', `DELETE FROM items WHERE id = (SELECT id FROM items WHERE deleted LIMIT 1)`],
+  ['a live row nobody told the tree of', `DELETE FROM merkle_delta WHERE tn > 0`],
+  ['a changed leaf', `UPDATE merkle_leaf SET n = n + 1 WHERE leaf = (SELECT min(leaf) FROM merkle_leaf)`],
+  ['a changed prefix', `UPDATE merkle_path SET x1 = x1 # 1 WHERE path = 'uk.3'`],
+  ['a prefix of nothing', `INSERT INTO merkle_path (path, parent, n, x0, x1) VALUES ('nobody', '', 1, 2, 3)`],
+] as const) {
+  test.serial(`steps find ${damage}, and the same as the one statement finds`, async (t) => {
+    const client = await deployment.pool.connect();
+    try {
+      await client.query('BEGIN');
+      await client.query(sql);
+      const { differences } = await allSteps(client as unknown as Pool);
+      t.true(differences.length > 0);
+      const byNode = (a: { kind: string; node: string }, b: { kind: string; node: string }) =>
+        `${a.kind}${a.node}` < `${b.kind}${b.node}` ? -1 : 1;
+      t.deepEqual(
+        differences.toSorted(byNode),
+        [...(await verifyMerkle(client)).differences].toSorted(byNode),
+      );
+    } finally {
+      await client.query('ROLLBACK');
+      client.release();
+    }
+  });
+}
+
+test.serial('children of a prefix are counted with what waits, and paged in byte order', async (t) => {
+  const { pool } = deployment;
+  const { children, next } = await merkleChildren(pool, '', '', 50);
+  t.deepEqual(
+    children.map(({ path }) => path),
+    ['de', 'fr', 'uk', 'zz'],
+  );
+  t.is(next, undefined);
+  const { rows } = await pool.query<{ n: number }>(
+    `SELECT count(*) AS n FROM items WHERE NOT deleted AND id LIKE 'uk.%'`,
+  );
+  t.is(children.find(({ path }) => path === 'uk')?.count, rows[0]?.n);
+
+  const paged: string[] = [];
+  for (let after: string | undefined = ''; after !== undefined; ) {
+    const part = await merkleChildren(pool, 'uk', after, 3);
+    paged.push(...part.children.map(({ path }) => path));
+    after = part.next;
+  }
+  t.deepEqual(
+    paged,
+    [0, 1, 2, 3, 4, 5, 6].map((n) => `uk.${n}`),
+  );
+  t.deepEqual(
+    (await merkleChildren(pool, 'zz', '', 50)).children.map(({ path }) => path),
+    ['zz.waiting'],
+  );
+  t.deepEqual(await merkleChildren(pool, 'nowhere', '', 50), { children: [], next: undefined });
+});
