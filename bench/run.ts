@@ -3,12 +3,14 @@ import { drainBench } from './drain.ts';
 import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import type { Bench } from './metric.ts';
+import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   drain: drainBench,
   enqueue: enqueueBench,
   filter: filterBench,
+  put: putBench,
   ranges: rangesBench,
 };
 

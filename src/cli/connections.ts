@@ -3,7 +3,6 @@ import { messageOf, QueueUnavailableError } from '../errors.ts';
 import { type Keys, keysOf } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { closePool, createPool, type Pool } from '../postgres/pool.ts';
-import { connectProducer } from '../producer/open-producer.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
@@ -33,9 +32,13 @@ export class Connections {
   producer(): Promise<QueueProducer> {
     // Nobody waits for a request here: a load of millions shall survive a short absence of Redis.
     const enqueueTimeoutMs = Math.max(this.config.enqueueTimeoutMs, PATIENCE_MS);
-    return (this.#producer ??= this.#closing(
-      connectProducer({ ...this.config, enqueueTimeoutMs }, this.log),
-    ));
+    this.#producer ??= this.#closing(
+      // Loaded when it is needed: BullMQ takes half of what the command line takes to start.
+      import('../producer/open-producer.ts').then(({ connectProducer }) =>
+        connectProducer({ ...this.config, enqueueTimeoutMs }, this.log),
+      ),
+    );
+    return this.#producer;
   }
 
   /** @throws as `openReader` */

@@ -27,7 +27,7 @@ export interface LoadCounts {
 }
 
 /** Queued and unsettled at once: enough to keep several workers in full batches, little enough for a small heap. */
-const MAX_UNSETTLED_ITEMS = 20_000;
+const MAX_UNSETTLED_ITEMS = 12_000;
 
 /** A strict load met a broken line, which `onProblem` has heard of. */
 export class StrictStop extends Error {}

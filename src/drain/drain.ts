@@ -69,6 +69,8 @@ export class Drain {
       // A job may outlive any number of crashed workers: it never fails for having been started often (I3).
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       removeOnComplete: { count: 0 },
+      // After an outage of Redis; BullMQ's own 15 s would hold up work and a stop.
+      runRetryDelay: 1000,
     });
     worker.on('error', (error) => log.warn({ err: error, queue }, 'queue connection error'));
     worker.on('failed', (job, error) =>
@@ -77,10 +79,18 @@ export class Drain {
     return worker;
   }
 
-  /** Takes no new chunk and waits for those in hand. */
-  async close(): Promise<void> {
+  /** Takes no new chunk and waits for those in hand; while Redis is away that never ends. */
+  async finish(): Promise<void> {
     this.#rangeDelete.stop();
-    await Promise.all([this.#worker.close(), this.#ranges.close()]);
+    await Promise.all([this.#worker.pause(), this.#ranges.pause()]);
+  }
+
+  /**
+   * Ends BullMQ's workers without waiting, after `finish` or in the middle of it. Not `close()` alone: once it waits for
+   * work in hand it cannot be hurried, and its timers and blocking connections would go on for ever.
+   */
+  async close(): Promise<void> {
+    await Promise.all([this.#worker.close(true), this.#ranges.close(true)]);
   }
 
   async #process(job: Job, token: string | undefined): Promise<void> {

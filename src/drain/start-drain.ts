@@ -79,11 +79,11 @@ export async function startDrain(
     const deadline = new Promise<'late'>((resolve) => {
       cut = setTimeout(() => resolve('late'), config.shutdownMs * 0.8);
     });
-    // BullMQ's close never settles while Redis is away.
-    const ended = await Promise.race([drain.close(), deadline]);
+    const ended = await Promise.race([drain.finish(), deadline]);
     clearTimeout(giveUp);
     clearTimeout(cut);
     stopRetrying.abort();
+    await drain.close();
     await release();
     log.info(
       ended === 'late'

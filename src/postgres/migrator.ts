@@ -1,23 +1,16 @@
-import { readdir } from 'node:fs/promises';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 import knex, { type Knex } from 'knex';
 import pg from 'pg';
-import type { Queryable } from './pool.ts';
+import { MIGRATION_TABLE, migrationNames, MIGRATIONS } from './migrations.ts';
 
-const MIGRATIONS = fileURLToPath(new URL('../../migrations/', import.meta.url));
-const MIGRATION_TABLE = 'tierline_migrations';
 /** Any fixed number: the advisory lock that lets one process migrate at a time. */
 const MIGRATION_LOCK = 7_409_134_021;
 
 /** Names carry no extension: knex stores them, and `.ts` today and `.js` tomorrow would read as corrupt. */
 class MigrationFolder implements Knex.MigrationSource<string> {
-  async getMigrations(): Promise<string[]> {
-    const files = await readdir(MIGRATIONS);
-    return files
-      .filter((file) => /^\d+_\w+\.(js|ts)$/.test(file))
-      .map((file) => file.replace(/\.(js|ts)$/, ''))
-      .sort();
+  getMigrations(): Promise<string[]> {
+    return migrationNames();
   }
 
   getMigrationName(name: string): string {
@@ -28,18 +21,6 @@ class MigrationFolder implements Knex.MigrationSource<string> {
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
     return (await import(pathToFileURL(join(MIGRATIONS, `${name}.${extension}`)).href)) as Knex.Migration;
   }
-}
-
-/** Migrations of this version that the database has not run. Empty: the schema is up to date. */
-export async function pendingMigrations(db: Queryable): Promise<string[]> {
-  const known = await new MigrationFolder().getMigrations();
-  const { rows: tables } = await db.query<{ table: string | null }>('SELECT to_regclass($1)::text AS table', [
-    MIGRATION_TABLE,
-  ]);
-  if (tables[0]?.table == null) return known;
-  const { rows } = await db.query<{ name: string }>(`SELECT name FROM ${MIGRATION_TABLE}`);
-  const ran = new Set(rows.map(({ name }) => name));
-  return known.filter((name) => !ran.has(name));
 }
 
 export function knexConfig(databaseUrl: string): Knex.Config {

@@ -2,8 +2,9 @@ import test from 'ava';
 import { loadConfig } from '../../src/config.ts';
 import type { Finding } from '../../src/cli/doctor/finding.ts';
 import { backlogFindings, totalsFindings } from '../../src/cli/doctor/work-findings.ts';
-import { latency, skew } from '../../src/cli/doctor/redis-findings.ts';
+import { latency, settingsFindings, skew } from '../../src/cli/doctor/redis-findings.ts';
 import { roundTrips } from '../../src/cli/doctor/round-trips.ts';
+import { ServerInfo } from '../../src/redis/server-info.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
@@ -34,25 +35,41 @@ test.serial('on healthy servers nothing fails, and every finding that is not ok 
   }
 });
 
-test.serial('a Redis that may evict, a write that waits, a dead letter and a missing migration are found', async (t) => {
+test.serial('a write that waits, a dead letter and a missing migration are found', async (t) => {
   const { redis, keys, pool } = deployment;
   await redis.zadd(keys.inflight, (Date.now() - 600_000) * 1000, 'nobody');
   await pool.query(
     `INSERT INTO dead_letters (item_id, stamp, payload, message, chunk_id) VALUES ('x', 1, '{}', 'test', 'c')`,
   );
   await pool.query(`DELETE FROM tierline_migrations WHERE name = '0003_dead_letters'`);
-  await redis.config('SET', 'maxmemory-policy', 'allkeys-lru');
-  try {
-    const { code, stdout } = await runCommand(deployment.env, ['doctor']);
-    t.is(code, 1);
-    t.regex(stdout, /FAIL {2}redis: eviction .*\n +fix: CONFIG SET maxmemory-policy noeviction/);
-    t.regex(stdout, /FAIL {2}queue: lag .*10 min old.*\n +fix: start drain workers/);
-    t.regex(stdout, /WARN {2}queue: dead letters +1\n +fix: tierline dead-letters list/);
-    t.regex(stdout, /FAIL {2}postgres: schema .*0003_dead_letters\n +fix: run tierline migrate/);
-  } finally {
-    await redis.config('SET', 'maxmemory-policy', 'noeviction');
-  }
+  const { code, stdout } = await runCommand(deployment.env, ['doctor']);
+  t.is(code, 1);
+  t.regex(stdout, /FAIL {2}queue: lag .*10 min old.*\n +fix: start drain workers/);
+  t.regex(stdout, /WARN {2}queue: dead letters +1\n +fix: tierline dead-letters list/);
+  t.regex(stdout, /FAIL {2}postgres: schema .*0003_dead_letters\n +fix: run tierline migrate/);
 });
+
+const INFO = 'redis_version:7.2.4\r\nmaxmemory_policy:noeviction\r\nmaxmemory:1000\r\nused_memory:10\r\naof_enabled:1\r\n';
+const SERVERS: readonly (readonly [name: string, change: readonly [string, string], role: 'redis' | 'cache', expected: Record<string, string>])[] = [
+  ['a safe server', ['', ''], 'redis', { version: 'ok', eviction: 'ok', persistence: 'ok', memory: 'ok' }],
+  ['eviction in the queue', ['noeviction', 'allkeys-lru'], 'redis', { eviction: 'fail' }],
+  ['no append-only file', ['aof_enabled:1', 'aof_enabled:0'], 'redis', { persistence: 'warn' }],
+  ['a full disk', ['aof_enabled:1', 'aof_enabled:1\r\naof_last_write_status:err'], 'redis', { persistence: 'fail' }],
+  ['an old Redis', ['7.2.4', '6.0.9'], 'redis', { version: 'fail' }],
+  ['Redis 6.2', ['7.2.4', '6.2.0'], 'redis', { version: 'ok' }],
+  ['Valkey', ['redis_version:7.2.4', 'redis_version:6.0.0\r\nvalkey_version:8.0.1'], 'redis', { version: 'ok' }],
+  ['hardly any memory left', ['used_memory:10', 'used_memory:900'], 'redis', { memory: 'warn' }],
+  ['a full cache', ['used_memory:10', 'used_memory:900'], 'cache', { memory: 'ok' }],
+  ['a cache that cannot evict', ['', ''], 'cache', { eviction: 'warn' }],
+  ['a cache that evicts', ['noeviction', 'allkeys-lfu'], 'cache', { eviction: 'ok' }],
+];
+for (const [name, [from, to], role, expected] of SERVERS) {
+  test(`settings: ${name} as ${role}`, (t) => {
+    const found = settingsFindings(role, new ServerInfo(INFO.replace(from, to)));
+    t.like(Object.fromEntries(found.map(({ about, level }) => [about, level])), expected);
+    for (const finding of found) t.is(finding.fix === undefined, finding.level === 'ok', finding.about);
+  });
+}
 
 test('skew and latency are told with their fix', async (t) => {
   const behind = await roundTrips(() => Promise.resolve(Date.now() + 5000));

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { BEARER, quietDashboard, type QuietDashboard } from '../helpers/dashboard.ts';
+import { BEARER, TOKEN, quietDashboard, type QuietDashboard } from '../helpers/dashboard.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
 let deployment: Deployment;
@@ -45,11 +45,13 @@ function targets(): Target[] {
       name: `${method} ${url}`,
     }));
   const unknown = (['GET', 'POST', 'PUT'] as const).flatMap((method) =>
-    ['/nothing', '/queues/', '/queues/api/nothing', '/queues/static/nothing.js', '/assets/nothing'].map((url) => ({
-      method,
-      url,
-      name: `${method} ${url}`,
-    })),
+    ['/nothing', '/queues/', '/queues/api/nothing', '/queues/static/nothing.js', '/assets/nothing'].map(
+      (url) => ({
+        method,
+        url,
+        name: `${method} ${url}`,
+      }),
+    ),
   );
   return [...routes, ...unknown];
 }
@@ -206,24 +208,23 @@ test('every answer has the headers that keep scripts, frames and caches out', as
   }
 });
 
+function signInLeadingAway(to: QuietDashboard) {
+  return to.request({
+    method: 'POST',
+    url: '/sign-in',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    payload: new URLSearchParams({ secret: TOKEN, next: '//evil.example' }).toString(),
+  });
+}
+
 test('a sign-in sets a cookie that scripts cannot read and other sites cannot send', async (t) => {
   const https = await quietDashboard(deployment, { dashboardHttps: true });
   t.teardown(() => https.close());
-  const attempt = (to: QuietDashboard) =>
-    to.request({
-      method: 'POST',
-      url: '/sign-in',
-      headers: { 'content-type': 'application/x-www-form-urlencoded' },
-      payload: new URLSearchParams({
-        secret: BEARER.authorization.slice(7),
-        next: '//evil.example',
-      }).toString(),
-    });
-  const plain = await attempt(dashboard);
+  const plain = await signInLeadingAway(dashboard);
   t.is(plain.headers.location, '/');
   t.like(plain.cookies[0], { httpOnly: true, sameSite: 'Strict', path: '/' });
   t.is(plain.cookies[0]?.['secure'], undefined);
-  const secure = await attempt(https);
+  const secure = await signInLeadingAway(https);
   t.true(secure.cookies[0]?.name.startsWith('__Host-'));
   t.like(secure.cookies[0], { httpOnly: true, sameSite: 'Strict', path: '/', secure: true });
   t.regex(String(secure.headers['strict-transport-security']), /^max-age=\d+$/);

@@ -56,5 +56,6 @@ test.serial('the sign-in page takes the password or the token, and no third thin
 test.serial('a flood of sign-ins is turned away instead of filling the memory', async (t) => {
   const credentials = new Credentials(loadConfig({ dashboardPasswordHash: await hashPassword('horse') }));
   const answers = await Promise.all(Array.from({ length: 6 }, () => credentials.acceptsSecret('horse')));
-  t.deepEqual(answers.toSorted(), [true, true, 'busy', 'busy', 'busy', 'busy'].toSorted());
+  t.is(answers.filter((answer) => answer === true).length, 2);
+  t.is(answers.filter((answer) => answer === 'busy').length, 4);
 });

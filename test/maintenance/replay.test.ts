@@ -97,7 +97,7 @@ test('a range delete waits for a replay that came before it', async (t) => {
   const paused = parts.writes as Queue;
   await paused.pause();
   const replay = await startReplay(parts, await seqOf('uk.1'));
-  if (!isRunning(replay)) return t.fail(replay.status);
+  if (!isRunning(replay)) throw new Error(replay.status);
   const range = await store.deletePrefix('uk.');
   t.is(await finishReplay(parts, replay), undefined, 'still on its way');
   await paused.resume();

@@ -23,6 +23,10 @@ test.before(async () => {
 });
 test.after.always(() => deployment.close());
 
+function byNode(a: { kind: string; node: string }, b: { kind: string; node: string }): number {
+  return `${a.kind}${a.node}` < `${b.kind}${b.node}` ? -1 : 1;
+}
+
 async function allSteps(pool: Pool) {
   const steps = [];
   for (let step = 0; step < VERIFY_STEPS; step++) steps.push(await verifyStep(pool, step));
@@ -57,8 +61,6 @@ for (const [damage, sql] of [
       await client.query(sql);
       const { differences } = await allSteps(client as unknown as Pool);
       t.true(differences.length > 0);
-      const byNode = (a: { kind: string; node: string }, b: { kind: string; node: string }) =>
-        `${a.kind}${a.node}` < `${b.kind}${b.node}` ? -1 : 1;
       t.deepEqual(
         differences.toSorted(byNode),
         [...(await verifyMerkle(client)).differences].toSorted(byNode),

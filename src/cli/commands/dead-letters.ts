@@ -1,6 +1,5 @@
 import { SettleTimeoutError } from '../../errors.ts';
-import { openReplay } from '../../maintenance/open-replay.ts';
-import { replayLetter, type ReplayOutcome, type ReplayParts } from '../../maintenance/replay.ts';
+import type { ReplayOutcome, ReplayParts } from '../../maintenance/replay.ts';
 import {
   deleteLetters,
   findLetter,
@@ -89,6 +88,7 @@ const replay: Command = {
     const numbers = numbersOf(args);
     const pool = connections.pool();
     const seqs = numbers ?? (await allLetters(context)).map(({ seq }) => seq);
+    const { openReplay } = await import('../../maintenance/open-replay.ts');
     const opened = openReplay(pool, await connections.redis(), connections.config, connections.log);
     try {
       return await replayAll(context, opened.parts, seqs, args.seconds('timeout') ?? REPLAY_TIMEOUT_MS);
@@ -184,6 +184,7 @@ async function replayInTime(
   timeoutMs: number,
 ): Promise<ReplayOutcome> {
   try {
+    const { replayLetter } = await import('../../maintenance/replay.ts');
     return await replayLetter(parts, seq, signal);
   } catch (error) {
     if (!signal.aborted) throw error;

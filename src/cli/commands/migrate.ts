@@ -1,5 +1,4 @@
 import { TierUnavailableError } from '../../errors.ts';
-import { migrate as runMigrations } from '../../postgres/migrator.ts';
 import { sqlState } from '../../postgres/pool.ts';
 import type { Command } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
@@ -13,7 +12,8 @@ export const migrate: Command = {
   options: {},
   examples: [['@ migrate', 'twice, or from two machines at once, is harmless']],
   async run({ terminal, connections, json }) {
-    const ran = await runMigrations(connections.config.databaseUrl).catch((error: unknown) => {
+    const migrator = await import('../../postgres/migrator.ts');
+    const ran = await migrator.migrate(connections.config.databaseUrl).catch((error: unknown) => {
       throw sqlState(error) === undefined ? new TierUnavailableError('l3', error) : error;
     });
     if (json) await terminal.print(JSON.stringify({ ran }));

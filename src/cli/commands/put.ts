@@ -107,7 +107,7 @@ async function openInput(file: string): Promise<Input> {
   if (file === STDIN) return { stream: process.stdin, share: () => undefined };
   try {
     const { size } = await stat(file);
-    const stream = createReadStream(file, { highWaterMark: 256 * 1024 });
+    const stream = createReadStream(file, { highWaterMark: 64 * 1024 });
     await new Promise<void>((resolve, reject) => stream.once('open', () => resolve()).once('error', reject));
     return { stream, share: () => (size === 0 ? undefined : Math.min(1, stream.bytesRead / size)) };
   } catch (error) {

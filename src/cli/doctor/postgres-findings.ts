@@ -1,5 +1,5 @@
 import { messageOf } from '../../errors.ts';
-import { pendingMigrations } from '../../postgres/migrator.ts';
+import { pendingMigrations } from '../../postgres/migrations.ts';
 import { type Pool, readL3 } from '../../postgres/pool.ts';
 import { readServerSettings, type ServerSettings, serverTimeMs } from '../../postgres/server-settings.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';

@@ -23,14 +23,19 @@ export async function redisFindings(role: Role, config: Config, log: Logger): Pr
   try {
     await whenReady(redis, TIMEOUT_MS);
     const info = await ServerInfo.of(redis);
-    const own = role === 'redis' ? queueFindings(info) : [cacheEviction(info)];
-    return [version(role, info), ...own, memory(role, info), ...(await times(role, redis))];
+    return [...settingsFindings(role, info), ...(await times(role, redis))];
   } catch (error) {
     const fix = `start the server, or correct ${VARIABLE[role]}`;
     return [fail(role, 'connection', `cannot be reached: ${messageOf(error)}`, fix)];
   } finally {
     await closeRedis(redis);
   }
+}
+
+/** What the server tells of itself. */
+export function settingsFindings(role: Role, info: ServerInfo): Finding[] {
+  const own = role === 'redis' ? queueFindings(info) : [cacheEviction(info)];
+  return [version(role, info), ...own, memory(role, info)];
 }
 
 function version(role: Role, info: ServerInfo): Finding {

@@ -1,5 +1,5 @@
 // Draws the last hour. The same figures stand in a table of the page, so the plots are hidden from screen readers.
-import uPlot from '/assets/uplot.js';
+import uPlot from './uplot.js';
 
 const style = document.createElement('link');
 style.rel = 'stylesheet';

