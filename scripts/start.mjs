@@ -1,6 +1,7 @@
 // npm start: the whole system on one machine, as the Procfile describes it, until Ctrl-C.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { dashboardAccess } from './dashboard-access.mjs';
 import { onInterruption } from './interruption.mjs';
 import { openOutput } from './output.mjs';
 import { parseProcfile } from './procfile.mjs';
@@ -37,7 +38,11 @@ async function main() {
     return 1;
   }
   try {
-    return await runProcfile({ ...process.env, ...services.env });
+    return await runProcfile({
+      ...process.env,
+      ...services.env,
+      ...(await dashboardAccess(process.env, say)),
+    });
   } finally {
     say('stopping Redis and Postgres');
     await services.stop();

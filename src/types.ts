@@ -215,7 +215,7 @@ export interface Scan<T> extends AsyncIterable<T> {
   readonly cursor: string | undefined;
 }
 
-/** Totals since the reader was opened. */
+/** Totals since the reader was opened, and how its filter and its place on the feed are now. */
 export interface ReadCounters {
   /** `hits` counts what L1 answered, known absence included; `refusedFills` what a newer write kept out of it. */
   readonly l1: {
@@ -240,8 +240,19 @@ export interface ReadCounters {
     readonly requests: number;
     readonly failures: number;
   };
-  /** Ids that the filter proved absent without SQL, and how often it was loaded. */
-  readonly filter: { readonly absent: number; readonly loads: number };
+  /**
+   * `absent`: ids that the filter proved absent without SQL. `loads`: how often it was loaded. `trusted`: whether its word
+   * counts now. `ids` and `sizeBytes` are 0 while there is none.
+   */
+  readonly filter: {
+    readonly absent: number;
+    readonly loads: number;
+    readonly trusted: boolean;
+    readonly ids: number;
+    readonly sizeBytes: number;
+  };
+  /** `live`: every entry up to the head has been delivered. `entry`: number of the newest one that was. */
+  readonly feed: { readonly live: boolean; readonly entry: number };
 }
 
 export interface Reader extends AsyncDisposable {

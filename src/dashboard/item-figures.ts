@@ -5,6 +5,7 @@ import { type FeedHistory, feedHistory } from '../redis/feed-history.ts';
 import { pendingStamps } from '../redis/pending.ts';
 import { parseId } from '../schema/item.ts';
 import { decodeStored, type StoredItem } from '../schema/stored-item.ts';
+import { inTime } from './patience.ts';
 import type { Sources } from './sources.ts';
 
 /** What one tier says of an id. */
@@ -31,7 +32,7 @@ export async function itemFigures(sources: Sources, given: string): Promise<Item
   const problems: string[] = [];
   const orNothing = async <T>(work: Promise<T>): Promise<T | undefined> => {
     try {
-      return await work;
+      return await inTime(work);
     } catch (error) {
       problems.push(messageOf(error));
       return undefined;
@@ -68,7 +69,7 @@ async function rowOf({ pool }: Sources, id: string): Promise<TierAnswer> {
 
 async function tierAnswer(answer: Promise<TierAnswer>): Promise<TierAnswer> {
   try {
-    return await answer;
+    return await inTime(answer);
   } catch (error) {
     return { state: 'unknown', why: messageOf(error) };
   }

@@ -9,6 +9,7 @@ import { readSeries, type SeriesPoint } from '../redis/series.ts';
 import { ServerInfo } from '../redis/server-info.ts';
 import type { Pressure } from '../types.ts';
 import type { CopyCount, CopyCounter } from './copy-counter.ts';
+import { inTime } from './patience.ts';
 import type { Sources } from './sources.ts';
 
 /** What one backend says, or why it says nothing: half a page is better than none. */
@@ -97,7 +98,7 @@ async function cacheFigures({ cache }: Sources, counter: CopyCounter): Promise<C
 
 async function answerOf<T>(work: Promise<T>): Promise<Answer<T>> {
   try {
-    return { ok: true, value: await work };
+    return { ok: true, value: await inTime(work) };
   } catch (error) {
     return { ok: false, why: messageOf(error) };
   }

@@ -6,6 +6,7 @@ import { failureKind } from '../postgres/pool.ts';
 import { hasRangeBefore, unsettledBefore } from '../redis/pending.ts';
 import { recordSettled } from '../redis/series.ts';
 import type { FeedJobs } from '../schema/feed.ts';
+import { isReplay } from '../schema/job.ts';
 import { changesOf } from './changes.ts';
 import { copyRows } from './copies.ts';
 import type { BatchWritten } from './drain-observer.ts';
@@ -63,7 +64,10 @@ export class BatchWriter {
       postgresMs: inPostgres - started,
       redisMs: inRedis - inPostgres,
       feedMs: performance.now() - inRedis,
-      settleLatencyMs: settling.map(({ job }) => settledAtMs - stampToMs(job.first)),
+      // A replayed dead letter has the stamp of long ago: its age is no latency.
+      settleLatencyMs: settling
+        .filter(({ chunkId }) => !isReplay(chunkId))
+        .map(({ job }) => settledAtMs - stampToMs(job.first)),
     });
     const settled = new Set(settling);
     return given.map((chunk) => (settled.has(chunk) ? 'settled' : 'deferred'));

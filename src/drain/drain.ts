@@ -25,6 +25,7 @@ export class Drain {
   readonly #worker: Worker;
   readonly #ranges: Worker;
   readonly #rangeDelete: RangeDelete;
+  #paused: Promise<unknown> | undefined;
 
   /** @param connection a `patient` one: BullMQ's workers wait for Redis. */
   constructor(parts: WriterParts, connection: Redis) {
@@ -79,18 +80,21 @@ export class Drain {
     return worker;
   }
 
-  /** Takes no new chunk and waits for those in hand; while Redis is away that never ends. */
+  /** Takes no new chunk and waits for those in hand; while Redis is away that does not end. */
   async finish(): Promise<void> {
     this.#rangeDelete.stop();
-    await Promise.all([this.#worker.pause(), this.#ranges.pause()]);
+    this.#paused = Promise.allSettled([this.#worker.pause(), this.#ranges.pause()]);
+    await this.#paused;
   }
 
   /**
-   * Ends BullMQ's workers without waiting, after `finish` or in the middle of it. Not `close()` alone: once it waits for
-   * work in hand it cannot be hurried, and its timers and blocking connections would go on for ever.
+   * Ends BullMQ's workers without waiting, after `finish` or in the middle of it. Not their `close()` alone: once it waits
+   * for work in hand it cannot be hurried, and its timers would go on for ever.
    */
   async close(): Promise<void> {
     await Promise.all([this.#worker.close(true), this.#ranges.close(true)]);
+    // A pause that ends only now, with Redis back, has opened its blocking connection again.
+    void this.#paused?.then(() => Promise.allSettled([this.#worker.disconnect(), this.#ranges.disconnect()]));
   }
 
   async #process(job: Job, token: string | undefined): Promise<void> {

@@ -83,6 +83,13 @@ export class ItemReads {
     return held?.item !== undefined && held.epoch === this.#coherence.serving;
   }
 
+  /** Every entry that L1 would give out, known absence included. */
+  *served(): IterableIterator<[id: string, held: Held]> {
+    for (const [id, { value }] of this.#l1.entries()) {
+      if (value.epoch === this.#coherence.serving) yield [id, value];
+    }
+  }
+
   /** @param served what L1 has just given, so that it is counted once. */
   async #find(id: string, served: Held | undefined): Promise<Lookup> {
     const before = this.#ownOf(id);

@@ -86,12 +86,13 @@ export async function connectReader(
     reads,
     verified: new VerifiedReads(l1, l2, l3, (id) => reads.lookup(id)),
     coherence,
+    tail,
     filter,
     presence,
     queries: new Queries(pool, observed, horizon, config.l3TimeoutMs),
     status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, reads, pending },
     merkle: new MerkleView(pool),
-    counters: () => countersOf({ l1, reads, flights, coherence, lookup, l2, l3, presence, filter }),
+    counters: () => countersOf({ l1, reads, flights, coherence, lookup, l2, l3, presence, filter, tail }),
     release,
   });
 }

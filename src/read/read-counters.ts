@@ -1,3 +1,4 @@
+import type { FeedTail } from '../redis/feed.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
@@ -20,11 +21,12 @@ interface Counted {
   readonly l3: PostgresTier;
   readonly presence: Presence;
   readonly filter: TrustedFilter;
+  readonly tail: FeedTail;
 }
 
 /** Gathers what each part has counted. */
 export function countersOf(parts: Counted): ReadCounters {
-  const { l1, reads, flights, coherence, lookup, l2, l3, presence, filter } = parts;
+  const { l1, reads, flights, coherence, lookup, l2, l3, presence, filter, tail } = parts;
   const { evictions, expirations } = l1.counters;
   const { l2Hits, l2Misses, l3Hits, l3Misses, absent } = lookup.counts;
   return {
@@ -37,6 +39,12 @@ export function countersOf(parts: Counted): ReadCounters {
     },
     l2: { hits: l2Hits, misses: l2Misses, ...l2.counters },
     l3: { hits: l3Hits, misses: l3Misses, ...l3.counters },
-    filter: { absent: absent + presence.absent, loads: filter.loads },
+    filter: {
+      absent: absent + presence.absent,
+      loads: filter.loads,
+      trusted: filter.isTrusted,
+      ...filter.size,
+    },
+    feed: { live: tail.live, entry: tail.position.number },
   };
 }

@@ -1,4 +1,6 @@
 import { ClosedError, InvalidItemError } from '../errors.ts';
+import type { FeedTail } from '../redis/feed.ts';
+import type { FeedPosition } from '../schema/feed.ts';
 import { parseId } from '../schema/item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type {
@@ -30,6 +32,7 @@ export interface ReaderParts {
   readonly reads: ItemReads;
   readonly verified: VerifiedReads;
   readonly coherence: Coherence;
+  readonly tail: Pick<FeedTail, 'hasReached'>;
   readonly filter: TrustedFilter;
   readonly presence: Presence;
   readonly queries: Queries;
@@ -156,6 +159,16 @@ export class TieredReader implements Reader {
   /** @throws as `getByState` */
   countPrefix(prefix: string, options?: CallOptions): Promise<number> {
     return this.#call(() => this.#parts.queries.count(ofPrefix(prefix), options), options);
+  }
+
+  /** What L1 would give out now, for checks of coherence. */
+  served(): Iterable<[id: string, held: Held]> {
+    return this.#reads.served();
+  }
+
+  /** Whether every change up to a head of the feed has been delivered here. */
+  hasReached(head: Pick<FeedPosition, 'epoch' | 'number'>): boolean {
+    return this.#parts.tail.hasReached(head);
   }
 
   /** A write of this process has settled: what L1 holds of it is out of date from now on. */

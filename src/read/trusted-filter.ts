@@ -62,6 +62,11 @@ export class TrustedFilter implements ChangeListener, AbsenceProof {
     return this.#loads;
   }
 
+  /** Ids held and the memory they take; 0 while there is no filter. */
+  get size(): { readonly ids: number; readonly sizeBytes: number } {
+    return { ids: this.#filter?.count ?? 0, sizeBytes: this.#filter?.byteLength ?? 0 };
+  }
+
   /** Whether what the filter says holds for everything that has been delivered, up to this moment's connection. */
   get isTrusted(): boolean {
     return this.#filter !== undefined && this.#tail.live;

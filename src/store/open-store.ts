@@ -1,6 +1,7 @@
 import { loadConfig, type Options } from '../config.ts';
 import { createLogger } from '../log.ts';
 import { connectProducer } from '../producer/open-producer.ts';
+import { type ProducerObserver, UNOBSERVED_PRODUCER } from '../producer/producer-observer.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
@@ -16,12 +17,16 @@ import { OwnWrites } from './own-writes.ts';
  * not answer with what was there before.
  * @throws what `openProducer` and `openReader` throw
  */
-export async function openStore(options: Options = {}): Promise<Store> {
+export async function openStore(
+  options: Options = {},
+  observer: ProducerObserver = UNOBSERVED_PRODUCER,
+): Promise<Store> {
   const config = loadConfig(options);
   const log = createLogger('store', config.logLevel);
   const own = new OwnWrites();
   let reader: TieredReader | undefined;
   const producer = await connectProducer(config, log, {
+    observer,
     onAccepted: (operation, ticket) => own.accepted(operation, ticket),
     onSettled: (chunk) =>
       own.settled(chunk, (id, item) => reader?.noteSettled(id, item.contentVersion, item.stateVersion)),

@@ -40,7 +40,7 @@ if (main !== null) {
     } catch {
       main.setAttribute('data-stale', '');
     }
-    setTimeout(tick, every);
+    setTimeout(() => void tick(), every);
   };
-  setTimeout(tick, every);
+  setTimeout(() => void tick(), every);
 }

@@ -1,0 +1,230 @@
+import { BentoCache, bentostore } from 'bentocache';
+import { memoryDriver } from 'bentocache/drivers/memory';
+import pLimit from 'p-limit';
+import { randomUUID } from 'node:crypto';
+import { type Config, loadConfig } from '../src/config.ts';
+import { keysOf } from '../src/keys.ts';
+import { createLogger } from '../src/log.ts';
+import { closePool, createPool, type Pool } from '../src/postgres/pool.ts';
+import { closeRedis, createRedis, type Redis } from '../src/redis/connect.ts';
+import { connectReader } from '../src/read/open-reader.ts';
+import { MemoryTier } from '../src/tiers/memory.ts';
+import type { TieredReader } from '../src/read/tiered-reader.ts';
+import type { Emit } from './metric.ts';
+
+const IDS = 20_000;
+const CALL = 1000;
+const MGET = 500;
+const ROUNDS = 5;
+
+/** A document of about 400 bytes. */
+function documentOf(n: number) {
+  return {
+    patient: `9${String(n).padStart(9, '0')}`,
+    name: { family: 'Example', given: ['Ada', 'Grace'] },
+    address: { lines: ['1 High Street', 'Flat 2'], city: 'Leeds', postcode: 'LS1 4AP', country: 'GB' },
+    contacts: [
+      { system: 'phone', value: '0113 496 0000', use: 'home' },
+      { system: 'email', value: 'ada@example.org' },
+    ],
+    active: n % 7 !== 0,
+    visits: n,
+    note: 'x'.repeat(70),
+  };
+}
+
+/** Best of a few rounds, in microseconds for one of `count`: others share the machine. */
+async function best(count: number, run: () => unknown): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < ROUNDS; round++) {
+    const startedAt = performance.now();
+    await run();
+    least = Math.min(least, ((performance.now() - startedAt) * 1000) / count);
+  }
+  return least;
+}
+
+/** Hits in L1 against BentoCache; batches against the bare drivers, in the same run. */
+export async function readBench(emit: Emit): Promise<void> {
+  const config = loadConfig({ namespace: `bench-${randomUUID().slice(0, 8)}`, logLevel: 'silent' });
+  const log = createLogger('bench', 'silent');
+  const pool = createPool(config.databaseUrl, config.poolSize, log);
+  const redis = createRedis(config.redisUrl, 'patient', log);
+  await redis.connect();
+  const ids = Array.from({ length: IDS }, (_, n) => `${config.namespace}.${n}`);
+  // Rows that the feed never told of: a filter would deny them.
+  const reader = await connectReader({ ...config, filterMaxBytes: 0 }, log);
+  try {
+    await insertRows(pool, ids);
+    await reader.getMany(ids);
+    await hits(emit, reader, ids);
+    await fromRedis(emit, config, redis, ids);
+    await fromPostgres(emit, config, pool, redis, ids);
+  } finally {
+    await reader.close();
+    await pool.query(`DELETE FROM items WHERE id = ANY($1)`, [ids]);
+    await redis.del(ids.map((id) => keysOf(config.namespace).item(id)));
+    await closePool(pool);
+    await closeRedis(redis);
+  }
+  zipf(emit);
+}
+
+async function insertRows(pool: Pool, ids: readonly string[]): Promise<void> {
+  await pool.query(
+    `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, gen, kh, x0, x1, s0, s1, batch_id)
+     SELECT id, n, false, content::json, sha256(content::bytea), 0, 'default', 0, 0, 0, 0, 0, 0, gen_random_uuid()
+     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS i(id, content, n)`,
+    [ids, ids.map((_, n) => JSON.stringify(documentOf(n)))],
+  );
+  await pool.query('ANALYZE items');
+}
+
+async function hits(emit: Emit, reader: TieredReader, ids: readonly string[]): Promise<void> {
+  const CALLS = 200_000;
+  const hot = ids.slice(0, 1000);
+  const peekUs = await best(CALLS, () => {
+    for (let i = 0; i < CALLS; i++)
+      if (reader.peek(hot[i % 1000] as string) === undefined) throw new Error('not a hit');
+  });
+  const getUs = await best(CALLS, async () => {
+    for (let i = 0; i < CALLS; i++) await reader.get(hot[i % 1000] as string);
+  });
+  const bento = new BentoCache({
+    default: 'l1',
+    stores: { l1: bentostore().useL1Layer(memoryDriver({ maxItems: 10_000 })) },
+  });
+  for (const [n, id] of hot.entries()) await bento.set({ key: id, value: documentOf(n) });
+  const bentoUs = await best(CALLS / 10, async () => {
+    for (let i = 0; i < CALLS / 10; i++) await bento.get({ key: hot[i % 1000] as string });
+  });
+  await bento.disconnectAll();
+  emit('peek_us', peekUs, 'us');
+  emit('get_l1_us', getUs, 'us');
+  emit('bentocache_get_us', bentoUs, 'us');
+  emit('ratio_vs_bentocache', bentoUs / getUs, 'x');
+}
+
+/** Every read goes to L2: L1 keeps nothing. */
+async function fromRedis(emit: Emit, base: Config, redis: Redis, ids: readonly string[]): Promise<void> {
+  const keys = keysOf(base.namespace);
+  const reader = await connectReader(
+    { ...base, l1MaxBytes: 0, filterMaxBytes: 0 },
+    createLogger('bench', 'silent'),
+  );
+  try {
+    await reader.getMany(ids);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const calls = chunks(ids, CALL);
+    const ours = await best(IDS, async () => {
+      for (const call of calls) await reader.getMany(call);
+    });
+    const misses = reader.counters.l3.hits - IDS;
+    if (misses > 0) throw new Error(`${misses} reads were not warm`);
+    const mget = (parse: boolean) => async () => {
+      for (const call of calls) {
+        const texts = await Promise.all(
+          chunks(call, MGET).map((chunk) => redis.mget(chunk.map((id) => keys.item(id)))),
+        );
+        if (parse) for (const text of texts.flat()) JSON.parse((text as string).slice(119));
+      }
+    };
+    const raw = await best(IDS, mget(false));
+    const parsed = await best(IDS, mget(true));
+    emit('get_many_l2_per_s', 1e6 / ours, '1/s');
+    emit('ratio_vs_raw_mget', raw / ours, 'x');
+    emit('ratio_vs_parsed_mget', parsed / ours, 'x');
+
+    const wave = ids.slice(0, 10_000);
+    const single = await best(wave.length, () => Promise.all(wave.map((id) => reader.get(id))));
+    const limit = pLimit(100);
+    const plain = await best(wave.length, () =>
+      Promise.all(wave.map((id) => limit(() => redis.get(keys.item(id))))),
+    );
+    emit('ratio_vs_single_gets', plain / single, 'x');
+  } finally {
+    await reader.close();
+  }
+}
+
+/** Every read goes to L3: neither L1 nor L2 keeps anything. */
+async function fromPostgres(
+  emit: Emit,
+  base: Config,
+  pool: Pool,
+  redis: Redis,
+  ids: readonly string[],
+): Promise<void> {
+  const keys = keysOf(base.namespace);
+  const reader = await connectReader(
+    { ...base, l1MaxBytes: 0, filterMaxBytes: 0 },
+    createLogger('bench', 'silent'),
+  );
+  try {
+    const calls = chunks(ids, CALL);
+    let least = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < ROUNDS; round++) {
+      await redis.del(ids.map((id) => keys.item(id)));
+      const startedAt = performance.now();
+      for (const call of calls) await reader.getMany(call);
+      least = Math.min(least, ((performance.now() - startedAt) * 1000) / IDS);
+    }
+    const raw = await best(IDS, async () => {
+      for (const call of calls) {
+        await Promise.all(
+          chunks(call, MGET).map((chunk) =>
+            pool.query({
+              name: 'bench-any',
+              text: 'SELECT id, content, content_version, state FROM items WHERE id = ANY($1)',
+              values: [chunk],
+            }),
+          ),
+        );
+      }
+    });
+    emit('get_many_l3_per_s', 1e6 / least, '1/s');
+    emit('ratio_vs_raw_any', raw / least, 'x');
+  } finally {
+    await reader.close();
+  }
+}
+
+/** 100,000 ids under a Zipf load, L1 with room for a tenth of them. */
+function zipf(emit: Emit): void {
+  const COUNT = 100_000;
+  const GETS = 1_000_000;
+  const MAX_BYTES = 10 * 1024 * 1024;
+  const weights = Array.from({ length: COUNT }, (_, rank) => 1 / (rank + 1) ** 0.99);
+  const cumulated: number[] = [];
+  weights.reduce((sum, weight) => (cumulated.push(sum + weight), sum + weight), 0);
+  const total = cumulated[COUNT - 1] as number;
+  const pick = () => {
+    const at = Math.random() * total;
+    let low = 0;
+    for (let high = COUNT - 1; low < high; ) {
+      const middle = (low + high) >> 1;
+      if ((cumulated[middle] as number) < at) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  globalThis.gc?.();
+  const before = process.memoryUsage().rss;
+  const tier = new MemoryTier<string>({ maxBytes: MAX_BYTES, ttlMs: 60_000 });
+  for (let i = 0; i < GETS; i++) {
+    const n = pick();
+    const id = `zipf.${n}`;
+    if (tier.get(id) === undefined) tier.set(id, JSON.stringify(documentOf(n)), 400);
+  }
+  const { hits: found } = tier.counters;
+  emit('l1_hit_percent', (found / GETS) * 100, '%');
+  emit('l1_bytes_of_bound', tier.sizeBytes / MAX_BYTES, 'x');
+  globalThis.gc?.();
+  emit('l1_rss_overhead', (process.memoryUsage().rss - before) / MAX_BYTES, 'x');
+}
+
+function chunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) =>
+    items.slice(i * size, (i + 1) * size),
+  );
+}

@@ -1,0 +1,104 @@
+import test, { type ExecutionContext } from 'ava';
+import { openProducer } from '../../src/producer/open-producer.ts';
+import type { Producer } from '../../src/types.ts';
+import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { type Proxy, startProxy } from '../helpers/proxy.ts';
+import { type ReaderReport, startReaderProcess } from '../helpers/reader-process.ts';
+import { startWorker } from '../helpers/worker-process.ts';
+
+const IDS = 300;
+const READERS = 4;
+const WRITERS = 20;
+const SECONDS = 20;
+const EVERY_MS = 300;
+const QUIET_MS = 2000;
+
+/** Writes at random until told to stop; then waits until all has settled. */
+function keepWriting(producer: Producer): () => Promise<number> {
+  const end = new AbortController();
+  let writes = 0;
+  const write = async () => {
+    while (!end.signal.aborted) {
+      const id = `k.${Math.floor(Math.random() * IDS)}`;
+      const kind = Math.random();
+      if (kind < 0.1) await producer.delete(id);
+      else if (kind < 0.3) await producer.setState(id, kind < 0.2 ? 'open' : 'shut');
+      else await producer.submit({ id, content: { n: writes } });
+      writes++;
+    }
+  };
+  const work = Promise.all(Array.from({ length: WRITERS }, write));
+  return async () => {
+    end.abort();
+    await work;
+    await producer.flush();
+    return writes;
+  };
+}
+
+/** Four reader processes behind a relay to Redis, a writer and two workers, while `meddle` is done again and again. */
+async function run(
+  t: ExecutionContext,
+  meddle: (relay: Proxy, deployment: Deployment) => Promise<unknown>,
+): Promise<ReaderReport[]> {
+  const deployment = await createDeployment();
+  const relay = await startProxy(deployment.options.redisUrl);
+  const env = { ...deployment.env, REDIS_URL: relay.url };
+  const workers = await Promise.all([1, 2].map(() => startWorker('drain', deployment.env)));
+  const readers = await Promise.all(Array.from({ length: READERS }, () => startReaderProcess(env, IDS)));
+  const producer = await openProducer(deployment.options);
+  t.teardown(async () => {
+    await producer.close();
+    for (const stoppable of [...readers, ...workers]) await stoppable.stop();
+    await relay.close();
+    await deployment.close();
+  });
+  const stop = keepWriting(producer);
+  const until = Date.now() + SECONDS * 1000;
+  while (Date.now() < until) {
+    await meddle(relay, deployment);
+    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+  }
+  // Undisturbed for a while, so that there is something in L1 to be compared.
+  await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+  const writes = await stop();
+  const reports = await Promise.all(readers.map((reader) => reader.report()));
+  t.log(
+    `${writes} writes`,
+    ...reports.map(
+      ({ reads, failed, compared, flushes }) =>
+        `${reads} reads, ${failed} failed, ${compared} compared, ${flushes} flushes`,
+    ),
+  );
+  return reports;
+}
+
+function isCoherent(t: ExecutionContext, reports: readonly ReaderReport[]): void {
+  for (const { wentBack, stale, denied, compared, reads } of reports) {
+    t.deepEqual(wentBack, [], 'no read went back');
+    t.deepEqual(stale, [], 'no L1 entry differs from Postgres');
+    t.deepEqual(denied, [], 'nothing that exists was denied');
+    t.true(compared > 0 && reads > 1000, `${compared} entries compared after ${reads} reads`);
+  }
+}
+
+test.serial(
+  'I6 I7: readers whose connections are cut all the time end coherent and never go back',
+  async (t) => {
+    isCoherent(t, await run(t, async (relay) => relay.cut()));
+  },
+);
+
+test.serial('I6 I7: the same when the stream is trimmed below their cursors', async (t) => {
+  const reports = await run(t, async (relay, { redis, keys }) => {
+    await relay.refuse();
+    await new Promise((resolve) => setTimeout(resolve, EVERY_MS / 3));
+    await redis.xtrim(keys.feed, 'MAXLEN', 0);
+    await relay.open();
+  });
+  isCoherent(t, reports);
+  t.true(
+    reports.some(({ flushes }) => flushes > 0),
+    'some entries were missed',
+  );
+});
