@@ -12,7 +12,10 @@ const BATCH = 1000;
 export async function rangesBench(emit: Emit, { items: count = 100_000 }: BenchOptions): Promise<void> {
   const items = documents(count);
   const deployment = await createDeployment();
-  const workers = await Promise.all([startWorker('drain', deployment.env), startWorker('drain', deployment.env)]);
+  const workers = await Promise.all([
+    startWorker('drain', deployment.env),
+    startWorker('drain', deployment.env),
+  ]);
   const producer = await openProducer(deployment.options);
   try {
     for (let at = 0; at < count; at += 500) await producer.submitMany(items.slice(at, at + 500));
@@ -34,7 +37,9 @@ export async function rangesBench(emit: Emit, { items: count = 100_000 }: BenchO
 }
 
 async function plainUpdateMs({ pool }: Deployment, items: readonly NewItem[]): Promise<number> {
-  await pool.query('CREATE TABLE plain_items (LIKE items INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 85)');
+  await pool.query(
+    'CREATE TABLE plain_items (LIKE items INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 85)',
+  );
   await pool.query('INSERT INTO plain_items SELECT * FROM items');
   const ids = items.map((item) => item.id);
   try {

@@ -1,15 +1,19 @@
 import { parseArgs } from 'node:util';
+import { containsBench } from './contains.ts';
 import { drainBench } from './drain.ts';
 import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import type { Bench } from './metric.ts';
 import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
+import { readBench } from './read.ts';
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   drain: drainBench,
   enqueue: enqueueBench,
   filter: filterBench,
+  contains: containsBench,
+  read: readBench,
   put: putBench,
   ranges: rangesBench,
 };

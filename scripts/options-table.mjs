@@ -15,7 +15,9 @@ function defaultOf({ schema }) {
 const rows = Object.entries(OPTIONS).map(
   ([key, spec]) => `| \`${spec.env}\` | \`${key}\` | ${spec.unit} | ${defaultOf(spec)} | ${spec.doc} |`,
 );
-const table = ['| variable | option | unit | default | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
+const table = ['| variable | option | unit | default | meaning |', '|---|---|---|---|---|', ...rows].join(
+  '\n',
+);
 
 const readme = readFileSync(README, 'utf8');
 const [before, rest] = readme.split(BEGIN);
@@ -25,7 +27,9 @@ const updated = `${before}${BEGIN}\n${table}\n${END}${after}`;
 
 if (process.argv.includes('--check')) {
   if (updated !== readme) {
-    console.error('README.md: the options table is not what src/config.ts says. Run: node scripts/options-table.mjs');
+    console.error(
+      'README.md: the options table is not what src/config.ts says. Run: node scripts/options-table.mjs',
+    );
     process.exit(1);
   }
 } else {

@@ -7,6 +7,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { startWorker } from '../helpers/worker-process.ts';
 
 const ROWS = 20_000;
+const idOf = (i: number) => `range.${i % 100}.${i}`;
 
 test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, and keeps what is written meanwhile', async (t) => {
   t.timeout(180_000);
@@ -20,7 +21,6 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
     await Promise.all(workers.map((worker) => worker.stop()));
     await deployment.close();
   });
-  const idOf = (i: number) => `range.${i % 100}.${i}`;
   const items = Array.from({ length: ROWS }, (_, i) => ({ id: idOf(i), content: { i } }));
   await producer.submitMany(items);
   await producer.flush();
@@ -28,9 +28,9 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
   const range = await producer.deletePrefix('range.');
   // Later writes into the range, all the while.
   const revived = new Set<string>();
-  let writing = true;
+  const stop = new AbortController();
   const writer = (async () => {
-    for (let i = 0; writing; i = (i + 37) % ROWS) {
+    for (let i = 0; !stop.signal.aborted; i = (i + 37) % ROWS) {
       const batch = Array.from({ length: 20 }, (_, k) => idOf((i + k * 11) % ROWS));
       for (const id of batch) revived.add(id);
       await producer.submitMany(batch.map((id) => ({ id, content: 'later' })));
@@ -44,7 +44,7 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
   workers.push(await startWorker('drain', env), await startWorker('drain', env));
 
   const { deleted } = await range.settled();
-  writing = false;
+  stop.abort();
   await writer;
   await producer.flush();
 
