@@ -1,6 +1,8 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
+import type { Stamp } from '../clock.ts';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
+import { isReplay } from '../schema/job.ts';
 
 /** What has been accepted and has not settled, and the feed it will settle on; one snapshot of the queue's Redis. */
 export interface Backlog {
@@ -21,6 +23,9 @@ export interface Backlog {
   readonly nowMs: number;
 }
 
+/** Replays stand among the oldest for a moment: further than this no look goes past them. */
+const OLDEST_LOOKED_AT = 64;
+
 const backlogReply = z.tuple([
   z.tuple([z.coerce.number(), z.coerce.number()]),
   z.number(),
@@ -32,7 +37,7 @@ const backlogReply = z.tuple([
   z.number(),
 ]);
 
-/** @param redis of the queue. One round trip; no command reads more than one entry. */
+/** @param redis of the queue. One round trip, a few dozen entries at most. */
 export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
   const jobs = `${keys.queuePrefix}:${WRITES_QUEUE}`;
   const replies = await redis
@@ -40,7 +45,7 @@ export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
     .time()
     .hlen(keys.pending)
     .zcard(keys.inflight)
-    .zrange(keys.inflight, 0, '0', 'WITHSCORES')
+    .zrange(keys.inflight, '0', String(OLDEST_LOOKED_AT - 1), 'WITHSCORES')
     .llen(`${jobs}:wait`)
     .llen(`${jobs}:active`)
     .hget(keys.clock, 'entries')
@@ -54,16 +59,24 @@ export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
       }),
     );
   const nowMs = seconds * 1000 + micros / 1000;
-  const stamp = oldest[1];
+  const stamp = oldestStamp(oldest);
   return {
     pendingItems,
     chunksInFlight,
     chunksWaiting: waiting,
     chunksActive: active,
     // The clock may run a little ahead of the time of day after a burst.
-    oldestMs: stamp === undefined ? 0 : Math.max(0, nowMs - Number(stamp) / 1000),
+    oldestMs: stamp === undefined ? 0 : Math.max(0, nowMs - stamp / 1000),
     feedEntries: entries,
     feedLength,
     nowMs,
   };
+}
+
+/** @param pairs chunk id and first stamp in turn. A replayed dead letter has the stamp of long ago, and does not wait since then. */
+function oldestStamp(pairs: readonly string[]): Stamp | undefined {
+  for (let i = 0; i < pairs.length; i += 2) {
+    if (!isReplay(pairs[i] as string)) return Number(pairs[i + 1]);
+  }
+  return undefined;
 }

@@ -52,18 +52,21 @@ test('a service counts what it submits and reads, and promtool accepts it', asyn
 });
 
 test('what Redis refuses is counted as refused, and what never settled as lost', async (t) => {
-  const deployment = await createDeployment({ enqueueTimeoutMs: 100 });
+  const deployment = await createDeployment();
   const registry = new Registry();
   const producer = await openProducer(deployment.options, createServiceMetrics(registry).observer);
-  await producer.submit({ id: 'a', content: 1 });
-  // The key is of another kind now: taking stamps is refused.
-  await deployment.redis.del(deployment.keys.clock);
-  await deployment.redis.set(deployment.keys.clock, 'no hash');
-  await t.throwsAsync(producer.submit({ id: 'b', content: 1 }), { instanceOf: QueueUnavailableError });
-  await producer.close();
+  try {
+    await producer.submit({ id: 'a', content: 1 });
+    // The key is of another kind now: taking stamps is refused.
+    await deployment.redis.del(deployment.keys.clock);
+    await deployment.redis.set(deployment.keys.clock, 'no hash');
+    await t.throwsAsync(producer.submit({ id: 'b', content: 1 }), { instanceOf: QueueUnavailableError });
+  } finally {
+    await producer.close();
+    await deployment.close();
+  }
   const text = await registry.metrics();
   t.is(seriesValue(text, 'tierline_producer_submits_total{result="accepted"}'), 1);
   t.is(seriesValue(text, 'tierline_producer_submits_total{result="refused"}'), 1);
   t.is(seriesValue(text, 'tierline_producer_settled_items_total{result="lost"}'), 1);
-  await deployment.close();
 });

@@ -1,5 +1,7 @@
 import test from 'ava';
 import { openProducer } from '../../src/producer/open-producer.ts';
+import { readBacklog } from '../../src/redis/backlog.ts';
+import { replayChunkId } from '../../src/schema/job.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { probed, type ProbedWorker } from '../helpers/probed-worker.ts';
@@ -106,3 +108,12 @@ test.serial(
     }
   },
 );
+
+test.serial('a replayed dead letter, whose stamp is of long ago, counts neither as lag nor as latency', async (t) => {
+  const { redis, keys } = deployment;
+  await redis.zadd(keys.inflight, (Date.now() - 600_000) * 1000, replayChunkId('of-the-test'));
+  await redis.zadd(keys.inflight, (Date.now() - 1000) * 1000, 'of-a-second-ago');
+  const { oldestMs } = await readBacklog(redis, keys);
+  await redis.zrem(keys.inflight, replayChunkId('of-the-test'), 'of-a-second-ago');
+  t.true(oldestMs >= 1000 && oldestMs < 300_000, String(oldestMs));
+});
