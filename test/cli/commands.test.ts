@@ -29,13 +29,19 @@ const linesOf = (text: string) => text.split('\n').filter((line) => line !== '')
 const jsonOf = <T>(text: string) => linesOf(text).map((line) => JSON.parse(line) as T);
 
 test('get: items in the order asked, those that are missing on standard error, exit 1', async (t) => {
-  await settle([{ id: 'g.1', content: 'one' }, { id: 'g.2', content: new Uint8Array([1, 2, 255]) }]);
+  await settle([
+    { id: 'g.1', content: 'one' },
+    { id: 'g.2', content: new Uint8Array([1, 2, 255]) },
+  ]);
   const found = await tierline('get', '--json', 'g.2', 'g.1');
   t.is(found.code, 0);
-  t.deepEqual(jsonOf<Item>(found.stdout).map(({ id, content, contentType }) => [id, content, contentType]), [
-    ['g.2', 'AQL/', 'binary'],
-    ['g.1', 'one', 'json'],
-  ]);
+  t.deepEqual(
+    jsonOf<Item>(found.stdout).map(({ id, content, contentType }) => [id, content, contentType]),
+    [
+      ['g.2', 'AQL/', 'binary'],
+      ['g.1', 'one', 'json'],
+    ],
+  );
   const missing = await tierline('get', 'g.1', 'g.none');
   t.is(missing.code, 1);
   t.is(missing.stderr, 'tierline get: no item "g.none"\n');
@@ -65,7 +71,10 @@ test('get --verify: content that was changed behind our back is an error', async
 test('control characters of stored text do not reach the terminal', async (t) => {
   const id = 'esc.\u001b[31m\u009b2J';
   await settle([{ id, content: 'x\u001b]0;title\u0007\u009b2J' }]);
-  for (const args of [['get', id], ['status', id]]) {
+  for (const args of [
+    ['get', id],
+    ['status', id],
+  ]) {
     const { stdout } = await tierline(...args);
     t.true(stdout.length > 0);
     // oxlint-disable-next-line no-control-regex -- they are what is looked for
@@ -74,13 +83,19 @@ test('control characters of stored text do not reach the terminal', async (t) =>
 });
 
 test('delete: by ids, each with its outcome', async (t) => {
-  await settle([{ id: 'd.1', content: 'x' }, { id: 'd.2', content: 'x' }]);
+  await settle([
+    { id: 'd.1', content: 'x' },
+    { id: 'd.2', content: 'x' },
+  ]);
   const { code, stdout } = await tierline('delete', '--json', 'd.1', 'd.none');
   t.is(code, 0);
-  t.deepEqual(jsonOf<{ id: string; status: string }>(stdout).map(({ id, status }) => [id, status]), [
-    ['d.1', 'applied'],
-    ['d.none', 'applied'],
-  ]);
+  t.deepEqual(
+    jsonOf<{ id: string; status: string }>(stdout).map(({ id, status }) => [id, status]),
+    [
+      ['d.1', 'applied'],
+      ['d.none', 'applied'],
+    ],
+  );
   t.is(await store.get('d.1'), undefined);
   t.not(await store.get('d.2'), undefined);
   const bad = await tierline('delete', 'd.2', '');
@@ -115,9 +130,15 @@ test('scan and count: a prefix, a state, a limit, only ids', async (t) => {
   const all = await tierline('scan', '--prefix', 's.');
   t.is(all.code, 0);
   const ids = jsonOf<Item>(all.stdout).map(({ id }) => id);
-  t.deepEqual(ids, Array.from({ length: 250 }, (_, i) => `s.${String(i).padStart(3, '0')}`));
+  t.deepEqual(
+    ids,
+    Array.from({ length: 250 }, (_, i) => `s.${String(i).padStart(3, '0')}`),
+  );
   const even = await tierline('scan', '--state', 'even', '--ids');
-  t.deepEqual(jsonOf<string>(even.stdout), ids.filter((_, i) => i % 2 === 0));
+  t.deepEqual(
+    jsonOf<string>(even.stdout),
+    ids.filter((_, i) => i % 2 === 0),
+  );
   t.is(linesOf((await tierline('scan', '--prefix', 's.', '--limit', '7')).stdout).length, 7);
   t.is((await tierline('scan', '--prefix', 's.%')).stdout, '');
 
@@ -150,7 +171,9 @@ test('status: of items and of the deployment', async (t) => {
   const whole = await tierline('status');
   t.is(whole.code, 0);
   t.regex(whole.stdout, /^items +[\d,]+$/m);
-  const [figures] = jsonOf<{ items: number; deadLetters: number }>((await tierline('status', '--json')).stdout);
+  const [figures] = jsonOf<{ items: number; deadLetters: number }>(
+    (await tierline('status', '--json')).stdout,
+  );
   t.true((figures?.items ?? 0) >= 1);
 });
 
@@ -158,16 +181,25 @@ test('tail: follows what settles, only the prefix, to the limit', async (t) => {
   const prefix = `tail.${randomUUID()}.`;
   const tail = startCommand(deployment.env, ['tail', '--json', '--prefix', prefix, '--limit', '3']);
   await eventually(() => tail.errors().includes('following'), 'tail follows');
-  await settle([{ id: `${prefix}1`, content: 'x' }, { id: 'tail-other', content: 'x' }]);
+  await settle([
+    { id: `${prefix}1`, content: 'x' },
+    { id: 'tail-other', content: 'x' },
+  ]);
   await (await store.delete(`${prefix}1`)).settled();
-  await settle([{ id: `${prefix}2`, content: 'x' }, { id: `${prefix}3`, content: 'x' }]);
+  await settle([
+    { id: `${prefix}2`, content: 'x' },
+    { id: `${prefix}3`, content: 'x' },
+  ]);
   const { code, stdout } = await tail.finished;
   t.is(code, 0);
-  t.deepEqual(jsonOf<{ id: string; kind: string }>(stdout).map(({ id, kind }) => [id.slice(prefix.length), kind]), [
-    ['1', 'put'],
-    ['1', 'delete'],
-    ['2', 'put'],
-  ]);
+  t.deepEqual(
+    jsonOf<{ id: string; kind: string }>(stdout).map(({ id, kind }) => [id.slice(prefix.length), kind]),
+    [
+      ['1', 'put'],
+      ['1', 'delete'],
+      ['2', 'put'],
+    ],
+  );
 });
 
 test('tail: Ctrl-C ends it well', async (t) => {

@@ -48,7 +48,10 @@ test.serial('list and show: what, why and when; the payload only in show', async
   t.is(code, 0);
   t.regex(stdout, /^\d+ +b +\S+Z +1 +23514 +.*no_poison/m);
   t.false(stdout.includes('poison of'));
-  t.deepEqual((await listed()).map(({ itemId }) => itemId), ['b', 'a']);
+  t.deepEqual(
+    (await listed()).map(({ itemId }) => itemId),
+    ['b', 'a'],
+  );
   t.is(jsonOf((await letters('list', '--json', '--limit', '1')).stdout).length, 1);
 
   const [newest] = await listed();
@@ -87,7 +90,10 @@ test.serial('I4: replay never undoes a newer write or delete', async (t) => {
   await poison(false);
   const { code, stdout } = await letters('replay', '--all', '--json');
   t.is(code, 0);
-  t.deepEqual(jsonOf<{ status: string }>(stdout).map(({ status }) => status), ['replayed', 'superseded', 'superseded']);
+  t.deepEqual(
+    jsonOf<{ status: string }>(stdout).map(({ status }) => status),
+    ['replayed', 'superseded', 'superseded'],
+  );
   t.deepEqual(await listed(), []);
   t.is((await store.get('written'))?.content, 'newer');
   t.is(await store.get('deleted'), undefined);
@@ -110,9 +116,15 @@ test.serial('purge: by number, by age, all', async (t) => {
   const some = await letters('purge', String(b?.seq), '424242');
   t.is(some.code, 1, 'one of them is not there');
   t.is(some.stdout, '1 purged\n');
-  await deployment.pool.query(`UPDATE dead_letters SET died_at = now() - interval '100 days' WHERE seq = $1`, [c?.seq]);
+  await deployment.pool.query(
+    `UPDATE dead_letters SET died_at = now() - interval '100 days' WHERE seq = $1`,
+    [c?.seq],
+  );
   t.is((await letters('purge', '--older-than', '90', '--json')).stdout, '{"purged":1}\n');
-  t.deepEqual((await listed()).map(({ itemId }) => itemId), ['a']);
+  t.deepEqual(
+    (await listed()).map(({ itemId }) => itemId),
+    ['a'],
+  );
   t.deepEqual(await letters('purge', '--all'), { code: 0, stdout: '1 purged\n', stderr: '' });
   t.deepEqual(await letters('replay', '--all'), { code: 0, stdout: 'no dead letters\n', stderr: '' });
 });

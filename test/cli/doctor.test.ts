@@ -27,9 +27,21 @@ test.serial('on healthy servers nothing fails, and every finding that is not ok 
   for (const finding of findings) t.is(finding.fix === undefined, finding.level === 'ok', finding.about);
   const about = findings.map(({ area, about }) => `${area} ${about}`);
   for (const expected of [
-    'node version', 'redis version', 'redis eviction', 'redis persistence', 'redis latency', 'redis clock',
-    'postgres version', 'postgres schema', 'postgres durability', 'postgres latency', 'postgres clock',
-    'queue pressure', 'queue lag', 'queue dead letters', 'maintenance Merkle fold',
+    'node version',
+    'redis version',
+    'redis eviction',
+    'redis persistence',
+    'redis latency',
+    'redis clock',
+    'postgres version',
+    'postgres schema',
+    'postgres durability',
+    'postgres latency',
+    'postgres clock',
+    'queue pressure',
+    'queue lag',
+    'queue dead letters',
+    'maintenance Merkle fold',
   ]) {
     t.true(about.includes(expected), expected);
   }
@@ -49,15 +61,31 @@ test.serial('a write that waits, a dead letter and a missing migration are found
   t.regex(stdout, /FAIL {2}postgres: schema .*0003_dead_letters\n +fix: run tierline migrate/);
 });
 
-const INFO = 'redis_version:7.2.4\r\nmaxmemory_policy:noeviction\r\nmaxmemory:1000\r\nused_memory:10\r\naof_enabled:1\r\n';
-const SERVERS: readonly (readonly [name: string, change: readonly [string, string], role: 'redis' | 'cache', expected: Record<string, string>])[] = [
+const INFO =
+  'redis_version:7.2.4\r\nmaxmemory_policy:noeviction\r\nmaxmemory:1000\r\nused_memory:10\r\naof_enabled:1\r\n';
+const SERVERS: readonly (readonly [
+  name: string,
+  change: readonly [string, string],
+  role: 'redis' | 'cache',
+  expected: Record<string, string>,
+])[] = [
   ['a safe server', ['', ''], 'redis', { version: 'ok', eviction: 'ok', persistence: 'ok', memory: 'ok' }],
   ['eviction in the queue', ['noeviction', 'allkeys-lru'], 'redis', { eviction: 'fail' }],
   ['no append-only file', ['aof_enabled:1', 'aof_enabled:0'], 'redis', { persistence: 'warn' }],
-  ['a full disk', ['aof_enabled:1', 'aof_enabled:1\r\naof_last_write_status:err'], 'redis', { persistence: 'fail' }],
+  [
+    'a full disk',
+    ['aof_enabled:1', 'aof_enabled:1\r\naof_last_write_status:err'],
+    'redis',
+    { persistence: 'fail' },
+  ],
   ['an old Redis', ['7.2.4', '6.0.9'], 'redis', { version: 'fail' }],
   ['Redis 6.2', ['7.2.4', '6.2.0'], 'redis', { version: 'ok' }],
-  ['Valkey', ['redis_version:7.2.4', 'redis_version:6.0.0\r\nvalkey_version:8.0.1'], 'redis', { version: 'ok' }],
+  [
+    'Valkey',
+    ['redis_version:7.2.4', 'redis_version:6.0.0\r\nvalkey_version:8.0.1'],
+    'redis',
+    { version: 'ok' },
+  ],
   ['hardly any memory left', ['used_memory:10', 'used_memory:900'], 'redis', { memory: 'warn' }],
   ['a full cache', ['used_memory:10', 'used_memory:900'], 'cache', { memory: 'ok' }],
   ['a cache that cannot evict', ['', ''], 'cache', { eviction: 'warn' }],
@@ -84,13 +112,27 @@ test('skew and latency are told with their fix', async (t) => {
 test('backlog and leftovers: the level follows the limits', (t) => {
   const config = loadConfig({ maxWaitingItems: 100, readyLagMs: 1000 });
   const backlog = {
-    pendingItems: 0, chunksInFlight: 0, chunksWaiting: 0, chunksActive: 0, oldestMs: 0, feedEntries: 0, feedLength: 0, nowMs: 0,
+    pendingItems: 0,
+    chunksInFlight: 0,
+    chunksWaiting: 0,
+    chunksActive: 0,
+    oldestMs: 0,
+    feedEntries: 0,
+    feedLength: 0,
+    nowMs: 0,
   };
-  const levels = (change: object) => backlogFindings({ ...backlog, ...change }, config).map(({ level }) => level);
+  const levels = (change: object) =>
+    backlogFindings({ ...backlog, ...change }, config).map(({ level }) => level);
   t.deepEqual(levels({}), ['ok', 'ok']);
   t.deepEqual(levels({ pendingItems: 70, oldestMs: 999 }), ['warn', 'ok']);
   t.deepEqual(levels({ pendingItems: 100, oldestMs: 1000 }), ['fail', 'fail']);
   const left = { items: 1, merklePending: 0, deadLetters: 0 };
-  t.deepEqual(totalsFindings(left).map(({ level }) => level), ['ok', 'ok']);
-  t.deepEqual(totalsFindings({ ...left, merklePending: 5000, deadLetters: 1 }).map(({ level }) => level), ['warn', 'warn']);
+  t.deepEqual(
+    totalsFindings(left).map(({ level }) => level),
+    ['ok', 'ok'],
+  );
+  t.deepEqual(
+    totalsFindings({ ...left, merklePending: 5000, deadLetters: 1 }).map(({ level }) => level),
+    ['warn', 'warn'],
+  );
 });

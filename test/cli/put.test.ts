@@ -46,15 +46,24 @@ interface Summary {
 const summaryOf = (stdout: string) => JSON.parse(stdout) as Summary;
 
 test('lines of a file become items, and the summary counts them', async (t) => {
-  const file = await fileOf('items.ndjson', '{"id":"f.1","content":{"a":1}}\r\n\n{"id":"f.2","content":[],"state":"new"}');
+  const file = await fileOf(
+    'items.ndjson',
+    '{"id":"f.1","content":{"a":1}}\r\n\n{"id":"f.2","content":[],"state":"new"}',
+  );
   const { code, stdout, stderr } = await put([file, '--state', 'imported']);
   t.deepEqual([code, stderr], [0, '']);
   const { read, broken, queued, settled, superseded, dead } = summaryOf(stdout);
-  t.deepEqual({ read, broken, queued, settled, superseded, dead }, { read: 2, broken: 0, queued: 2, settled: 2, superseded: 0, dead: 0 });
-  t.deepEqual((await reader.getMany(['f.1', 'f.2'])).map((item) => [item?.content, item?.state]), [
-    [{ a: 1 }, 'imported'],
-    [[], 'new'],
-  ]);
+  t.deepEqual(
+    { read, broken, queued, settled, superseded, dead },
+    { read: 2, broken: 0, queued: 2, settled: 2, superseded: 0, dead: 0 },
+  );
+  t.deepEqual(
+    (await reader.getMany(['f.1', 'f.2'])).map((item) => [item?.content, item?.state]),
+    [
+      [{ a: 1 }, 'imported'],
+      [[], 'new'],
+    ],
+  );
 });
 
 test('a table for people without --json', async (t) => {
@@ -67,7 +76,10 @@ test('a table for people without --json', async (t) => {
 test('--id takes the id from a field, text or number, and the line is the content', async (t) => {
   const { code } = await put(['--id', 'key'], '{"key":"n.text","a":1}\n{"key":77,"a":2}\n');
   t.is(code, 0);
-  t.deepEqual(await contentsOf(['n.text', '77']), [{ key: 'n.text', a: 1 }, { key: 77, a: 2 }]);
+  t.deepEqual(await contentsOf(['n.text', '77']), [
+    { key: 'n.text', a: 1 },
+    { key: 77, a: 2 },
+  ]);
 });
 
 test('a broken line is told by its number and its text by nobody, and the rest goes on', async (t) => {
@@ -128,19 +140,29 @@ test('--strict queues nothing of the chunk with the broken line, and nothing aft
   t.is(summaryOf(stdout).queued, 500);
   t.is(summaryOf(stdout).settled, 500);
   t.is(await reader.countPrefix('s.'), 500);
-  t.deepEqual(await contentsOf(['s.499', 's.500', 's.699', 's.701', 's.1500']), [499, undefined, undefined, undefined, undefined]);
+  t.deepEqual(await contentsOf(['s.499', 's.500', 's.699', 's.701', 's.1500']), [
+    499,
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+  ]);
 });
 
 test('I1: of two lines with one id the later wins, in one chunk and in two', async (t) => {
   const same = '{"id":"t.1","content":"earlier"}\n{"id":"t.1","content":"later"}\n';
   t.is((await put([], same)).code, 0);
   const filler = Array.from({ length: 700 }, (_, i) => `{"id":"t.x.${i}","content":${i}}\n`).join('');
-  t.is((await put([], `{"id":"t.2","content":"earlier"}\n${filler}{"id":"t.2","content":"later"}\n`)).code, 0);
+  t.is(
+    (await put([], `{"id":"t.2","content":"earlier"}\n${filler}{"id":"t.2","content":"later"}\n`)).code,
+    0,
+  );
   t.deepEqual(await contentsOf(['t.1', 't.2']), ['later', 'later']);
 });
 
 test('CSV with quotes, commas and newlines in fields', async (t) => {
-  const csv = '\ufeffid,name,note\r\nc.1,"Smith, Ann","said ""hi""\nand left"\r\nc.2,plain,\r\n"c.3","","ünïcode ✓"';
+  const csv =
+    '\ufeffid,name,note\r\nc.1,"Smith, Ann","said ""hi""\nand left"\r\nc.2,plain,\r\n"c.3","","ünïcode ✓"';
   const { code, stderr } = await put(['--format', 'csv'], csv);
   t.deepEqual([code, stderr], [0, '']);
   t.deepEqual(await contentsOf(['c.1', 'c.2', 'c.3']), [
@@ -167,7 +189,10 @@ test('broken CSV records are told by the line they begin on', async (t) => {
     'line 8: has a quoted field that never ends',
   ]);
   t.is(summaryOf(stdout).settled, 2);
-  t.deepEqual(await contentsOf(['e.1', 'e.5']), [{ id: 'e.1', a: 'two\nlines' }, { id: 'e.5', a: 'ok' }]);
+  t.deepEqual(await contentsOf(['e.1', 'e.5']), [
+    { id: 'e.1', a: 'two\nlines' },
+    { id: 'e.5', a: 'ok' },
+  ]);
 });
 
 for (const [name, csv, message] of [
@@ -189,7 +214,10 @@ test('a line longer than an item may be is passed over', async (t) => {
   const middle = `{"id":"l.2","content":"${'x'.repeat(2000)}"}`;
   const { code, stderr } = await runCommand(env, ['put'], `${long}\n${middle}\n{"id":"l.3","content":3}\n`);
   t.is(code, 1);
-  t.regex(stderr, /^line 1: is longer than 67536 bytes\nline 2: content: has 2002 bytes; at most 1000 are allowed/);
+  t.regex(
+    stderr,
+    /^line 1: is longer than 67536 bytes\nline 2: content: has 2002 bytes; at most 1000 are allowed/,
+  );
   t.deepEqual(await contentsOf(['l.1', 'l.2', 'l.3']), [undefined, undefined, 3]);
 });
 
@@ -198,7 +226,10 @@ test('I9: a line that Postgres refuses is told with its number, and stands in de
     `ALTER TABLE items ADD CONSTRAINT no_poison CHECK (id NOT LIKE 'poison.%') NOT VALID`,
   );
   try {
-    const { code, stdout, stderr } = await put([], '{"id":"p.1","content":1}\n{"id":"poison.1","content":2}\n');
+    const { code, stdout, stderr } = await put(
+      [],
+      '{"id":"p.1","content":1}\n{"id":"poison.1","content":2}\n',
+    );
     t.is(code, 1);
     t.regex(stderr, /^line 2: was refused by Postgres: .*no_poison/);
     t.is(summaryOf(stdout).dead, 1);
@@ -222,7 +253,11 @@ test('files that cannot be read, and nothing at all', async (t) => {
 test('with nobody to settle, --timeout ends the wait and says that the writes are accepted', async (t) => {
   const idle = await createDeployment();
   try {
-    const { code, stderr } = await runCommand(idle.env, ['put', '--timeout', '0.2'], '{"id":"w","content":1}\n');
+    const { code, stderr } = await runCommand(
+      idle.env,
+      ['put', '--timeout', '0.2'],
+      '{"id":"w","content":1}\n',
+    );
     t.is(code, 1);
     t.regex(stderr, /The write is accepted and goes on.*ERR_SETTLE_TIMEOUT/);
     t.is(await idle.redis.hlen(idle.keys.pending), 1);
@@ -232,7 +267,8 @@ test('with nobody to settle, --timeout ends the wait and says that the writes ar
 });
 
 test('what scan prints, put reads: the same items with the same hashes', async (t) => {
-  const source = '{"id":"r.1","content":{"n":-0,"k":"\\u0000"},"state":"x"}\n{"id":"r.2","content":"AAEC/w==","contentType":"binary"}\n';
+  const source =
+    '{"id":"r.1","content":{"n":-0,"k":"\\u0000"},"state":"x"}\n{"id":"r.2","content":"AAEC/w==","contentType":"binary"}\n';
   t.is((await put([], source)).code, 0);
   const printed = await runCommand(deployment.env, ['scan', '--prefix', 'r.']);
   const copy = await createDeployment();

@@ -3,7 +3,11 @@ import * as fc from 'fast-check';
 import { parseCsvRecord } from '../../src/cli/input/csv-record.ts';
 import { RecordSplitter } from '../../src/cli/input/record-splitter.ts';
 
-function split(pieces: readonly Buffer[], quotes: boolean, maxBytes = 1000): [number, string | undefined, boolean][] {
+function split(
+  pieces: readonly Buffer[],
+  quotes: boolean,
+  maxBytes = 1000,
+): [number, string | undefined, boolean][] {
   const splitter = new RecordSplitter(quotes, maxBytes);
   return [...pieces.flatMap((piece) => splitter.push(piece)), ...splitter.finish()].map(
     ({ line, bytes, unterminated }) => [line, bytes?.toString(), unterminated],
@@ -16,7 +20,9 @@ function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
   return [0, ...at].map((from, i) => bytes.subarray(from, at[i] ?? bytes.length));
 }
 
-const csvText = fc.array(fc.constantFrom('"', '""', ',', '\n', '\r\n', 'a', 'ü', '✓', ' '), { maxLength: 60 }).map((parts) => parts.join(''));
+const csvText = fc
+  .array(fc.constantFrom('"', '""', ',', '\n', '\r\n', 'a', 'ü', '✓', ' '), { maxLength: 60 })
+  .map((parts) => parts.join(''));
 
 test('the same records however the stream is cut', (t) => {
   fc.assert(
@@ -38,8 +44,16 @@ test('lines: numbers, blank ones passed over, line ends of both kinds, no newlin
 });
 
 test('a record that is too long is passed over without being kept', (t) => {
-  const pieces = [Buffer.from('a\n'), ...Array.from({ length: 50 }, () => Buffer.alloc(100, 'x')), Buffer.from('\nb\n')];
-  t.deepEqual(split(pieces, false), [[1, 'a', false], [2, undefined, false], [3, 'b', false]]);
+  const pieces = [
+    Buffer.from('a\n'),
+    ...Array.from({ length: 50 }, () => Buffer.alloc(100, 'x')),
+    Buffer.from('\nb\n'),
+  ];
+  t.deepEqual(split(pieces, false), [
+    [1, 'a', false],
+    [2, undefined, false],
+    [3, 'b', false],
+  ]);
 });
 
 test('any table that is written as CSV is read back, with the lines its records begin on', (t) => {
@@ -55,7 +69,10 @@ test('any table that is written as CSV is read back, with the lines its records 
         return [begin, rows[i]];
       });
       const found = split(cut(Buffer.from(records.join('\n')), places), true, 100_000);
-      t.deepEqual(found.map(([at, text]) => [at, parseCsvRecord(text ?? '')]), expected);
+      t.deepEqual(
+        found.map(([at, text]) => [at, parseCsvRecord(text ?? '')]),
+        expected,
+      );
     }),
   );
 });

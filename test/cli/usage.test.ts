@@ -117,5 +117,8 @@ test('doctor without servers tells what is away and what to do', async (t) => {
 test('configuration that cannot be used is told by name', async (t) => {
   const { code, stderr } = await runCommand({ ...env, TIERLINE_CHUNK_MAX_ITEM: '5' }, ['count']);
   t.is(code, 1);
-  t.regex(stderr, /TIERLINE_CHUNK_MAX_ITEM is not an option; did you mean TIERLINE_CHUNK_MAX_ITEMS\? \(ERR_CONFIG\)/);
+  t.regex(
+    stderr,
+    /TIERLINE_CHUNK_MAX_ITEM is not an option; did you mean TIERLINE_CHUNK_MAX_ITEMS\? \(ERR_CONFIG\)/,
+  );
 });

@@ -183,7 +183,7 @@ test('I3: connections cut again and again in the middle of batches lose nothing'
     if (round % 3 !== 1) redis.cut();
     if (round % 3 !== 0) postgres.cut();
   }
-  for (const batch of batches) t.is((await batch.settled()).succeeded, 500);
+  for (const batch of batches) t.is((await batch.settled({ timeoutMs: 60_000 })).succeeded, 500);
   t.is(await rowCount(deployment), 5000);
   t.deepEqual(await leftOver(deployment), { inflight: 0, pending: 0 });
 });

@@ -7,7 +7,7 @@ import { openProducer } from '../../src/producer/open-producer.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { promtoolComplaints, seriesValue } from '../helpers/promtool.ts';
+import { promtoolComplaints, seriesValue, undocumented } from '../helpers/promtool.ts';
 
 test('a service counts what it submits and reads, and promtool accepts it', async (t) => {
   const deployment = await createDeployment();
@@ -43,6 +43,7 @@ test('a service counts what it submits and reads, and promtool accepts it', asyn
     t.true((value('tierline_reader_feed_position') ?? 0) >= 1);
     t.true((value('tierline_filter_items') ?? 0) >= 1090);
     t.is(promtoolComplaints(text), '');
+    t.deepEqual(undocumented(text), []);
     t.is(await registry.metrics(), text, 'a second scrape counts nothing twice');
   } finally {
     await store.close();

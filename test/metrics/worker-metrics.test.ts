@@ -5,7 +5,7 @@ import { replayChunkId } from '../../src/schema/job.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { probed, type ProbedWorker } from '../helpers/probed-worker.ts';
-import { promtoolComplaints, seriesValue } from '../helpers/promtool.ts';
+import { promtoolComplaints, seriesValue, undocumented } from '../helpers/promtool.ts';
 
 const TOKEN = 'metrics-token-of-the-test';
 
@@ -82,6 +82,7 @@ for (const name of ['drain', 'maintenance'] as const) {
     const text = await metricsOf(name === 'drain' ? drain : maintenance);
     t.true(text.includes(`tierline_build_info{process="${name}",version="`));
     t.true(text.includes('process_cpu_seconds_total'));
+    t.deepEqual(undocumented(text), []);
     t.is(promtoolComplaints(text), '');
   });
 }
@@ -109,11 +110,14 @@ test.serial(
   },
 );
 
-test.serial('a replayed dead letter, whose stamp is of long ago, counts neither as lag nor as latency', async (t) => {
-  const { redis, keys } = deployment;
-  await redis.zadd(keys.inflight, (Date.now() - 600_000) * 1000, replayChunkId('of-the-test'));
-  await redis.zadd(keys.inflight, (Date.now() - 1000) * 1000, 'of-a-second-ago');
-  const { oldestMs } = await readBacklog(redis, keys);
-  await redis.zrem(keys.inflight, replayChunkId('of-the-test'), 'of-a-second-ago');
-  t.true(oldestMs >= 1000 && oldestMs < 300_000, String(oldestMs));
-});
+test.serial(
+  'a replayed dead letter, whose stamp is of long ago, counts neither as lag nor as latency',
+  async (t) => {
+    const { redis, keys } = deployment;
+    await redis.zadd(keys.inflight, (Date.now() - 600_000) * 1000, replayChunkId('of-the-test'));
+    await redis.zadd(keys.inflight, (Date.now() - 1000) * 1000, 'of-a-second-ago');
+    const { oldestMs } = await readBacklog(redis, keys);
+    await redis.zrem(keys.inflight, replayChunkId('of-the-test'), 'of-a-second-ago');
+    t.true(oldestMs >= 1000 && oldestMs < 300_000, String(oldestMs));
+  },
+);
