@@ -9,6 +9,7 @@ const inputs = [
   'test',
   'bench',
   'demo',
+  'examples',
   'scripts',
   'knexfile.ts',
   'tsconfig.json',

@@ -5,7 +5,7 @@ import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
 import { settleBatch } from '../redis/settle.ts';
 import { chunkSchema, rangeSchema } from '../schema/job.ts';
-import type { Redis } from '../redis/connect.ts';
+import { type Redis, within } from '../redis/connect.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
 import { RangeDelete } from './range-delete.ts';
 import type { WriterParts } from './writer-parts.ts';
@@ -51,6 +51,15 @@ export class Drain {
     this.#ranges = this.#startWorker(RANGES_QUEUE, 1, connection, (job, token) =>
       this.#deleteRange(job, token),
     );
+  }
+
+  /**
+   * BullMQ prepares its connections once, when a worker starts: were Redis lost just then, the worker would stand idle for
+   * ever without a word.
+   * @throws why it could not, or a timeout
+   */
+  async ready(timeoutMs: number): Promise<void> {
+    await within(timeoutMs, Promise.all([this.#worker.waitUntilReady(), this.#ranges.waitUntilReady()]));
   }
 
   #startWorker(

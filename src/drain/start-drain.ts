@@ -50,7 +50,7 @@ export async function startDrain(
     digester: new Digester(config.merkleKey),
     signal: stopRetrying.signal,
   };
-  let drain: Drain;
+  let drain: Drain | undefined;
   try {
     await Promise.all([
       whenReady(queue, START_TIMEOUT_MS),
@@ -61,7 +61,9 @@ export async function startDrain(
     await checkPostgres(pool);
     if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
     drain = new Drain(parts, blocking);
+    await drain.ready(START_TIMEOUT_MS);
   } catch (error) {
+    await drain?.close();
     await release();
     if (error instanceof TierlineError) throw error;
     throw new QueueUnavailableError(

@@ -5,7 +5,7 @@ import { messageOf, QueueUnavailableError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { takeStamps, type StampRange } from '../redis/clock.ts';
-import { whenReady, type Redis } from '../redis/connect.ts';
+import { whenReady, within, type Redis } from '../redis/connect.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob } from '../schema/job.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { type Operation, toChunkJob } from './operation.ts';
@@ -142,18 +142,6 @@ function isConnectionError(error: unknown): boolean {
   return !(error instanceof Error && error.name === 'ReplyError');
 }
 
-async function before<T>(deadline: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new Error('no answer in time')),
-      Math.max(1, deadline - performance.now()),
-    );
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-    work.catch(() => undefined);
-  }
+function before<T>(deadline: number, work: Promise<T>): Promise<T> {
+  return within(deadline - performance.now(), work);
 }

@@ -66,6 +66,21 @@ export async function whenReady(redis: Redis, timeoutMs: number): Promise<void> 
   });
 }
 
+/** Waits for `work` at most so long. @throws what it throws, or that it did not answer in time */
+export async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('no answer in time')), Math.max(1, timeoutMs));
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+    // The loser of the race may still reject; nobody waits for it any more.
+    work.catch(() => undefined);
+  }
+}
+
 /** Ends a connection for good: politely when it answers within a second, else by cutting it. */
 export async function closeRedis(redis: Redis): Promise<void> {
   if (redis.status === 'ready') {
