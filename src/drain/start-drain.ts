@@ -50,7 +50,7 @@ export async function startDrain(
     digester: new Digester(config.merkleKey),
     signal: stopRetrying.signal,
   };
-  let drain: Drain | undefined;
+  let started: Drain | undefined;
   try {
     await Promise.all([
       whenReady(queue, START_TIMEOUT_MS),
@@ -60,10 +60,10 @@ export async function startDrain(
     await checkQueueServer(queue, log);
     await checkPostgres(pool);
     if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
-    drain = new Drain(parts, blocking);
-    await drain.ready(START_TIMEOUT_MS);
+    started = new Drain(parts, blocking);
+    await started.ready(START_TIMEOUT_MS);
   } catch (error) {
-    await drain?.close();
+    await started?.close();
     await release();
     if (error instanceof TierlineError) throw error;
     throw new QueueUnavailableError(
@@ -71,6 +71,7 @@ export async function startDrain(
       { cause: error },
     );
   }
+  const drain = started;
   log.info({ concurrency: config.drainConcurrency }, 'drain started');
 
   let closing: Promise<void> | undefined;

@@ -7,7 +7,7 @@ import { foldDeltas, purgeTombstones } from '../postgres/merkle-tables.ts';
 import { purgeRanges } from '../postgres/range-deletes.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { noteChore } from '../redis/chore-log.ts';
-import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
+import { checkQueueServer, closeRedis, createRedis, whenReady, within } from '../redis/connect.ts';
 import { sweepOrphans } from '../redis/orphans.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { type ChoreObserver, UNOBSERVED_CHORES } from './chore-observer.ts';
@@ -95,6 +95,11 @@ export async function startMaintenance(
       },
     );
     worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
+    // BullMQ prepares its connections once: were Redis lost just then, the worker would stand idle for ever.
+    await within(START_TIMEOUT_MS, worker.waitUntilReady()).catch(async (error: unknown) => {
+      await worker.close(true);
+      throw error;
+    });
     const note = (job: Job, error?: Error) => {
       if (chores[job.name] === undefined) return;
       const atMs = Date.now();

@@ -11,6 +11,8 @@ import { eventually } from '../helpers/eventually.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';
 import { startWorker } from '../helpers/worker-process.ts';
 
+// One after another: what is bounded in time here must not wait for the other tests.
+
 interface Setting {
   readonly deployment: Deployment;
   readonly redis: Proxy;
@@ -82,7 +84,7 @@ async function submitsAgain(producer: Producer, id: string): Promise<void> {
   }, 'submits are taken again');
 }
 
-test('I8: opening anything while Redis is away fails by name and in time', async (t) => {
+test.serial('I8: opening anything while Redis is away fails by name and in time', async (t) => {
   const { deployment, redis } = await setUp(t, REFUSES_EARLY);
   await redis.refuse();
   const options = { ...deployment.options, redisUrl: redis.url };
@@ -98,7 +100,7 @@ test('I8: opening anything while Redis is away fails by name and in time', async
   await t.throwsAsync(startDrain(options), { instanceOf: QueueUnavailableError });
 });
 
-test('I8: opening while Redis or Postgres is frozen fails by name', async (t) => {
+test.serial('I8: opening while Redis or Postgres is frozen fails by name', async (t) => {
   const { proxied, redis, postgres } = await setUp(t, REFUSES_EARLY);
   redis.freeze();
   await t.throwsAsync(openProducer(proxied), { instanceOf: QueueUnavailableError });
@@ -108,7 +110,7 @@ test('I8: opening while Redis or Postgres is frozen fails by name', async (t) =>
   await t.throwsAsync(startDrain(proxied), { instanceOf: TierUnavailableError });
 });
 
-test('I8: opening while Postgres is away fails by name, for those who need it', async (t) => {
+test.serial('I8: opening while Postgres is away fails by name, for those who need it', async (t) => {
   const { proxied, postgres, use } = await setUp(t);
   await postgres.refuse();
   await t.throwsAsync(openReader(proxied), {
@@ -122,24 +124,27 @@ test('I8: opening while Postgres is away fails by name, for those who need it', 
 });
 
 for (const [how, takeAway] of AWAY) {
-  test(`I8: submits while Redis is ${how} are refused and not accepted; afterwards all is well again`, async (t) => {
-    const { deployment, proxied, redis, use } = await setUp(t, REFUSES_EARLY);
-    const producer = use(await openProducer(proxied));
-    await takeAway(redis);
-    await t.throwsAsync(producer.submit({ id: 'a', content: 1 }), { instanceOf: QueueUnavailableError });
-    await t.throwsAsync(producer.submitMany(items('m', 2000)), { instanceOf: QueueUnavailableError });
-    await t.throwsAsync(producer.delete('a'), { instanceOf: QueueUnavailableError });
-    await redis.open();
-    await submitsAgain(producer, 'after');
-    use(await startDrain(deployment.options));
-    await producer.flush();
-    const { rows } = await deployment.pool.query(`SELECT id FROM items WHERE id = 'after'`);
-    t.deepEqual(rows, [{ id: 'after' }]);
-  });
+  test.serial(
+    `I8: submits while Redis is ${how} are refused and not accepted; afterwards all is well again`,
+    async (t) => {
+      const { deployment, proxied, redis, use } = await setUp(t, REFUSES_EARLY);
+      const producer = use(await openProducer(proxied));
+      await takeAway(redis);
+      await t.throwsAsync(producer.submit({ id: 'a', content: 1 }), { instanceOf: QueueUnavailableError });
+      await t.throwsAsync(producer.submitMany(items('m', 2000)), { instanceOf: QueueUnavailableError });
+      await t.throwsAsync(producer.delete('a'), { instanceOf: QueueUnavailableError });
+      await redis.open();
+      await submitsAgain(producer, 'after');
+      use(await startDrain(deployment.options));
+      await producer.flush();
+      const { rows } = await deployment.pool.query(`SELECT id FROM items WHERE id = 'after'`);
+      t.deepEqual(rows, [{ id: 'after' }]);
+    },
+  );
 }
 
 for (const [how, takeAway] of AWAY) {
-  test(`I12: a producer, a reader and a store close while Redis is ${how}`, async (t) => {
+  test.serial(`I12: a producer, a reader and a store close while Redis is ${how}`, async (t) => {
     const { proxied, redis } = await setUp(t);
     const opened = [await openProducer(proxied), await openReader(proxied), await openStore(proxied)];
     await takeAway(redis);
@@ -148,25 +153,28 @@ for (const [how, takeAway] of AWAY) {
   });
 }
 
-test('I3 I8: while Postgres is away the worker waits: nothing is lost, counted or told, and all settles when it is back', async (t) => {
-  const { deployment, proxied, postgres, use } = await setUp(t);
-  const producer = use(await openProducer(deployment.options));
-  use(await startDrain(proxied));
-  await (await producer.submit({ id: 'before', content: 1 })).settled();
-  await postgres.refuse();
-  const batch = await producer.submitMany(items('w', 3000));
-  await t.throwsAsync(batch.settled({ timeoutMs: 500 }), { code: 'ERR_SETTLE_TIMEOUT' });
-  t.is(await rowCount(deployment), 1);
-  t.is(await deployment.redis.hlen(deployment.keys.pending), 3000);
-  t.is(await deployment.redis.exists(deployment.keys.item('w.0')), 0);
-  await postgres.open();
-  t.is((await batch.settled()).succeeded, 3000);
-  t.is(await rowCount(deployment), 3001);
-  t.deepEqual(await leftOver(deployment), { inflight: 0, pending: 0 });
-  t.deepEqual((await deployment.pool.query('SELECT * FROM dead_letters')).rows, []);
-});
+test.serial(
+  'I3 I8: while Postgres is away the worker waits: nothing is lost, counted or told, and all settles when it is back',
+  async (t) => {
+    const { deployment, proxied, postgres, use } = await setUp(t);
+    const producer = use(await openProducer(deployment.options));
+    use(await startDrain(proxied));
+    await (await producer.submit({ id: 'before', content: 1 })).settled();
+    await postgres.refuse();
+    const batch = await producer.submitMany(items('w', 3000));
+    await t.throwsAsync(batch.settled({ timeoutMs: 500 }), { code: 'ERR_SETTLE_TIMEOUT' });
+    t.is(await rowCount(deployment), 1);
+    t.is(await deployment.redis.hlen(deployment.keys.pending), 3000);
+    t.is(await deployment.redis.exists(deployment.keys.item('w.0')), 0);
+    await postgres.open();
+    t.is((await batch.settled()).succeeded, 3000);
+    t.is(await rowCount(deployment), 3001);
+    t.deepEqual(await leftOver(deployment), { inflight: 0, pending: 0 });
+    t.deepEqual((await deployment.pool.query('SELECT * FROM dead_letters')).rows, []);
+  },
+);
 
-test('I3: connections cut again and again in the middle of batches lose nothing', async (t) => {
+test.serial('I3: connections cut again and again in the middle of batches lose nothing', async (t) => {
   const { deployment, proxied, redis, postgres, use } = await setUp(t, {
     chunkMaxItems: 50,
     batchMaxItems: 200,
@@ -188,7 +196,7 @@ test('I3: connections cut again and again in the middle of batches lose nothing'
   t.deepEqual(await leftOver(deployment), { inflight: 0, pending: 0 });
 });
 
-test('I3: a producer whose connections are cut learns every outcome', async (t) => {
+test.serial('I3: a producer whose connections are cut learns every outcome', async (t) => {
   const { deployment, proxied, redis, use } = await setUp(t, { chunkMaxItems: 20 });
   const producer = use(await openProducer(proxied));
   use(await startDrain(deployment.options));
@@ -208,30 +216,33 @@ test('I3: a producer whose connections are cut learns every outcome', async (t) 
 
 for (const [how, takeAway] of AWAY) {
   for (const which of ['postgres', 'redis'] as const) {
-    test(`I12: a drain closes within its deadline while ${which} is ${how}, with work in hand`, async (t) => {
-      const setting = await setUp(t, { shutdownMs: 1000, chunkLockMs: 2000 });
-      const { deployment, proxied, use } = setting;
-      const producer = use(await openProducer(deployment.options));
-      const worker: DrainWorker = await startDrain(proxied);
-      await (await producer.submit({ id: 'before', content: 1 })).settled();
-      await takeAway(setting[which]);
-      const batch = await producer.submitMany(items('w', 1000));
-      if (which === 'postgres') {
-        await eventually(
-          async () => (await deployment.redis.llen(`${deployment.keys.queuePrefix}:writes:active`)) > 0,
-          'work in hand',
-        );
-      }
-      const closed = await Promise.race([worker.close().then(() => 'closed'), after(15_000)]);
-      t.is(closed, 'closed');
-      use(await startDrain(deployment.options));
-      t.is((await batch.settled()).succeeded, 1000);
-      t.is(await rowCount(deployment), 1001);
-    });
+    test.serial(
+      `I12: a drain closes within its deadline while ${which} is ${how}, with work in hand`,
+      async (t) => {
+        const setting = await setUp(t, { shutdownMs: 1000, chunkLockMs: 2000 });
+        const { deployment, proxied, use } = setting;
+        const producer = use(await openProducer(deployment.options));
+        const worker: DrainWorker = await startDrain(proxied);
+        await (await producer.submit({ id: 'before', content: 1 })).settled();
+        await takeAway(setting[which]);
+        const batch = await producer.submitMany(items('w', 1000));
+        if (which === 'postgres') {
+          await eventually(
+            async () => (await deployment.redis.llen(`${deployment.keys.queuePrefix}:writes:active`)) > 0,
+            'work in hand',
+          );
+        }
+        const closed = await Promise.race([worker.close().then(() => 'closed'), after(15_000)]);
+        t.is(closed, 'closed');
+        use(await startDrain(deployment.options));
+        t.is((await batch.settled()).succeeded, 1000);
+        t.is(await rowCount(deployment), 1001);
+      },
+    );
   }
 }
 
-test('I12: SIGTERM while Postgres is away: exit 0, and the next worker takes the chunk', async (t) => {
+test.serial('I12: SIGTERM while Postgres is away: exit 0, and the next worker takes the chunk', async (t) => {
   const { deployment, env, postgres, use } = await setUp(t);
   const producer = use(await openProducer(deployment.options));
   const worker = await startWorker('drain', { ...env, TIERLINE_SHUTDOWN_MS: '5000' });
@@ -248,7 +259,7 @@ test('I12: SIGTERM while Postgres is away: exit 0, and the next worker takes the
   t.is(await rowCount(deployment), 1000);
 });
 
-test('I3 I12: SIGTERM under load loses nothing and leaves nothing half done', async (t) => {
+test.serial('I3 I12: SIGTERM under load loses nothing and leaves nothing half done', async (t) => {
   const { deployment, env, use } = await setUp(t, { chunkMaxItems: 50 });
   const producer = use(await openProducer(deployment.options));
   const batches = [];
@@ -267,7 +278,7 @@ test('I3 I12: SIGTERM under load loses nothing and leaves nothing half done', as
   t.deepEqual(await leftOver(deployment), { inflight: 0, pending: 0 });
 });
 
-test('I8: a reader whose Postgres is away says so and never "absent"', async (t) => {
+test.serial('I8: a reader whose Postgres is away says so and never "absent"', async (t) => {
   const { deployment, proxied, postgres, use } = await setUp(t);
   const producer = use(await openProducer(deployment.options));
   use(await startDrain(deployment.options));
