@@ -25,8 +25,8 @@ test('I2: a batch folds to the newest of each register, whatever the order and r
       fc.tuple(fc.constant(list), fc.shuffledSubarray([...list, ...list], { minLength: list.length })),
     ),
     ([list, some]) => {
-      // All of them at least once, some twice.
-      const written = [...some, ...list];
+      // All of them at least once, and then some again in any order: the newest is not the last to come.
+      const written = [...list, ...some];
       const rows = foldOps(
         written.flatMap((op) => [...opsOf(chunkOf([op]))]),
         digester,
