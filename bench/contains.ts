@@ -1,7 +1,6 @@
-import { randomUUID } from 'node:crypto';
-import { loadConfig } from '../src/config.ts';
 import { createLogger } from '../src/log.ts';
 import { connectReader } from '../src/read/open-reader.ts';
+import { createDeployment } from '../test/helpers/deployment.ts';
 import type { Emit } from './metric.ts';
 
 const ABSENT = 100_000;
@@ -9,7 +8,8 @@ const AT_ONCE = 1000;
 
 /** `contains` of ids that do not exist, with the filter at the head of the feed. */
 export async function containsBench(emit: Emit): Promise<void> {
-  const config = loadConfig({ namespace: `bench-${randomUUID().slice(0, 8)}`, logLevel: 'silent' });
+  const deployment = await createDeployment();
+  const { config } = deployment;
   const reader = await connectReader(config, createLogger('bench', 'silent'));
   try {
     while (!reader.definitelyMissing('nobody')) await new Promise((resolve) => setTimeout(resolve, 10));
@@ -32,5 +32,6 @@ export async function containsBench(emit: Emit): Promise<void> {
     emit('might_exist_us', ((performance.now() - syncAt) * 1000) / CALLS, 'us');
   } finally {
     await reader.close();
+    await deployment.close();
   }
 }

@@ -1,8 +1,7 @@
 import { BentoCache, bentostore } from 'bentocache';
 import { memoryDriver } from 'bentocache/drivers/memory';
 import pLimit from 'p-limit';
-import { randomUUID } from 'node:crypto';
-import { type Config, loadConfig } from '../src/config.ts';
+import type { Config } from '../src/config.ts';
 import { keysOf } from '../src/keys.ts';
 import { createLogger } from '../src/log.ts';
 import { closePool, createPool, type Pool } from '../src/postgres/pool.ts';
@@ -10,6 +9,7 @@ import { closeRedis, createRedis, type Redis } from '../src/redis/connect.ts';
 import { connectReader } from '../src/read/open-reader.ts';
 import { MemoryTier } from '../src/tiers/memory.ts';
 import type { TieredReader } from '../src/read/tiered-reader.ts';
+import { createDeployment } from '../test/helpers/deployment.ts';
 import type { Emit } from './metric.ts';
 
 const IDS = 20_000;
@@ -46,7 +46,8 @@ async function best(count: number, run: () => unknown): Promise<number> {
 
 /** Hits in L1 against BentoCache; batches against the bare drivers, in the same run. */
 export async function readBench(emit: Emit): Promise<void> {
-  const config = loadConfig({ namespace: `bench-${randomUUID().slice(0, 8)}`, logLevel: 'silent' });
+  const deployment = await createDeployment();
+  const { config } = deployment;
   const log = createLogger('bench', 'silent');
   const pool = createPool(config.databaseUrl, config.poolSize, log);
   const redis = createRedis(config.redisUrl, 'patient', log);
@@ -66,6 +67,7 @@ export async function readBench(emit: Emit): Promise<void> {
     await redis.del(ids.map((id) => keysOf(config.namespace).item(id)));
     await closePool(pool);
     await closeRedis(redis);
+    await deployment.close();
   }
   zipf(emit);
 }
@@ -209,7 +211,7 @@ function zipf(emit: Emit): void {
     return low;
   };
   globalThis.gc?.();
-  const before = process.memoryUsage().rss;
+  const before = process.memoryUsage().heapUsed;
   const tier = new MemoryTier<string>({ maxBytes: MAX_BYTES, ttlMs: 60_000 });
   for (let i = 0; i < GETS; i++) {
     const n = pick();
@@ -220,7 +222,7 @@ function zipf(emit: Emit): void {
   emit('l1_hit_percent', (found / GETS) * 100, '%');
   emit('l1_bytes_of_bound', tier.sizeBytes / MAX_BYTES, 'x');
   globalThis.gc?.();
-  emit('l1_rss_overhead', (process.memoryUsage().rss - before) / MAX_BYTES, 'x');
+  emit('l1_heap_of_bound', (process.memoryUsage().heapUsed - before) / MAX_BYTES, 'x');
 }
 
 function chunks<T>(items: readonly T[], size: number): T[][] {
