@@ -23,7 +23,8 @@ export async function tour(parts: TourParts): Promise<string> {
   const model = new Model();
   const stages: Stage[] = [];
   await using producer = await openProducer({ ...scratch, logLevel: 'silent' });
-  await using reader = await openReader({ ...scratch, logLevel: 'silent' });
+  const open = () => openReader({ ...scratch, logLevel: 'silent' });
+  await using reader = await open();
 
   progress.say(`Enqueueing ${number(parts.items)} of ${number(CITY_COUNT)} cities`);
   const { crash, stages: filling } = await fill(parts, producer, model, changes.first);
@@ -36,7 +37,7 @@ export async function tour(parts: TourParts): Promise<string> {
   const verdict = await judge(reader, observer, model, differences);
   signal.throwIfAborted();
   progress.say('Reading back');
-  await read(parts, reader, model, stages);
+  await read(parts, open, model, stages);
 
   // Last, because BullMQ's events come a moment after the writes have settled.
   const fate = fateOf(crash, observer.watch);
@@ -76,11 +77,11 @@ async function change(
 
 async function read(
   { observer, differences }: TourParts,
-  reader: Reader,
+  open: () => Promise<Reader>,
   model: Model,
   stages: Stage[],
 ): Promise<void> {
-  const { ids, l3Ms, l2Ms } = await readBack(reader, observer, model, differences);
+  const { ids, l3Ms, l2Ms } = await readBack(open, observer, model, differences);
   stages.push(
     { name: 'read from cold L3', items: ids, ms: l3Ms },
     { name: 'read from L2', items: ids, ms: l2Ms },
