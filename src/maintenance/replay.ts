@@ -19,6 +19,7 @@ import {
   type DeadPayload,
   deadPayloadSchema,
   replayChunkId,
+  WRITE_JOB_OPTIONS,
 } from '../schema/job.ts';
 
 /**
@@ -54,13 +55,6 @@ export interface ReplayOutcome {
   readonly letters: number;
   readonly reason?: string;
 }
-
-/** As for every job of the writes queue: drain workers retry inside. */
-const JOB_OPTIONS = {
-  removeOnComplete: true,
-  attempts: 1_000_000,
-  backoff: { type: 'fixed', delay: 5000 },
-} as const;
 
 /** Puts one letter (an atomic call's letters together) back into the queue, or tells why not. */
 export async function startReplay(parts: ReplayParts, seq: number): Promise<RunningReplay | ReplayOutcome> {
@@ -98,7 +92,7 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
       const reason = 'a later range delete covers part of the atomic call';
       return { status: 'refused', letters: seqs.length, reason };
     }
-    await writes.add(CHUNK_JOB, chunkOf(operations), { ...JOB_OPTIONS, jobId: chunkId });
+    await writes.add(CHUNK_JOB, chunkOf(operations), { ...WRITE_JOB_OPTIONS, jobId: chunkId });
   } catch (error) {
     await forgetReplay(redis, keys, chunkId).catch(() => undefined);
     throw error;

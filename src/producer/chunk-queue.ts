@@ -6,17 +6,10 @@ import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { takeStamps, type StampRange } from '../redis/clock.ts';
 import { whenReady, within, type Redis } from '../redis/connect.ts';
-import { CHUNK_JOB, RANGE_JOB, type RangeJob } from '../schema/job.ts';
+import { CHUNK_JOB, RANGE_JOB, type RangeJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { type Operation, toChunkJob } from './operation.ts';
 import { TrackedChunk } from './tracked-chunk.ts';
-
-/** Drain workers retry inside; a job fails only by a fault of ours, and then the queue goes on trying. */
-const JOB_OPTIONS = {
-  removeOnComplete: true,
-  attempts: 1_000_000,
-  backoff: { type: 'fixed', delay: 5000 },
-} as const;
 
 /** Puts chunks into BullMQ: stamps first, then the job, so that the queue holds only stamped work. */
 export class ChunkQueue {
@@ -98,7 +91,7 @@ export class ChunkQueue {
           this.#tracker.add(chunk);
         }
         const { queue, name, data } = jobOf(chunk);
-        await before(deadline, queue.add(name, data, { ...JOB_OPTIONS, jobId: chunkId }));
+        await before(deadline, queue.add(name, data, { ...WRITE_JOB_OPTIONS, jobId: chunkId }));
         return chunk;
       } catch (error) {
         if (performance.now() < deadline && isConnectionError(error)) {

@@ -1,3 +1,4 @@
+import { abortable } from '../abortable.ts';
 import { stampToMs } from '../clock.ts';
 import type { Config } from '../config.ts';
 import {
@@ -183,7 +184,7 @@ export class QueueProducer implements Producer {
     const call = this.#parts.queue.addRange(kind, value);
     this.#calls.add(call);
     void call.catch(() => undefined).finally(() => this.#calls.delete(call));
-    const chunk = await (signal === undefined ? call : abortable(call, signal));
+    const chunk = await abortable(call, signal);
     this.#parts.onRange(kind, value, chunk);
     return new SubmittedRange(chunk);
   }
@@ -281,7 +282,7 @@ export class QueueProducer implements Producer {
     const call = this.#collect(operations, atomic);
     this.#calls.add(call);
     void call.finally(() => this.#calls.delete(call));
-    return signal === undefined ? call : abortable(call, signal);
+    return abortable(call, signal);
   }
 
   #collect(operations: readonly Operation[], atomic: boolean): Promise<(ChunkTicket | TierlineError)[]> {
@@ -311,13 +312,4 @@ export class QueueProducer implements Producer {
       else operations.forEach((operation, slot) => this.#coalescer.add(operation, sink, slot));
     });
   }
-}
-
-/** Frees the caller when the signal says so; the write goes on, since it may already be in Redis. */
-function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

@@ -4,7 +4,7 @@ import { type Pool, readL3 } from '../postgres/pool.ts';
 import { countRows, type Selection, selectIds, selectRows } from '../postgres/query-items.ts';
 import { parsePrefix, parseState } from '../schema/item.ts';
 import type { CallOptions, Item, Page, PageOptions, Scan, ScanOptions } from '../types.ts';
-import { abortable } from './abortable.ts';
+import { abortable } from '../abortable.ts';
 import { cursorAfter, idOfCursor } from './cursor.ts';
 import type { Observed } from './observed.ts';
 import { PagedScan } from './scan.ts';

@@ -17,7 +17,7 @@ import type {
   ScanOptions,
   Status,
 } from '../types.ts';
-import { abortable } from './abortable.ts';
+import { abortable } from '../abortable.ts';
 import type { Coherence } from './coherence.ts';
 import type { Held } from './held.ts';
 import type { ItemReads } from './item-reads.ts';

@@ -6,6 +6,13 @@ import { z } from 'zod';
  */
 export const CHUNK_JOB = 'chunk';
 
+/** Drain workers retry inside; a job fails only by a fault of ours, and then the queue goes on trying. */
+export const WRITE_JOB_OPTIONS = {
+  removeOnComplete: true,
+  attempts: 1_000_000,
+  backoff: { type: 'fixed', delay: 5000 },
+} as const;
+
 /** One character an operation: j JSON content, b binary content (base64), d delete, s set state. */
 export type OpKind = 'j' | 'b' | 'd' | 's';
 /** One character an operation: a all tiers, c cache, d durable. */
