@@ -20,24 +20,29 @@ export interface Held extends Stamps {
   readonly item: Item | undefined;
   readonly state: string;
   readonly epoch: number;
+  /** 'c': of a copy in L2 only, which L1 does not keep. */
+  readonly origin: StoredHead['origin'];
 }
 
 /** @param stored undefined: no tier has it. @throws CorruptItemError */
 export function heldOf(stored: StoredItem | undefined, epoch: number): Held {
-  if (stored === undefined) return { item: undefined, contentVersion: 0, stateVersion: 0, state: '', epoch };
-  const { contentVersion, stateVersion, state } = stored;
+  if (stored === undefined) {
+    return { item: undefined, contentVersion: 0, stateVersion: 0, state: '', epoch, origin: 'r' };
+  }
+  const { contentVersion, stateVersion, state, origin } = stored;
   return {
     item: stored.kind === 'd' ? undefined : toItem(stored),
     contentVersion,
     stateVersion,
     state,
     epoch,
+    origin,
   };
 }
 
 /** "Nothing older than this may be given out." */
 export function floorOf(contentVersion: Stamp, stateVersion: Stamp): Held {
-  return { item: undefined, contentVersion, stateVersion, state: '', epoch: NEVER };
+  return { item: undefined, contentVersion, stateVersion, state: '', epoch: NEVER, origin: 'r' };
 }
 
 /** Bytes of the value as L1 counts them: the serialised length, which is known. */

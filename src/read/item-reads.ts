@@ -3,7 +3,7 @@ import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Lookup, TierName } from '../types.ts';
 import type { Coherence } from './coherence.ts';
 import { allEnded, type Flight } from './flight.ts';
-import type { Held } from './held.ts';
+import { type Held, isBelow } from './held.ts';
 import { isComplete, type PendingItem, type PendingView, withPending } from './pending-view.ts';
 import type { SingleFlight } from './single-flight.ts';
 
@@ -49,32 +49,44 @@ export class ItemReads {
   }
 
   async getMany(ids: readonly string[]): Promise<(Item | undefined)[]> {
-    const items = Array.from<Item | undefined>({ length: ids.length });
-    const flights: Flight[] = [];
-    const places: number[] = [];
+    const answers = Array.from<Held | undefined>({ length: ids.length });
+    let open: number[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as string;
       const own = this.#ownOf(id);
-      if (own !== undefined && this.#isAnswer(own, this.#l1.peek(id))) {
-        items[i] = withPending(id, undefined, own);
-        continue;
-      }
-      const held = this.#serve(id);
-      if (held !== undefined) {
-        items[i] = own === undefined ? held.item : withPending(id, held, own);
-        continue;
-      }
-      flights.push(this.#flights.join(parseId(id)));
-      places.push(i);
+      if (own !== undefined && this.#isAnswer(own, this.#l1.peek(id))) continue;
+      answers[i] = this.#serve(id);
+      if (answers[i] === undefined) open.push(i);
     }
-    await allEnded(flights);
-    for (let k = 0; k < flights.length; k++) {
-      const flight = flights[k] as Flight;
-      const { held } = flight.landed;
-      const own = this.#ownOf(flight.id);
-      items[places[k] as number] = own === undefined ? held.item : withPending(flight.id, held, own);
+    while (open.length > 0) {
+      const flights = open.map((i) => this.#flights.join(parseId(ids[i] as string)));
+      await allEnded(flights);
+      for (let k = 0; k < open.length; k++) answers[open[k] as number] = (flights[k] as Flight).landed.held;
+      open = this.#outdated(ids, answers);
     }
-    return items;
+    return ids.map((id, i) => {
+      const own = this.#ownOf(id);
+      return own === undefined ? answers[i]?.item : withPending(id, answers[i], own);
+    });
+  }
+
+  /**
+   * Answers that came before others of the same call and have changed since: another call may have given out the newer
+   * ones by now. Those that L1 can put right are; returned are the places of the rest, fewer each time.
+   */
+  #outdated(ids: readonly string[], answers: (Held | undefined)[]): number[] {
+    const open: number[] = [];
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i] as string;
+      const known = this.#l1.peek(id);
+      const answer = answers[i];
+      const own = this.#ownOf(id);
+      if (own !== undefined && this.#isAnswer(own, known)) continue;
+      if (answer !== undefined && (known === undefined || !isBelow(answer, known))) continue;
+      if (known?.epoch === this.#coherence.serving) answers[i] = known;
+      else open.push(i);
+    }
+    return open;
   }
 
   /** Whether L1 would answer with an item. */

@@ -6,11 +6,13 @@ import type { StoredItem } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
 import type { Flight } from './flight.ts';
+import type { Stamps } from './held.ts';
 import type { Lander, Route } from './single-flight.ts';
 
 /**
  * A flight whose answer is below its fence goes round again: L2 had the change before the feed told of it, so one more
- * round is enough unless Redis came back older than it was. Then L3's word is final.
+ * round is enough unless Redis came back older than it was. Then L3's word is final, if the fence has not risen since L3
+ * was asked: an id written all the time may have been given out newer meanwhile.
  */
 const MAX_ROUNDS = 3;
 
@@ -59,8 +61,7 @@ export class TierLookup implements Route {
 
   async fly(flights: readonly Flight[], lander: Lander): Promise<void> {
     let open = flights;
-    for (let round = 1; open.length > 0; round++)
-      open = await this.#round(open, lander, round === MAX_ROUNDS);
+    for (let round = 1; open.length > 0; round++) open = await this.#round(open, lander, round >= MAX_ROUNDS);
   }
 
   /** Returns the flights that need another round. */
@@ -120,6 +121,7 @@ export class TierLookup implements Route {
     const again: Flight[] = [];
     if (flights.length === 0) return again;
     await inChunks(flights, this.#chunkItems, this.#l3Limit, async (chunk) => {
+      const floors = final ? chunk.map((flight) => lander.floorOf(flight)) : [];
       let answers: (StoredItem | undefined)[];
       try {
         answers = await this.#l3.getMany(chunk.map((flight) => flight.id));
@@ -133,7 +135,8 @@ export class TierLookup implements Route {
         const flight = chunk[i] as Flight;
         if (answer === undefined) this.#counts.l3Misses++;
         else this.#counts.l3Hits++;
-        if (lander.land(flight, answer, 'l3', final) === 'stale') again.push(flight);
+        const last = final && isSame(lander.floorOf(flight), floors[i] as Stamps);
+        if (lander.land(flight, answer, 'l3', last) === 'stale') again.push(flight);
         else if (answer !== undefined && toFill.has(flight)) fill.push(answer);
         else if (answer !== undefined && toRepair.has(flight)) repair.push(answer);
       });
@@ -142,6 +145,10 @@ export class TierLookup implements Route {
     });
     return again;
   }
+}
+
+function isSame(a: Stamps, b: Stamps): boolean {
+  return a.contentVersion === b.contentVersion && a.stateVersion === b.stateVersion;
 }
 
 async function inChunks<T>(

@@ -29,26 +29,43 @@ export class Observed {
    * @param settledBelow rows older than this have settled: every tier has them, so no later read can be older.
    */
   async reconcile(rows: readonly StoredItem[], settledBelow: Stamp): Promise<(Item | undefined)[]> {
-    const behind: number[] = [];
-    const items = rows.map((row, i) => {
-      const known = this.#l1.peek(row.id);
-      const own = this.#pending.get(row.id);
-      if ((own !== undefined && isNewer(own, row)) || (known !== undefined && isBelow(row, known))) {
-        behind.push(i);
-        return undefined;
-      }
-      if (known?.item !== undefined && !isNewer(row, known)) return known.item;
-      // The floor keeps a later read from answering out of an L2 that does not have this write yet.
-      if (known === undefined ? versionOf(row) >= settledBelow : isNewer(row, known)) {
-        this.#l1.set(row.id, floorOf(row.contentVersion, row.stateVersion), 0);
-      }
-      return toItem(row);
-    });
-    if (behind.length === 0) return items;
-    const current = await this.#getMany(behind.map((i) => (rows[i] as StoredItem).id));
-    behind.forEach((at, i) => {
-      items[at] = current[i];
-    });
-    return items;
+    const behind = new Map<string, Item | undefined>();
+    for (;;) {
+      const asked = behind.size;
+      for (const row of rows) if (!behind.has(row.id) && this.#isBehind(row)) behind.set(row.id, undefined);
+      // The rest may fall behind while these are read, so they are looked at again.
+      if (behind.size === asked) break;
+      const ids = [...behind.keys()];
+      const current = await this.#getMany(ids);
+      ids.forEach((id, i) => behind.set(id, current[i]));
+    }
+    return rows.map((row) => (behind.has(row.id) ? behind.get(row.id) : this.#itemOf(row, settledBelow)));
+  }
+
+  /** An item of a page that was reconciled some time ago, as it is to be given out now; undefined when it is gone. */
+  async refresh(item: Item): Promise<Item | undefined> {
+    const known = this.#l1.peek(item.id);
+    const own = this.#pending.get(item.id);
+    const newest = Math.max(
+      known === undefined ? 0 : versionOf(known),
+      own === undefined ? 0 : versionOf(own),
+    );
+    return newest > item.version ? (await this.#getMany([item.id]))[0] : item;
+  }
+
+  #isBehind(row: StoredItem): boolean {
+    const known = this.#l1.peek(row.id);
+    const own = this.#pending.get(row.id);
+    return (own !== undefined && isNewer(own, row)) || (known !== undefined && isBelow(row, known));
+  }
+
+  #itemOf(row: StoredItem, settledBelow: Stamp): Item {
+    const known = this.#l1.peek(row.id);
+    if (known?.item !== undefined && !isNewer(row, known)) return known.item;
+    // The floor keeps a later read from answering out of an L2 that does not have this write yet.
+    if (known === undefined ? versionOf(row) >= settledBelow : isNewer(row, known)) {
+      this.#l1.set(row.id, floorOf(row.contentVersion, row.stateVersion), 0);
+    }
+    return toItem(row);
   }
 }

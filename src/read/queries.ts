@@ -45,6 +45,10 @@ export class Queries {
       after,
       (from) => this.#page(selection, from, SCAN_PAGE, signal),
       (item) => cursorAfter(selection, item.id),
+      async (item) => {
+        const current = await this.#observed.refresh(item);
+        return current !== undefined && isSelected(current, selection) ? current : undefined;
+      },
     );
   }
 
@@ -79,9 +83,7 @@ export class Queries {
       signal,
     );
     const now = await abortable(this.#observed.reconcile(rows, horizon), signal);
-    const items = now.filter(
-      (item) => item !== undefined && (selection.by !== 'state' || item.state === selection.key),
-    ) as Item[];
+    const items = now.filter((item) => item !== undefined && isSelected(item, selection)) as Item[];
     const last = rows.at(-1);
     return more && last !== undefined ? { items, next: cursorAfter(selection, last.id) } : { items };
   }
@@ -90,6 +92,10 @@ export class Queries {
     signal?.throwIfAborted();
     return abortable(readL3(work), signal);
   }
+}
+
+function isSelected(item: Item, selection: Selection): boolean {
+  return selection.by !== 'state' || item.state === selection.key;
 }
 
 export function ofState(state: string): Selection {

@@ -3,7 +3,7 @@ import { CorruptItemError } from '../errors.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import { Flight, type Landed } from './flight.ts';
-import { bytesOf, type Held, heldOf, isBelow, NEVER } from './held.ts';
+import { bytesOf, type Held, heldOf, isBelow, NEVER, type Stamps } from './held.ts';
 
 /** Takes flights through the tiers and hands each answer to `land` or `fail`. */
 export interface Route {
@@ -18,6 +18,8 @@ export type Landing = 'landed' | 'stale' | 'corrupt';
 
 export interface Lander {
   land(flight: Flight, answer: StoredItem | undefined, tier: Landed['tier'], final: boolean): Landing;
+  /** What an answer must not be older than, as known now. */
+  floorOf(flight: Flight): Stamps;
   fail(flight: Flight, error: unknown): void;
 }
 
@@ -83,6 +85,14 @@ export class SingleFlight implements Lander {
     this.#close(flight);
     flight.land({ held, tier: held.item === undefined ? 'none' : tier });
     return 'landed';
+  }
+
+  floorOf({ id, contentVersion, stateVersion }: Flight): Stamps {
+    const known = this.#l1.peek(id);
+    return {
+      contentVersion: Math.max(contentVersion, known?.contentVersion ?? 0),
+      stateVersion: Math.max(stateVersion, known?.stateVersion ?? 0),
+    };
   }
 
   fail(flight: Flight, error: unknown): void {

@@ -4,6 +4,9 @@ import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
+import { Observed } from '../../src/read/observed.ts';
+import { NOTHING_PENDING } from '../../src/read/pending-view.ts';
+import { readRows } from '../../src/postgres/read-items.ts';
 import { openReadSide, type ReadSide } from '../helpers/read-side.ts';
 import { writerOf } from '../helpers/writer.ts';
 
@@ -103,6 +106,66 @@ test('I6: absence read before a write and told after it is not kept', async (t) 
   side.l3.gate.open();
   t.like(await reading, { content: 'v10' });
   t.like(side.reads.peek('a'), { content: 'v10' });
+});
+
+for (const from of ['L1', 'L2'] as const) {
+  test(`I6: what getMany had from ${from} is read again when it changed before the last of its ids came`, async (t) => {
+    const { deployment, side, put } = await setUp(t);
+    for (const id of ['a', 'b']) await put(id, 10);
+    if (from === 'L1') await side.reads.get('a');
+    await deployment.redis.del(deployment.keys.item('b'));
+    const arrived = side.l3.gate.shut();
+    const reading = side.reads.getMany(['a', 'b']);
+    await arrived;
+    await put('a', 20);
+    await delivered(deployment, side);
+    t.like(await side.reads.get('a'), { content: 'v20' }, 'given out by another call meanwhile');
+    side.l3.gate.open();
+    t.deepEqual(
+      (await reading).map((item) => item?.content),
+      ['v20', 'v10'],
+    );
+  });
+}
+
+test('I6: rows of a query are compared again when others of its page had to be read', async (t) => {
+  const { deployment, side, put } = await setUp(t);
+  const observed = new Observed(side.l1, NOTHING_PENDING, (ids) => side.reads.getMany(ids));
+  for (const id of ['a', 'b']) await put(id, 10);
+  const rows = await readRows(deployment.pool, ['a', 'b']);
+  t.like(await side.reads.get('b'), { content: 'v10' });
+  await put('b', 20);
+  await delivered(deployment, side);
+  await deployment.redis.del(deployment.keys.item('b'));
+  const arrived = side.l3.gate.shut();
+  const reconciling = observed.reconcile(rows, 100);
+  await arrived;
+  await put('a', 30);
+  t.like(await side.reads.get('a'), { content: 'v30' }, 'given out by another call meanwhile');
+  side.l3.gate.open();
+  t.deepEqual(
+    (await reconciling).map((item) => item?.content),
+    ['v30', 'v20'],
+  );
+});
+
+test('I6: an id that changes during every round of its read is not given out older than the last change', async (t) => {
+  const { deployment, side, put } = await setUp(t);
+  const { redis, keys } = deployment;
+  await put('a', 10);
+  await redis.del(keys.item('a'));
+  let arrived = side.l3.gate.shut();
+  const reading = side.reads.get('a');
+  for (const stamp of [20, 30, 40, 50]) {
+    await Promise.race([arrived, reading]);
+    await put('a', stamp);
+    await redis.del(keys.item('a'));
+    await delivered(deployment, side);
+    side.l3.gate.open();
+    arrived = side.l3.gate.shut();
+  }
+  side.l3.gate.open();
+  t.like(await reading, { content: 'v50' });
 });
 
 test('I6: while the feed is out of sight L1 is bypassed; on return every missed change is replayed', async (t) => {

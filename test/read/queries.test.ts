@@ -4,6 +4,7 @@ import { InvalidItemError } from '../../src/errors.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import type { Item, Page, Reader } from '../../src/types.ts';
 import { createDeployment } from '../helpers/deployment.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
 
@@ -223,6 +224,26 @@ test('AbortSignal frees the caller of a query and ends a scan', async (t) => {
     { message: 'enough' },
   );
   t.is(seen, 1000, 'the page in hand is handed out');
+});
+
+test('I6: a scan gives out no item of its page that has changed meanwhile', async (t) => {
+  const { reader, put, remove, setState } = await setUp(t);
+  await put(...['s.1', 's.2', 's.3', 's.4'].map((id) => ({ id, state: 'open', body: '"old"' })));
+  const seen: unknown[] = [];
+  for await (const { id, content } of reader.scanState('open')) {
+    seen.push([id, content]);
+    if (id !== 's.1') continue;
+    await put({ id: 's.2', body: '"new"' });
+    await remove('s.3');
+    await setState('s.4', 'shut');
+    const settled = async () => (await reader.get('s.4'))?.state === 'shut';
+    for (const other of ['s.2', 's.3']) await reader.get(other);
+    await eventually(settled, 'the changes are seen by get');
+  }
+  t.deepEqual(seen, [
+    ['s.1', 'old'],
+    ['s.2', 'new'],
+  ]);
 });
 
 test('I6: a query and get never take each other back', async (t) => {
