@@ -1,9 +1,12 @@
 import test, { type ExecutionContext } from 'ava';
+import type { Options } from '../../src/config.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Producer } from '../../src/types.ts';
+import { TierlineError } from '../../src/errors.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';
 import { type ReaderReport, startReaderProcess } from '../helpers/reader-process.ts';
+import { startRedisServer } from '../helpers/redis-server.ts';
 import { startWorker } from '../helpers/worker-process.ts';
 
 const IDS = 300;
@@ -12,22 +15,32 @@ const WRITERS = 20;
 const SECONDS = 20;
 const EVERY_MS = 300;
 const QUIET_MS = 2000;
+/** Between two restarts of Redis: time enough for readers to find it again and fill L1. */
+const RESTART_EVERY_MS = 1500;
 
-/** Writes at random until told to stop; then waits until all has settled. */
+/** Writes at random until told to stop; then waits until all that was accepted has settled. */
 function keepWriting(producer: Producer): () => Promise<number> {
   const end = new AbortController();
   let writes = 0;
   const write = async () => {
+    const id = `k.${Math.floor(Math.random() * IDS)}`;
+    const kind = Math.random();
+    if (kind < 0.1) await producer.delete(id);
+    else if (kind < 0.3) await producer.setState(id, kind < 0.2 ? 'open' : 'shut');
+    else await producer.submit({ id, content: { n: writes } });
+    writes++;
+  };
+  const writeOn = async () => {
     while (!end.signal.aborted) {
-      const id = `k.${Math.floor(Math.random() * IDS)}`;
-      const kind = Math.random();
-      if (kind < 0.1) await producer.delete(id);
-      else if (kind < 0.3) await producer.setState(id, kind < 0.2 ? 'open' : 'shut');
-      else await producer.submit({ id, content: { n: writes } });
-      writes++;
+      try {
+        await write();
+      } catch (error) {
+        if (!(error instanceof TierlineError)) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
     }
   };
-  const work = Promise.all(Array.from({ length: WRITERS }, write));
+  const work = Promise.all(Array.from({ length: WRITERS }, writeOn));
   return async () => {
     end.abort();
     await work;
@@ -40,8 +53,9 @@ function keepWriting(producer: Producer): () => Promise<number> {
 async function run(
   t: ExecutionContext,
   meddle: (relay: Proxy, deployment: Deployment) => Promise<unknown>,
+  options: Options = {},
 ): Promise<ReaderReport[]> {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(options);
   const relay = await startProxy(deployment.options.redisUrl);
   const env = { ...deployment.env, REDIS_URL: relay.url };
   const workers = await Promise.all([1, 2].map(() => startWorker('drain', deployment.env)));
@@ -101,4 +115,22 @@ test.serial('I6 I7: the same when the stream is trimmed below their cursors', as
     reports.some(({ flushes }) => flushes > 0),
     'some entries were missed',
   );
+});
+
+test.serial('I6 I7: the same when Redis itself is killed and started again', async (t) => {
+  const server = await startRedisServer();
+  // First added, last run: the deployment's own clean-up needs it.
+  t.teardown(() => server.close());
+  let restarts = 0;
+  const reports = await run(
+    t,
+    async () => {
+      await server.restart();
+      restarts++;
+      await new Promise((resolve) => setTimeout(resolve, RESTART_EVERY_MS));
+    },
+    { redisUrl: server.url },
+  );
+  isCoherent(t, reports);
+  t.true(restarts > 5, `${restarts} restarts`);
 });

@@ -8,7 +8,7 @@ import { createPool, type Pool } from '../../src/postgres/pool.ts';
 import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts';
 
 /**
- * A deployment of its own on the shared test servers: a fresh database with the schema, and a fresh Redis namespace.
+ * A deployment of its own on the shared test servers (or on a Redis given by URL): a fresh database with the schema, and a fresh Redis namespace.
  * Names come from randomUUID: test files run in threads that share a process id.
  */
 export interface Deployment {
@@ -33,7 +33,9 @@ export interface Deployment {
 }
 
 export async function createDeployment(extra: Options = {}): Promise<Deployment> {
-  const { redisUrl, databaseUrl: serverUrl } = loadConfig();
+  const { redisUrl, databaseUrl: serverUrl } = loadConfig(
+    extra.redisUrl === undefined ? {} : { redisUrl: extra.redisUrl },
+  );
   const name = `tierline_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
   await onServer(serverUrl, `CREATE DATABASE ${name}`);
   const url = new URL(serverUrl);
