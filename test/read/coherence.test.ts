@@ -267,6 +267,19 @@ test('I6: a Redis that came back older than it was does not take a reader back',
   await eventually(async () => (await redis.get(keys.item('a'))) !== older, 'L2 is repaired');
 });
 
+test('I6: nor does one that came back with the content of now and the state of before', async (t) => {
+  const { deployment, side, put, setState } = await setUp(t);
+  const { redis, keys } = deployment;
+  await put('a', 20);
+  const older = (await redis.get(keys.item('a'))) as string;
+  await setState('a', 15, 'open');
+  await delivered(deployment, side);
+  t.like(await side.reads.get('a'), { content: 'v20', state: 'open' });
+  await redis.set(keys.item('a'), older);
+  side.coherence.onGap();
+  t.like(await side.reads.get('a'), { content: 'v20', state: 'open' });
+});
+
 test('I6: a feed entry that cannot be read drops L1 instead of being passed over', async (t) => {
   const { deployment, side, put } = await setUp(t);
   const { redis, keys } = deployment;

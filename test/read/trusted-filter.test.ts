@@ -75,6 +75,20 @@ test('I7: absence is answered without SQL when the filter is at the head of the 
   t.true((await Promise.all(numbered('a', 10).map((id) => side.presence.exists(id)))).every(Boolean));
 });
 
+test('I7: a snapshot is not caught up with a feed that lost what the snapshot had', async (t) => {
+  const { deployment, open, put } = await setUp(t);
+  const { redis, keys } = deployment;
+  await put('a');
+  await put('b');
+  const { source } = await open();
+  const { filter, position } = await source.begin();
+  t.like(await source.catchUp(filter, position), { number: 2, id: position.id });
+  const [newest] = await redis.xrevrange(keys.feed, '+', '-', 'COUNT', 1);
+  await redis.xdel(keys.feed, (newest as [string, string[]])[0]);
+  await redis.hincrby(keys.clock, 'entries', -1);
+  t.is(await source.catchUp(filter, position), undefined, 'its number went down');
+});
+
 test("I7: the filter's no is no proof while the head of the feed is further than the filter", async (t) => {
   const { deployment, proxy, open, put } = await setUp(t);
   const side = await open();

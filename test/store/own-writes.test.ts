@@ -1,7 +1,12 @@
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
+import type { Operation } from '../../src/producer/operation.ts';
+import { ChunkTicket } from '../../src/producer/ticket.ts';
+import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import { openReader } from '../../src/read/open-reader.ts';
+import type { PendingItem } from '../../src/read/pending-view.ts';
 import { openStore } from '../../src/store/open-store.ts';
+import { OwnWrites } from '../../src/store/own-writes.ts';
 import type { Store } from '../../src/types.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
@@ -53,6 +58,29 @@ test('I11: an accepted write is read at once, while no worker runs', async (t) =
   const stranger = await openReader(deployment.options);
   t.is(await stranger.get('a'), undefined, 'others see it once it has settled');
   await stranger.close();
+});
+
+test('I6 I11: what settled is told, id by id, before the tiers answer for it', (t) => {
+  const own = new OwnWrites();
+  const chunk = new TrackedChunk('chunk', 100, 2, 'epoch');
+  const operation = (id: string) =>
+    ({ id, kind: 'j', hash: 'h', body: '1', state: 'open' }) as unknown as Operation;
+  own.accepted(operation('a'), new ChunkTicket('a', chunk, 0));
+  own.accepted(operation('b'), new ChunkTicket('b', chunk, 1));
+  const newer = new TrackedChunk('newer', 200, 1, 'epoch');
+  own.accepted(operation('b'), new ChunkTicket('b', newer, 0));
+  const told: unknown[] = [];
+  const tell = (id: string, item: PendingItem) => {
+    t.is(own.get(id), item, 'still there');
+    told.push([id, item.contentVersion, item.stateVersion]);
+  };
+  own.settled(chunk, tell);
+  t.deepEqual(told, [['a', 100, 100]]);
+  t.is(own.get('a'), undefined);
+  t.like(own.get('b'), { contentVersion: 200 }, 'a newer write of the id stays');
+  own.settled(newer, tell);
+  t.deepEqual(told.slice(1), [['b', 200, 200]]);
+  t.is(own.size, 0);
 });
 
 test('I11: pending writes lie over what the tiers have, register by register', async (t) => {

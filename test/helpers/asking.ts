@@ -1,0 +1,28 @@
+import { loadConfig } from '../../src/config.ts';
+import { keysOf } from '../../src/keys.ts';
+import { createLogger } from '../../src/log.ts';
+import { connectReader } from '../../src/read/open-reader.ts';
+import { createRedis } from '../../src/redis/connect.ts';
+import { feedNumber } from '../../src/redis/feed-position.ts';
+
+/** A process that is sent ids which have settled, and answers with those it would deny. */
+const config = loadConfig();
+const log = createLogger('asking', 'silent');
+const reader = await connectReader(config, log);
+const redis = createRedis(config.redisUrl, 'patient', log);
+await redis.connect();
+const keys = keysOf(config.namespace);
+
+process.on('message', (ids: string[]) => {
+  void deniedOf(ids).then((denied) => process.send?.({ denied, ...reader.counters.filter }));
+});
+process.on('disconnect', () => process.exit(0));
+process.send?.('asking');
+
+async function deniedOf(ids: readonly string[]): Promise<string[]> {
+  const exist = await Promise.all(ids.map((id) => reader.contains(id)));
+  const denied = ids.filter((_, i) => !exist[i]).map((id) => `${id} by contains`);
+  const head = await feedNumber(redis, keys);
+  while (!reader.hasReached(head)) await new Promise((resolve) => setTimeout(resolve, 5));
+  return [...denied, ...ids.filter((id) => reader.definitelyMissing(id)).map((id) => `${id} by the filter`)];
+}
