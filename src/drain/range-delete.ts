@@ -1,15 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { DEFAULT_STATE, emptyRow, sealed, type Row } from '../batch/fold.ts';
 import { UNWRITTEN } from '../clock.ts';
-import { applyRows } from '../postgres/apply-batch.ts';
+import { type Digest, ZERO_DIGEST } from '../merkle/digest.ts';
+import type { RowNow } from '../postgres/apply-batch.ts';
+import { type Overwritten, overwriteRows } from '../postgres/overwrite-rows.ts';
 import { inTransaction } from '../postgres/pool.ts';
 import {
+  beginRange,
   lockRange,
   moveRange,
-  nextRangeRows,
+  nextRangeIds,
   overwrittenIds,
+  type RangePlace,
   type RangeProgress,
-  type RangeRow,
 } from '../postgres/range-deletes.ts';
 import { readRows } from '../postgres/read-items.ts';
 import { unsettledBefore } from '../redis/pending.ts';
@@ -27,19 +30,31 @@ export interface RangeReport {
   readonly earlier: number;
 }
 
-interface Step {
-  /** Nothing was left to do. */
-  readonly finished: boolean;
-  readonly progress: RangeProgress;
-  readonly written: WrittenRows;
+/** The rows after one place, ready to be written. */
+interface Page {
+  readonly place: RangePlace;
+  readonly rows: readonly Row[];
+  /** What each state register becomes, for those that were written. */
+  readonly stateDigests: readonly Digest[];
 }
 
 /**
- * Deletes a prefix or a state as of one stamp, in any number of rows, with a batch of them in memory.
+ * What a transaction left behind. `rows` is undefined when the range stood elsewhere: another worker has moved it on, or
+ * this one has and was not told, because the connection broke on its COMMIT.
+ */
+interface Step {
+  readonly progress: RangeProgress;
+  readonly rows: WrittenRows | undefined;
+}
+
+/**
+ * Deletes a prefix or a state as of one stamp, in any number of rows, with a few batches of them in memory.
  *
  * A barrier: it begins once nothing with an earlier stamp is in flight, so every row it has to see is there. What comes
  * with later stamps may come before, between or after its batches: registers written later stay as they are. Each batch
  * moves the progress on in its own transaction, so a crash in the middle resumes and the count stays exact.
+ *
+ * While Postgres writes one batch, the next is read and hashed and the copies of the one before go to L2.
  */
 export class RangeDelete {
   readonly #parts: WriterParts;
@@ -66,33 +81,39 @@ export class RangeDelete {
       await report({ phase: 'waiting', deleted: 0, earlier });
       return 'earlier';
     }
-    await persist(this.#parts, 'l3', () => this.#copyAgain(rangeId, job));
-    // The copies of one batch are written while Postgres works on the next.
+    let progress = await persist(this.#parts, 'l3', () => this.#begin(rangeId, job));
+    let page = this.#page(job, progress);
     let copying = Promise.resolve<string | undefined>(undefined);
     let copiedTo: string | undefined;
-    for (;;) {
+    while (progress.phase !== 'done') {
+      const current = await page;
+      page = this.#page(job, placeAfter(current, job));
       const known = copiedTo;
-      const { progress, written, finished } = await persist(this.#parts, 'l3', () =>
-        this.#step(rangeId, job, known, copying),
-      );
+      const step = await persist(this.#parts, 'l3', () => this.#step(rangeId, job, current, known, copying));
       copiedTo = await copying;
-      if (finished) {
-        await this.#settle(rangeId, progress.deleted);
-        return 'done';
+      if (step.rows === undefined) {
+        progress = await persist(this.#parts, 'l3', () => this.#begin(rangeId, job));
+        page = this.#page(job, progress);
+        copiedTo = undefined;
+        continue;
       }
-      copying = this.#copy(written).then(() => progress.afterId);
+      progress = step.progress;
+      copying = this.#copy(step.rows).then(() => step.progress.afterId);
+      copying.catch(() => undefined);
       await report({ phase: progress.phase, deleted: progress.deleted, earlier: 0 });
-      if (this.#stopping) {
-        await copying;
-        return 'stopped';
-      }
+      if (this.#stopping) break;
     }
+    await copying;
+    if (progress.phase !== 'done') return 'stopped';
+    await this.#settle(rangeId, progress.deleted);
+    return 'done';
   }
 
-  /** What a run that was killed had deleted and perhaps not told. */
-  async #copyAgain(rangeId: string, job: RangeJob): Promise<void> {
+  /** Notes a new range; of one that was begun before, tells again what was perhaps deleted and not told. */
+  async #begin(rangeId: string, job: RangeJob): Promise<RangeProgress> {
     const { pool, items, config } = this.#parts;
-    const progress = await inTransaction(pool, (db) => lockRange(db, rangeId, job));
+    await beginRange(pool, rangeId, job);
+    const progress = await inTransaction(pool, (db) => lockRange(db, rangeId));
     const ids = await overwrittenIds(pool, job, progress);
     for (let at = 0; at < ids.length; at += BATCH_ROWS) {
       const stored = await readRows(pool, ids.slice(at, at + BATCH_ROWS));
@@ -100,41 +121,61 @@ export class RangeDelete {
       const rows = stored.map((item) => ({ ...item, deleted: item.kind === 'd' }));
       await settle(this.#parts, { jobs: [], changes: changesOf(rows, new Map(), []), settled: [] });
     }
+    return progress;
+  }
+
+  /** Begun before it is waited for: a failure is told then. */
+  #page(job: RangeJob, place: RangePlace): Promise<Page> {
+    const page = persist(this.#parts, 'l3', () => this.#read(job, place));
+    page.catch(() => undefined);
+    return page;
+  }
+
+  async #read(job: RangeJob, place: RangePlace): Promise<Page> {
+    const { pool, digester } = this.#parts;
+    const ids = place.phase === 'done' ? [] : await nextRangeIds(pool, job, place, BATCH_ROWS);
+    return {
+      place,
+      rows: ids.map((id) => sealed({ ...emptyRow(id), contentVersion: job.stamp }, digester)),
+      stateDigests: ids.map((id) => digester.state(id, job.stamp, DEFAULT_STATE)),
+    };
   }
 
   /** One batch of rows and the progress over it, in one transaction. */
   async #step(
     rangeId: string,
     job: RangeJob,
+    page: Page,
     copiedTo: string | undefined,
     copying: Promise<unknown>,
   ): Promise<Step> {
-    const { pool, digester } = this.#parts;
-    return inTransaction(pool, async (db) => {
-      const progress = await lockRange(db, rangeId, job);
-      const found = progress.phase === 'done' ? [] : await nextRangeRows(db, job, progress, BATCH_ROWS);
-      const rows = found.map((row) => sealed(overwritten(row, job), digester));
-      const { differing } =
-        rows.length === 0 ? { differing: new Map() } : await applyRows(db, rows, randomUUID());
+    return inTransaction(this.#parts.pool, async (db) => {
+      const progress = await lockRange(db, rangeId);
+      if (progress.phase !== page.place.phase || progress.afterId !== page.place.afterId) {
+        return { progress, rows: undefined };
+      }
+      const { rows, stateDigests } = page;
+      const done =
+        rows.length === 0 ? NOTHING : await overwriteRows(db, rows, stateDigests, job.stamp, randomUUID());
       // A phase begins at its own start: of the one before nothing may be left to tell.
-      if (found.length === 0) await copying;
-      const next = advanced({ ...progress, copiedTo: copiedTo ?? progress.copiedTo }, found, job);
-      await moveRange(db, rangeId, next);
-      return {
-        progress: next,
-        finished: progress.phase === 'done',
-        written: { rows, differing, allNew: false },
+      if (rows.length === 0) await copying;
+      const next = {
+        ...placeAfter(page, job),
+        deleted: progress.deleted + done.died,
+        copiedTo: rows.length === 0 ? '' : (copiedTo ?? progress.copiedTo),
       };
+      await moveRange(db, rangeId, next);
+      return { progress: next, rows: written(page, done, job) };
     });
   }
 
   /** L2 first, then the feed, as for any batch; the range itself stays in flight until its last batch. */
-  async #copy(written: WrittenRows): Promise<void> {
-    if (written.rows.length === 0) return;
-    await persist(this.#parts, 'l2', () => copyRows(this.#parts, written));
+  async #copy(rows: WrittenRows): Promise<void> {
+    if (rows.rows.length === 0) return;
+    await persist(this.#parts, 'l2', () => copyRows(this.#parts, rows));
     await settle(this.#parts, {
       jobs: [],
-      changes: changesOf(written.rows, written.differing, []),
+      changes: changesOf(rows.rows, rows.differing, []),
       settled: [],
     });
   }
@@ -149,19 +190,39 @@ export class RangeDelete {
   }
 }
 
-/** Every register that was written before the range's stamp, as if deleted at it. */
-function overwritten({ id, contentVersion, stateVersion }: RangeRow, { stamp }: RangeJob): Row {
-  return {
-    ...emptyRow(id),
-    contentVersion: contentVersion === UNWRITTEN ? UNWRITTEN : stamp,
-    stateVersion: stateVersion === UNWRITTEN ? UNWRITTEN : stamp,
-    state: DEFAULT_STATE,
-  };
+const NOTHING: Overwritten = { died: 0, otherwise: new Map(), partly: false };
+
+function placeAfter({ place, rows }: Page, { kind }: RangeJob): RangePlace {
+  const last = rows.at(-1);
+  if (last !== undefined) return { phase: place.phase, afterId: last.id };
+  return { phase: kind === 'state' && place.phase === 'dead' ? 'live' : 'done', afterId: '' };
 }
 
-function advanced(progress: RangeProgress, found: readonly RangeRow[], { stamp }: RangeJob): RangeProgress {
-  const last = found.at(-1);
-  const died = progress.phase === 'live' ? found.filter((row) => row.contentVersion < stamp).length : 0;
-  if (last !== undefined) return { ...progress, afterId: last.id, deleted: progress.deleted + died };
-  return { ...progress, afterId: '', copiedTo: '', phase: progress.phase === 'live' ? 'dead' : 'done' };
+/** The rows that carry the range's stamp now, each with the registers that carry it. */
+function written(
+  { rows, stateDigests }: Page,
+  { otherwise, partly }: Overwritten,
+  { stamp }: RangeJob,
+): WrittenRows {
+  const differing = new Map<string, RowNow>();
+  const own: Row[] = [];
+  rows.forEach((row, i) => {
+    const now = otherwise.get(row.id);
+    if (now === undefined) {
+      if (!partly) own.push(row);
+      return;
+    }
+    const content = now.contentVersion === stamp;
+    const state = now.stateVersion === stamp;
+    if (!content && !state) return;
+    own.push({
+      ...row,
+      ...(content ? {} : { contentVersion: UNWRITTEN, contentDigest: ZERO_DIGEST }),
+      ...(state ? { stateVersion: stamp, stateDigest: stateDigests[i] as Digest } : {}),
+    });
+    const isWhole =
+      (content || now.contentVersion === UNWRITTEN) && (state || now.stateVersion === UNWRITTEN);
+    if (!isWhole) differing.set(row.id, now);
+  });
+  return { rows: own, differing, allNew: false };
 }

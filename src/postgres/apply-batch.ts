@@ -2,6 +2,7 @@ import { UNWRITTEN, type Stamp } from '../clock.ts';
 import type { Row } from '../batch/fold.ts';
 import { keyHash } from '../merkle/digest.ts';
 import { boolArray, byteaArray, digestHalfArray, int4Array, int8Array, textArray } from './arrays.ts';
+import { MERKLE_DELTA_OF_UP } from './merkle-delta.ts';
 import type { Queryable } from './pool.ts';
 
 /** A row as Postgres has it now, where that differs from what the batch alone says. */
@@ -47,27 +48,23 @@ WITH up AS (
     s1 = CASE WHEN EXCLUDED.state_version > t.state_version THEN EXCLUDED.s1 ELSE t.s1 END,
     batch_id = EXCLUDED.batch_id, updated_at = now(), pgen = t.gen, p0 = t.x0, p1 = t.x1
   WHERE EXCLUDED.content_version > t.content_version OR EXCLUDED.state_version > t.state_version
-  RETURNING t.id, t.content_version, t.state_version, t.state, t.deleted, t.kh, t.gen, t.x0, t.x1, t.pgen, t.p0, t.p1),
-e AS (SELECT id, kh, gen, 1 dn, x0, x1 FROM up
-      UNION ALL SELECT id, kh, pgen, -1, p0, p1 FROM up WHERE pgen IS NOT NULL),
-l AS (SELECT (gen<<16)|(kh>>15) leaf, sum(dn)::int n, bit_xor(x0) x0, bit_xor(x1) x1 FROM e GROUP BY 1),
-q AS (SELECT merkle_parent(id) par, sum(dn)::int n, bit_xor(x0) x0, bit_xor(x1) x1 FROM e WHERE gen=0 GROUP BY 1),
-la AS (SELECT array_agg(leaf) leaf, array_agg(n) ln, array_agg(x0) l0, array_agg(x1) l1 FROM l),
-pa AS (SELECT coalesce(array_agg(par),'{}') par, coalesce(array_agg(n),'{}') pn, coalesce(array_agg(x0),'{}') q0, coalesce(array_agg(x1),'{}') q1,
-              coalesce(sum(n),0)::int tn, coalesce(bit_xor(x0),0) t0, coalesce(bit_xor(x1),0) t1 FROM q),
-w AS (INSERT INTO merkle_delta (tn,t0,t1,leaf,ln,l0,l1,par,pn,q0,q1)
-      SELECT tn,t0,t1,leaf,ln,l0,l1,par,pn,q0,q1 FROM la, pa WHERE leaf IS NOT NULL)
+  RETURNING t.id, t.content_version, t.state_version, t.state, t.deleted, t.kh, t.gen, t.x0, t.x1, t.pgen, t.p0, t.p1),${MERKLE_DELTA_OF_UP}
 SELECT (SELECT count(*) FROM up) AS written, (SELECT count(*) FROM up WHERE pgen IS NULL) AS inserted,
   (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
    FROM up WHERE state_version > 0) AS stateful`;
 
-type StatefulTuple = [
+/** A `RowNow` as statements return it in JSON. */
+export type RowTuple = [
   id: string,
   contentVersion: Stamp,
   stateVersion: Stamp,
   state: string,
   deleted: boolean,
 ];
+
+export function rowOfTuple([id, contentVersion, stateVersion, state, deleted]: RowTuple): RowNow {
+  return { id, contentVersion, stateVersion, state, deleted };
+}
 
 export interface Applied {
   /** Rows that are not simply what the batch says: older than what was there, or carrying a register of another batch. */
@@ -78,20 +75,14 @@ export interface Applied {
 
 /** Writes folded, sorted rows. */
 export async function applyRows(db: Queryable, rows: readonly Row[], batchId: string): Promise<Applied> {
-  const reply = await db.query<{ written: number; inserted: number; stateful: StatefulTuple[] }>({
+  const reply = await db.query<{ written: number; inserted: number; stateful: RowTuple[] }>({
     name: 'tierline-apply',
     text: APPLY,
     values: parameters(rows, batchId),
   });
   const { written, inserted, stateful } = reply.rows[0] ?? { written: 0, inserted: 0, stateful: [] };
   if (written === rows.length) {
-    const now = stateful.map(([id, contentVersion, stateVersion, state, deleted]) => ({
-      id,
-      contentVersion,
-      stateVersion,
-      state,
-      deleted,
-    }));
+    const now = stateful.map(rowOfTuple);
     return { differing: differing(rows, now), allNew: inserted === rows.length };
   }
   return { differing: await differingRows(db, rows), allNew: false };
@@ -99,11 +90,16 @@ export async function applyRows(db: Queryable, rows: readonly Row[], batchId: st
 
 /** Rows that stand otherwise than `rows` say, by id; asked of Postgres. */
 export async function differingRows(db: Queryable, rows: readonly Row[]): Promise<Map<string, RowNow>> {
+  return differing(rows, await rowsNow(db, rows));
+}
+
+/** The same rows as Postgres has them now. */
+export async function rowsNow(db: Queryable, rows: readonly Pick<Row, 'id'>[]): Promise<RowNow[]> {
   const { rows: now } = await db.query<RowNow>(
     `SELECT id, content_version AS "contentVersion", state_version AS "stateVersion", state, deleted FROM items WHERE id = ANY($1::text[])`,
     [textArray(rows.map((row) => row.id))],
   );
-  return differing(rows, now);
+  return now;
 }
 
 function differing(rows: readonly Row[], now: readonly RowNow[]): Map<string, RowNow> {

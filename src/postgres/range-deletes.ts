@@ -3,28 +3,32 @@ import { prefixRange } from '../schema/prefix.ts';
 import type { RangeJob } from '../schema/job.ts';
 import type { Queryable } from './pool.ts';
 
-export interface RangeProgress {
-  /** `live` items first, then the tombstones, whose registers have to move too; then `done`. */
-  readonly phase: 'live' | 'dead' | 'done';
+/** Where a range delete goes on. */
+export interface RangePlace {
+  /**
+   * A prefix is one walk, `live`. A state is two, because its index is: the `dead` first, for a tombstone may come to life
+   * meanwhile and is then found among the `live`; nothing goes the other way without newer registers.
+   */
+  readonly phase: 'dead' | 'live' | 'done';
   readonly afterId: string;
+}
+
+export interface RangeProgress extends RangePlace {
   /** Up to here in this phase L2 and the feed know of it too: after a crash the rows behind are told again. */
   readonly copiedTo: string;
   readonly deleted: number;
 }
 
-/** A row the range covers; its registers that are older than the range's stamp are to be overwritten. */
-export interface RangeRow {
-  readonly id: string;
-  readonly contentVersion: Stamp;
-  readonly stateVersion: Stamp;
+/** Notes a range delete that is new. */
+export async function beginRange(db: Queryable, rangeId: string, job: RangeJob): Promise<void> {
+  await db.query(
+    `INSERT INTO range_deletes (range_id, kind, value, stamp, phase) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+    [rangeId, job.kind, job.value, job.stamp, job.kind === 'state' ? 'dead' : 'live'],
+  );
 }
 
-/** Where the range delete is, begun here if it is new. Locked until the transaction ends: two workers take turns. */
-export async function lockRange(db: Queryable, rangeId: string, job: RangeJob): Promise<RangeProgress> {
-  await db.query(
-    `INSERT INTO range_deletes (range_id, kind, value, stamp) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-    [rangeId, job.kind, job.value, job.stamp],
-  );
+/** Where the range delete is. Locked until the transaction ends: two workers take turns. */
+export async function lockRange(db: Queryable, rangeId: string): Promise<RangeProgress> {
   const { rows } = await db.query<RangeProgress>(
     `SELECT phase, after_id AS "afterId", copied_to AS "copiedTo", deleted FROM range_deletes WHERE range_id = $1 FOR UPDATE`,
     [rangeId],
@@ -40,35 +44,39 @@ export async function moveRange(db: Queryable, rangeId: string, progress: RangeP
 }
 
 /**
- * The next rows of the range in id order, locked. A row counts whatever its content is, for what matters is each
- * register: one that was written before the range's stamp ends as if deleted at that stamp. That is what makes the result
- * the same whether a later write comes before or after (I2). A register that was never written stays so.
+ * The next ids of the range in order. A row counts whatever its content is, for what matters is each register: one that
+ * was written before the range's stamp ends as if deleted at that stamp. That is what makes the result the same whether a
+ * later write comes before or after (I2). A register that was never written stays so. Not locked: nothing earlier is
+ * on its way any more, so a row has something older until it is overwritten, or a later write has made it newer.
  */
-export async function nextRangeRows(
+export async function nextRangeIds(
   db: Queryable,
   job: RangeJob,
-  { phase, afterId }: RangeProgress,
+  { phase, afterId }: RangePlace,
   limit: number,
-): Promise<RangeRow[]> {
-  const older =
-    '((content_version > 0 AND content_version < $1) OR (state_version > 0 AND state_version < $1))';
-  const dead = phase === 'dead' ? 'deleted' : 'NOT deleted';
-  const columns = 'id, content_version AS "contentVersion", state_version AS "stateVersion"';
-  if (job.kind === 'state') {
-    const { rows } = await db.query<RangeRow>(
-      `SELECT ${columns} FROM items WHERE state = $2 AND id > $3 AND state_version < $1 AND ${older} AND ${dead}
-       ORDER BY id LIMIT $4 FOR UPDATE`,
-      [job.stamp, job.value, afterId, limit],
-    );
-    return rows;
-  }
-  const { from, to } = prefixRange(job.value);
-  const { rows } = await db.query<RangeRow>(
-    `SELECT ${columns} FROM items WHERE id >= $2 AND id > $3 AND ($4::text IS NULL OR id < $4) AND ${older} AND ${dead}
-     ORDER BY id LIMIT $5 FOR UPDATE`,
-    [job.stamp, from, afterId, to ?? null, limit],
+): Promise<string[]> {
+  const query =
+    job.kind === 'state'
+      ? stateQuery(job, phase === 'dead' ? 'deleted' : 'NOT deleted')
+      : prefixQuery(prefixRange(job.value));
+  const { rows } = await db.query<{ id: string }>(
+    `SELECT id FROM items
+     WHERE ((content_version > 0 AND content_version < $1) OR (state_version > 0 AND state_version < $1))
+       AND id > $2 AND ${query.where} ORDER BY id LIMIT $3`,
+    [job.stamp, afterId, limit, ...query.values],
   );
-  return rows;
+  return rows.map(({ id }) => id);
+}
+
+function stateQuery({ value }: RangeJob, liveness: string): { where: string; values: unknown[] } {
+  return { where: `state = $4 AND state_version < $1 AND ${liveness}`, values: [value] };
+}
+
+function prefixQuery({ from, to }: { from: string; to?: string | undefined }): {
+  where: string;
+  values: unknown[];
+} {
+  return { where: 'id >= $4 AND ($5::text IS NULL OR id < $5)', values: [from, to ?? null] };
 }
 
 /** Ids between two places of a range whose registers carry the range's stamp. */

@@ -1,16 +1,25 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
+import { readFileSync } from 'node:fs';
 import { openProducer } from '../../src/producer/open-producer.ts';
+import type { Producer } from '../../src/types.ts';
 import { merkleRoot, verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import type { Pool } from '../../src/postgres/pool.ts';
 import { decodeStored } from '../../src/schema/stored-item.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { startWorker } from '../helpers/worker-process.ts';
+import { modelRoot, modelRows } from '../helpers/model.ts';
+import { storedRows } from '../helpers/stored-rows.ts';
+import { startWorker, type WorkerProcess } from '../helpers/worker-process.ts';
 
-const ROWS = 20_000;
+/** The whole of 300,000 rows is `npm run soak`. */
+const ROWS = Number(process.env['SOAK_ROWS'] ?? 20_000);
+const WRITES_A_SECOND = 2000;
+const WRITE_EVERY_MS = 50;
+const MAX_WORKER_MB = 200;
 const idOf = (i: number) => `range.${i % 100}.${i}`;
 
 test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, and keeps what is written meanwhile', async (t) => {
-  t.timeout(180_000);
+  t.timeout(600_000);
   const deployment = await createDeployment({ chunkLockMs: 2000 });
   const { pool, redis, keys } = deployment;
   const env = { ...deployment.env, TIERLINE_CHUNK_LOCK_MS: '2000' };
@@ -22,52 +31,114 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
     await deployment.close();
   });
   const items = Array.from({ length: ROWS }, (_, i) => ({ id: idOf(i), content: { i } }));
-  await producer.submitMany(items);
+  for (let at = 0; at < ROWS; at += 10_000) await producer.submitMany(items.slice(at, at + 10_000));
   await producer.flush();
+  await countDeaths(pool);
 
   const range = await producer.deletePrefix('range.');
-  // Later writes into the range, all the while.
-  const revived = new Set<string>();
-  const stop = new AbortController();
-  const writer = (async () => {
-    for (let i = 0; !stop.signal.aborted; i = (i + 37) % ROWS) {
-      const batch = Array.from({ length: 20 }, (_, k) => idOf((i + k * 11) % ROWS));
-      for (const id of batch) revived.add(id);
-      await producer.submitMany(batch.map((id) => ({ id, content: 'later' })));
-    }
-  })();
-  await eventually(async () => {
-    const { rows } = await pool.query<{ deleted: number }>('SELECT deleted FROM range_deletes');
-    return (rows[0]?.deleted ?? 0) > 0;
-  }, 'the range delete has begun');
+  const writer = keepWriting(producer);
+  await eventually(
+    async () => (await deletedSoFar(pool)) > ROWS / 3,
+    'the range delete is in its middle',
+    120_000,
+  );
+  const peaks = await Promise.all(workers.map(peakMb));
   await Promise.all(workers.map((worker) => worker.stop('SIGKILL')));
   workers.push(await startWorker('drain', env), await startWorker('drain', env));
 
   const { deleted } = await range.settled();
-  stop.abort();
-  await writer;
+  peaks.push(...(await Promise.all(workers.slice(2).map(peakMb))));
+  const revived = await writer.stop();
   await producer.flush();
+  t.log(
+    `${deleted} deleted, ${revived.size} ids written meanwhile, workers took ${peaks.join(', ')} MB at most`,
+  );
 
+  const deaths = await pool.query<{ n: number }>('SELECT count(*) AS n FROM deaths WHERE stamp = $1', [
+    range.version,
+  ]);
+  t.is(deleted, deaths.rows[0]?.n ?? 0, 'as many as died of it');
+  t.true(deleted > 0 && deleted <= ROWS);
+  t.true(
+    peaks.every((peak) => peak < MAX_WORKER_MB),
+    `memory of the workers: ${peaks.join(', ')} MB`,
+  );
   const live = await pool.query<{ id: string }>('SELECT id FROM items WHERE NOT deleted ORDER BY id');
   t.deepEqual(
     live.rows.map((row) => row.id),
     [...revived].toSorted(),
     'exactly what was written later is live',
   );
-  const overtaken = await pool.query<{ n: number }>(
-    'SELECT count(*) AS n FROM items WHERE content_version > $1 AND created_at <= (SELECT created_at FROM range_deletes)',
-    [range.version],
-  );
-  t.true(deleted <= ROWS && deleted >= ROWS - (overtaken.rows[0]?.n ?? 0), `${deleted} deleted`);
   t.is((await merkleRoot(pool)).count, revived.size);
   t.deepEqual(await verifyMerkle(pool), { ok: true, differences: [] });
+  await isRebuiltRoot(t, pool);
 
   const gone = items.map((item) => item.id).filter((id) => !revived.has(id));
-  const copies = await redis.mget(gone.map((id) => keys.item(id)));
-  t.true(
-    copies.every((copy, i) => copy === null || decodeStored(gone[i] as string, copy).kind === 'd'),
-    'no copy of a deleted item is left in L2',
-  );
+  for (let at = 0; at < gone.length; at += 10_000) {
+    const ids = gone.slice(at, at + 10_000);
+    const copies = await redis.mget(ids.map((id) => keys.item(id)));
+    t.true(
+      copies.every((copy, i) => copy === null || decodeStored(ids[i] as string, copy).kind === 'd'),
+      'no copy of a deleted item is left in L2',
+    );
+  }
   t.is(await redis.zcard(keys.inflight), 0);
   t.is(await redis.zcard(keys.ranges), 0);
 });
+
+/** Later writes into the range, over its ids and new ones, at an even rate until told to stop. */
+function keepWriting(producer: Producer): { stop(): Promise<Set<string>> } {
+  const written = new Set<string>();
+  const end = new AbortController();
+  const size = (WRITES_A_SECOND * WRITE_EVERY_MS) / 1000;
+  const work = (async () => {
+    for (let i = 0; !end.signal.aborted; i++) {
+      const due = new Promise((resolve) => setTimeout(resolve, WRITE_EVERY_MS));
+      const ids = Array.from({ length: size }, (_, k) =>
+        k % 4 === 0 ? `range.new.${i}.${k}` : idOf((i * 3701 + k * 11) % ROWS),
+      );
+      for (const id of ids) written.add(id);
+      await producer.submitMany(ids.map((id) => ({ id, content: 'later' })));
+      await due;
+    }
+  })();
+  return {
+    async stop() {
+      end.abort();
+      await work;
+      return written;
+    },
+  };
+}
+
+/** Postgres itself notes every live row that becomes a tombstone: what the count of a range delete is held against. */
+async function countDeaths(pool: Pool): Promise<void> {
+  await pool.query('CREATE TABLE deaths (stamp bigint NOT NULL)');
+  await pool.query(`CREATE FUNCTION note_death() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO deaths VALUES (NEW.content_version); RETURN NULL; END $$`);
+  await pool.query(`CREATE TRIGGER note_death AFTER UPDATE ON items FOR EACH ROW
+    WHEN (NEW.deleted AND NOT OLD.deleted) EXECUTE FUNCTION note_death()`);
+}
+
+async function deletedSoFar(pool: Pool): Promise<number> {
+  const { rows } = await pool.query<{ deleted: number }>('SELECT deleted FROM range_deletes');
+  return rows[0]?.deleted ?? 0;
+}
+
+/** The most memory a worker has taken. */
+function peakMb({ child }: WorkerProcess): number {
+  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+  return Math.round(Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1]) / 1024);
+}
+
+/** Every digest computed again, from the ids and contents alone. */
+async function isRebuiltRoot(t: ExecutionContext, pool: Pool): Promise<void> {
+  const live = (await storedRows(pool)).filter((row) => !row.deleted);
+  const writes = live.map(({ id, contentVersion: stamp, body = '' }) => ({
+    id,
+    stamp,
+    kind: 'json' as const,
+    body,
+  }));
+  t.deepEqual(await merkleRoot(pool), modelRoot(modelRows(writes)));
+}

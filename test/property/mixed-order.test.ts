@@ -97,15 +97,19 @@ async function arrive(ops: readonly MixedOp[], random: Random): Promise<void> {
   let waiting: Chunk[] = random.shuffle(chunks);
   while (waiting.length > 0 || ranges.size > 0) {
     const batch = waiting.splice(0, random.upTo(5));
-    const fates = batch.length === 0 ? [] : await writer.write(batch);
-    const deferred = batch.filter((_, i) => fates[i] === 'deferred');
-    // Now and then a settled chunk comes again, as after a crash before its completion.
-    const again = batch.filter((_, i) => fates[i] === 'settled' && random.chance(0.1));
-    waiting = random.shuffle([...waiting, ...deferred, ...again]);
+    // Range deletes read ahead without locks: other batches come between, and at the same time.
+    const together = random.chance(0.3);
+    const writing = batch.length === 0 ? Promise.resolve([]) : writer.write(batch);
+    if (!together) await writing;
     for (const [rangeId, job] of random.shuffle([...ranges])) {
       const run = await new RangeDelete(writerPartsOf(deployment)).run(rangeId, job, async () => undefined);
       if (run === 'done') ranges.delete(rangeId);
     }
+    const fates = await writing;
+    const deferred = batch.filter((_, i) => fates[i] === 'deferred');
+    // Now and then a settled chunk comes again, as after a crash before its completion.
+    const again = batch.filter((_, i) => fates[i] === 'settled' && random.chance(0.1));
+    waiting = random.shuffle([...waiting, ...deferred, ...again]);
     if (random.chance(0.2)) await foldDeltas(deployment.pool);
   }
 }
