@@ -42,12 +42,12 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
     'the range delete is in its middle',
     120_000,
   );
-  const peaks = await Promise.all(workers.map(peakMb));
+  const peaks = workers.map(peakMb);
   await Promise.all(workers.map((worker) => worker.stop('SIGKILL')));
   workers.push(await startWorker('drain', env), await startWorker('drain', env));
 
   const { deleted } = await range.settled();
-  peaks.push(...(await Promise.all(workers.slice(2).map(peakMb))));
+  peaks.push(...workers.slice(2).map(peakMb));
   const revived = await writer.stop();
   await producer.flush();
   t.log(

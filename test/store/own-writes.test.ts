@@ -60,15 +60,17 @@ test('I11: an accepted write is read at once, while no worker runs', async (t) =
   await stranger.close();
 });
 
+function submitOf(id: string): Operation {
+  return { id, kind: 'j', hash: 'h', body: '1', state: 'open' } as unknown as Operation;
+}
+
 test('I6 I11: what settled is told, id by id, before the tiers answer for it', (t) => {
   const own = new OwnWrites();
   const chunk = new TrackedChunk('chunk', 100, 2, 'epoch');
-  const operation = (id: string) =>
-    ({ id, kind: 'j', hash: 'h', body: '1', state: 'open' }) as unknown as Operation;
-  own.accepted(operation('a'), new ChunkTicket('a', chunk, 0));
-  own.accepted(operation('b'), new ChunkTicket('b', chunk, 1));
+  own.accepted(submitOf('a'), new ChunkTicket('a', chunk, 0));
+  own.accepted(submitOf('b'), new ChunkTicket('b', chunk, 1));
   const newer = new TrackedChunk('newer', 200, 1, 'epoch');
-  own.accepted(operation('b'), new ChunkTicket('b', newer, 0));
+  own.accepted(submitOf('b'), new ChunkTicket('b', newer, 0));
   const told: unknown[] = [];
   const tell = (id: string, item: PendingItem) => {
     t.is(own.get(id), item, 'still there');
