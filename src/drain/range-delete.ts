@@ -7,6 +7,7 @@ import { type Overwritten, overwriteRows } from '../postgres/overwrite-rows.ts';
 import { inTransaction } from '../postgres/pool.ts';
 import {
   beginRange,
+  byIndexOnly,
   lockRange,
   moveRange,
   nextRangeIds,
@@ -133,7 +134,11 @@ export class RangeDelete {
 
   async #read(job: RangeJob, place: RangePlace): Promise<Page> {
     const { pool, digester } = this.#parts;
-    const ids = place.phase === 'done' ? [] : await nextRangeIds(pool, job, place, BATCH_ROWS);
+    const ids = await inTransaction(pool, async (db) => {
+      if (place.phase === 'done') return [];
+      await byIndexOnly(db);
+      return nextRangeIds(db, job, place, BATCH_ROWS);
+    });
     return {
       place,
       rows: ids.map((id) => sealed({ ...emptyRow(id), contentVersion: job.stamp }, digester)),
@@ -150,6 +155,7 @@ export class RangeDelete {
     copying: Promise<unknown>,
   ): Promise<Step> {
     return inTransaction(this.#parts.pool, async (db) => {
+      await byIndexOnly(db);
       const progress = await lockRange(db, rangeId);
       if (progress.phase !== page.place.phase || progress.afterId !== page.place.afterId) {
         return { progress, rows: undefined };

@@ -36,6 +36,16 @@ export async function lockRange(db: Queryable, rangeId: string): Promise<RangePr
   return rows[0] ?? { phase: 'done', afterId: '', copiedTo: '', deleted: 0 };
 }
 
+/**
+ * For this transaction: rows are found by an index or not at all. The planner knows a batch's ids by their number only, and
+ * on a table it has no statistics of it read and hashed all of it: 60 of 100 ms for 2,000 of 50,000 rows.
+ */
+export async function byIndexOnly(db: Queryable): Promise<void> {
+  await db.query(
+    'SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off',
+  );
+}
+
 export async function moveRange(db: Queryable, rangeId: string, progress: RangeProgress): Promise<void> {
   await db.query(
     `UPDATE range_deletes SET phase = $2, after_id = $3, deleted = $4, copied_to = $5, updated_at = now() WHERE range_id = $1`,
