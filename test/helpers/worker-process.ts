@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** A worker of `workers/` as a real process. */
@@ -11,12 +12,20 @@ export interface WorkerProcess {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
+/** What the Procfile gives Node for a worker: tests and benches run it as users do. */
+function nodeFlags(name: string): string[] {
+  const line = readFileSync('Procfile', 'utf8')
+    .split('\n')
+    .find((process) => process.endsWith(` dist/workers/${name}.js`));
+  return (line ?? '').split(' ').filter((word) => word.startsWith('--'));
+}
+
 export async function startWorker(
   name: 'drain' | 'maintenance' | 'dashboard',
   env: NodeJS.ProcessEnv,
 ): Promise<WorkerProcess> {
   const file = fileURLToPath(new URL(`../../workers/${name}.js`, import.meta.url));
-  const child = spawn(process.execPath, [file], {
+  const child = spawn(process.execPath, [...nodeFlags(name), file], {
     env: { ...env, TIERLINE_LOG_LEVEL: 'info' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
