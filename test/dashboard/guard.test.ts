@@ -1,6 +1,7 @@
 import test from 'ava';
 import { BEARER, TOKEN, quietDashboard, type QuietDashboard } from '../helpers/dashboard.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { promtoolComplaints, undocumented } from '../helpers/promtool.ts';
 
 let deployment: Deployment;
 let dashboard: QuietDashboard;
@@ -186,6 +187,13 @@ test('the bearer token opens every page and needs no token of a form', async (t)
   }
   const verify = await dashboard.request({ method: 'POST', url: '/merkle/verify', headers: BEARER });
   t.is(verify.statusCode, 303);
+});
+
+test('promtool accepts the metrics of the dashboard', async (t) => {
+  const { body } = await dashboard.request({ method: 'GET', url: '/metrics', headers: BEARER });
+  t.true(body.includes('tierline_build_info{process="dashboard",version="'));
+  t.deepEqual(undocumented(body), []);
+  t.is(promtoolComplaints(body), '');
 });
 
 test('/healthz and /readyz answer without credentials and tell no address', async (t) => {
