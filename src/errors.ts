@@ -52,7 +52,7 @@ export class TierUnavailableError extends TierlineError {
   constructor(tier: 'l2' | 'l3', cause: unknown) {
     const backend = tier === 'l2' ? 'Redis' : 'Postgres';
     super(
-      `${backend} (${tier}) cannot be asked: ${messageOf(cause)}. Nothing is known about the ids; try again.`,
+      `${backend} (${tier}) cannot be asked: ${messageOf(cause).replace(/\.$/, '')}. Nothing is known about the ids; try again.`,
       {
         cause,
       },

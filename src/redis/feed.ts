@@ -33,6 +33,8 @@ const BLOCK_MS = 1000;
 /** An answer this late means a half-open socket: the server ended without a word, and TCP alone would wait minutes. */
 const ANSWER_MS = BLOCK_MS + 2000;
 const BATCH = 64;
+/** Between two attempts to start. */
+const START_PAUSE_MS = 50;
 
 const entriesReply = z
   .array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))]))
@@ -84,16 +86,32 @@ export class FeedTail {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Takes its place at the feed's head and follows from there. @throws when Redis is not reachable in time. */
+  /**
+   * Takes its place at the feed's head and follows from there. A connection that is cut meanwhile is made again.
+   * @throws what kept it from there until the time was up
+   */
   async start(timeoutMs: number): Promise<void> {
-    await whenReady(this.#redis, timeoutMs);
-    // A fresh namespace has no epoch yet; the first one to appear must not look like another Redis.
-    await clockEpoch(this.#redis, this.#keys);
-    const head = await this.#head();
-    [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
+    const deadline = performance.now() + timeoutMs;
+    while (!(await this.#takePlace(deadline))) await pause(START_PAUSE_MS);
     this.#live = true;
     for (const listener of this.#listeners) listener.onLive?.();
     this.#running = this.#follow();
+  }
+
+  /** Whether it got there; an attempt that may be followed by another ends in false. */
+  async #takePlace(deadline: number): Promise<boolean> {
+    try {
+      if (this.#redis.status === 'end' && !this.#closed) await this.#redis.connect();
+      await whenReady(this.#redis, deadline - performance.now());
+      // A fresh namespace has no epoch yet; the first one to appear must not look like another Redis.
+      await clockEpoch(this.#redis, this.#keys);
+      const head = await this.#head();
+      [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
+      return true;
+    } catch (error) {
+      if (this.#closed || performance.now() + START_PAUSE_MS >= deadline) throw error;
+      return false;
+    }
   }
 
   async close(): Promise<void> {
@@ -114,7 +132,7 @@ export class FeedTail {
         if (this.#closed) return;
         this.#goDown(error);
         failures++;
-        await new Promise((resolve) => setTimeout(resolve, Math.min(20 * 2 ** Math.min(failures, 6), 1000)));
+        await pause(Math.min(20 * 2 ** Math.min(failures, 6), 1000));
       }
     }
   }
@@ -200,4 +218,8 @@ export class FeedTail {
     this.#log.warn({ err: error }, 'change feed out of sight');
     for (const listener of this.#listeners) listener.onDown?.();
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,8 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { openProducer } from '../../src/producer/open-producer.ts';
+import { answerOf } from '../helpers/answer-of.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { startWorker } from '../helpers/worker-process.ts';
@@ -27,15 +27,14 @@ interface Answer {
 async function startAsking(env: NodeJS.ProcessEnv): Promise<ChildProcess> {
   const file = fileURLToPath(new URL('../helpers/asking.js', import.meta.url));
   const child = fork(file, [], { env });
-  await once(child, 'message');
+  await answerOf(child);
   return child;
 }
 
 async function ask(child: ChildProcess, ids: readonly string[]): Promise<Answer> {
-  const answer = once(child, 'message');
+  const answer = answerOf(child);
   child.send(ids);
-  const [message] = (await answer) as [Answer];
-  return message;
+  return (await answer) as Answer;
 }
 
 test('I7: two reader processes deny nothing that several workers settled, while filters are lost, rebuilt and loaded again', async (t) => {

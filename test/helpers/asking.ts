@@ -2,7 +2,7 @@ import { loadConfig } from '../../src/config.ts';
 import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
 import { connectReader } from '../../src/read/open-reader.ts';
-import { createRedis } from '../../src/redis/connect.ts';
+import { createRedis, whenReady } from '../../src/redis/connect.ts';
 import { feedNumber } from '../../src/redis/feed-position.ts';
 
 /** A process that is sent ids which have settled, and answers with those it would deny. */
@@ -10,7 +10,7 @@ const config = loadConfig();
 const log = createLogger('asking', 'silent');
 const reader = await connectReader(config, log);
 const redis = createRedis(config.redisUrl, 'patient', log);
-await redis.connect();
+await whenReady(redis, 2000);
 const keys = keysOf(config.namespace);
 
 process.on('message', (ids: string[]) => {

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { answerOf } from './answer-of.ts';
 
 /** What a reader process found when it was asked to compare its L1 with Postgres. */
 export interface ReaderReport {
@@ -42,12 +43,4 @@ export async function startReaderProcess(env: NodeJS.ProcessEnv, ids: number): P
       await ended;
     },
   };
-}
-
-async function answerOf(child: ChildProcess): Promise<unknown> {
-  const ended = once(child, 'exit').then(([code]) => {
-    throw new Error(`reader process ended with ${String(code)}`);
-  });
-  const [message] = (await Promise.race([once(child, 'message'), ended])) as unknown[];
-  return message;
 }

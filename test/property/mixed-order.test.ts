@@ -43,7 +43,6 @@ test.before(async () => {
 test.after.always(() => deployment.close());
 
 test('I2 I4 I5: submits, deletes, states and range deletes end the same in any order and batching', async (t) => {
-  t.timeout(RUNS * 30_000);
   const property = fc.asyncProperty(fc.integer(), async (seed) => {
     const random = new Random(seed);
     const ops = Array.from({ length: OPS }, (_, i) => randomOp(random, FIRST_STAMP + i));

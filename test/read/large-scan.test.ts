@@ -8,7 +8,6 @@ const ROWS = 1_000_000;
 const MAX_RSS_BYTES = 150 * 1024 * 1024;
 
 test('I10: a scan of a million rows streams in order within 150 MB of memory, and counts agree', async (t) => {
-  t.timeout(180_000);
   const deployment = await createDeployment();
   t.teardown(() => deployment.close());
   await deployment.pool.query(
