@@ -45,7 +45,7 @@ export async function rawUpsertMs(deployment: Deployment, items: readonly NewIte
 /** Arrays as node-postgres takes them from anybody. */
 function parameters(items: readonly NewItem[], from: number): unknown[] {
   const bodies = items.map((item) => JSON.stringify(item.content));
-  const hashes = bodies.map((body) => Buffer.from(hashContent(body), 'base64url'));
+  const hashes = bodies.map((body) => Buffer.from(hashContent(body), 'hex'));
   return [
     items.map((item) => item.id),
     items.map((_, i) => 1_700_000_000_000_000 + from + i),

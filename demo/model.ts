@@ -18,7 +18,7 @@ export interface Found {
   readonly deleted: boolean;
   readonly state: string;
   readonly version: number;
-  /** SHA-256 of the content, base64url; '' when deleted. */
+  /** SHA-256 of the content, hex; '' when deleted. */
   readonly contentHash: string;
 }
 
@@ -74,7 +74,7 @@ export class Model {
     const found = {
       ...item,
       deleted: false,
-      contentHash: Buffer.from(item.contentHash, 'hex').toString('base64url'),
+      contentHash: item.contentHash,
     };
     const problem = this.problem(id, found);
     if (problem !== undefined) return problem;

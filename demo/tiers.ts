@@ -46,16 +46,13 @@ export async function auditL3(
 ): Promise<TierCounts> {
   const audit = new Audit('L3', model, differences);
   for (let after = ''; ; ) {
-    const { rows } = await pool.query<Found & { id: string; hash: string | null }>(
+    const { rows } = await pool.query<Found & { id: string }>(
       `SELECT id, deleted, state, greatest(content_version, state_version) AS version,
-              encode(content_hash, 'base64') AS hash
+              coalesce(encode(content_hash, 'hex'), '') AS "contentHash"
        FROM items WHERE id > $1 ORDER BY id LIMIT ${PAGE}`,
       [after],
     );
-    for (const { id, deleted, state, version, hash } of rows) {
-      const contentHash = Buffer.from(hash ?? '', 'base64').toString('base64url');
-      audit.see(id, { deleted, state, version, contentHash });
-    }
+    for (const { id, ...found } of rows) audit.see(id, found);
     const last = rows.at(-1);
     if (last === undefined) return audit;
     after = last.id;
@@ -71,7 +68,7 @@ export async function auditL2(
   const audit = new Audit('L2', model, differences);
   // SCAN may give a key twice.
   const seen = new Set<string>();
-  const prefix = keys.item('');
+  const prefix = keys.itemPrefix;
   for await (const page of cache.scanStream({ match: `${prefix}*`, count: PAGE })) {
     const keysOfPage: string[] = page;
     const found = keysOfPage.filter((key) => !seen.has(key));
@@ -81,7 +78,7 @@ export async function auditL2(
       seen.add(key);
       const value = values[i];
       if (value === null || value === undefined) return;
-      const stored = decodeStored(key.slice(prefix.length), value);
+      const stored = decodeStored(key.slice(key.indexOf(':', prefix.length) + 1), value);
       const { state, contentHash } = stored;
       audit.see(stored.id, {
         deleted: stored.kind === 'd',

@@ -13,10 +13,11 @@
  *   {ns}:writes:*     BullMQ's queue of chunks
  *   {ns}:ranges-queue:* BullMQ's queue of range deletes
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
- *   ns:item:<id>      string  the L2 copy of one item
+ *   ns:item:{b}:<id>  string  the L2 copy of one item; b is its bucket, 0 to 63
  *
- * The braces are a Redis Cluster hash tag: whatever one script or transaction touches together lies in one slot. L2
- * copies have none, so they spread over all slots, and no command names two of them across slots.
+ * The braces are a Redis Cluster hash tag: whatever one script or transaction touches together lies in one slot. The L2
+ * copies spread over the slots of 64 buckets, so that one script writes all that a batch has in a bucket: 4 µs of Redis and 8 µs
+ * of the worker an item went into a call each. Only reads (MGET) name copies of several buckets in one command.
  */
 export interface Keys {
   readonly queuePrefix: string;
@@ -28,7 +29,22 @@ export interface Keys {
   readonly chores: string;
   outcome(chunkId: string): string;
   series(minute: number): string;
+  /** Begins the key of every L2 copy. */
+  readonly itemPrefix: string;
   item(id: string): string;
+}
+
+export const ITEM_BUCKETS = 64;
+/** Enough to tell ids apart that are numbered one after another. */
+const BUCKET_UNITS = 8;
+
+/** By the end of the id, where ids of one kind differ. */
+export function bucketOf(id: string): number {
+  let mixed = id.length;
+  for (let i = Math.max(0, id.length - BUCKET_UNITS); i < id.length; i++) {
+    mixed = Math.imul(mixed, 31) + id.charCodeAt(i);
+  }
+  return (mixed ^ (mixed >>> 15)) & (ITEM_BUCKETS - 1);
 }
 
 export const WRITES_QUEUE = 'writes';
@@ -38,6 +54,7 @@ export const MAINTENANCE_QUEUE = 'maintenance';
 export function keysOf(namespace: string): Keys {
   const tag = `{${namespace}}`;
   const itemPrefix = `${namespace}:item:`;
+  const buckets = Array.from({ length: ITEM_BUCKETS }, (_, bucket) => `${itemPrefix}{${bucket}}:`);
   return {
     queuePrefix: tag,
     clock: `${tag}:clock`,
@@ -48,6 +65,7 @@ export function keysOf(namespace: string): Keys {
     chores: `${tag}:chores`,
     series: (minute) => `${tag}:series:${minute}`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,
-    item: (id) => itemPrefix + id,
+    itemPrefix,
+    item: (id) => (buckets[bucketOf(id)] as string) + id,
   };
 }

@@ -60,14 +60,12 @@ function entryOf(item: StoredItem, ttlMs: number, lifetimes: Lifetimes): StoredE
 export interface WrittenRows {
   readonly rows: readonly Row[];
   readonly differing: ReadonlyMap<string, RowNow>;
-  /** No row was there before. */
-  readonly allNew: boolean;
 }
 
 /** Writes the L2 copies of every row a batch shaped, and of rows for L2 alone. Returns for each of the latter whether L2 took it. */
 export async function copyRows(
   parts: WriterParts,
-  { rows, differing, allNew }: WrittenRows,
+  { rows, differing }: WrittenRows,
   cacheRows: readonly Row[] = [],
 ): Promise<boolean[]> {
   const { pool, items, digester, config } = parts;
@@ -79,7 +77,7 @@ export async function copyRows(
     ...reread.map((item) => copyOfStored(item, config)),
   ];
   const cacheCopies = cacheRows.map((row) => copyOfRow(row, undefined, digester, config));
-  const taken = await items.setNewer([...copies, ...cacheCopies], allNew);
+  const taken = await items.setNewer([...copies, ...cacheCopies]);
   return taken.slice(copies.length);
 }
 

@@ -9,8 +9,6 @@ export interface Isolated {
   /** What the surviving operations say. */
   readonly rows: readonly Row[];
   readonly differing: ReadonlyMap<string, RowNow>;
-  /** No row was there before. */
-  readonly allNew: boolean;
   /** Why each refused operation was refused. */
   readonly dead: ReadonlyMap<Op, string>;
 }
@@ -76,7 +74,6 @@ export function applyIsolating(
     const rows = foldOps(survivors, digester);
     return {
       rows,
-      allNew: false,
       differing: await differingRows(db, rows),
       dead: new Map([...dead].map(([op, { message }]) => [op, message])),
     };

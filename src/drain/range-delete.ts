@@ -230,5 +230,5 @@ function written(
       (content || now.contentVersion === UNWRITTEN) && (state || now.stateVersion === UNWRITTEN);
     if (!isWhole) differing.set(row.id, now);
   });
-  return { rows: own, differing, allNew: false };
+  return { rows: own, differing };
 }

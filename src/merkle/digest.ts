@@ -30,7 +30,7 @@ export class Digester {
   content(id: string, stamp: Stamp, contentHash: string | undefined): Digest {
     const end = this.#head(CONTENT_TAG, id, stamp);
     this.#scratch[end] = contentHash === undefined ? 1 : 0;
-    const hashed = contentHash === undefined ? 0 : this.#scratch.write(contentHash, end + 1, 'base64url');
+    const hashed = contentHash === undefined ? 0 : this.#scratch.write(contentHash, end + 1, 'hex');
     return this.#sum(end + 1 + hashed);
   }
 
@@ -67,9 +67,9 @@ export function xorDigests(a: Digest, b: Digest): Digest {
   return (BigInt(`0x${a}`) ^ BigInt(`0x${b}`)).toString(16).padStart(DIGEST_CHARS, '0');
 }
 
-/** SHA-256, base64url, of the bytes as stored: the UTF-8 of the JSON text, or the binary itself. */
+/** SHA-256, hex, of the bytes as stored: the UTF-8 of the JSON text, or the binary itself. */
 export function hashContent(body: string | Uint8Array): string {
-  return hash('sha256', body, 'base64url');
+  return hash('sha256', body, 'hex');
 }
 
 /** Place of an id in the hash tree: the top 31 bits of SHA-256(id). */

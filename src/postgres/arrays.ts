@@ -75,7 +75,7 @@ export function textArray(values: readonly (string | null)[], type: 'text' | 'js
 }
 
 /** Binary values given as text in some encoding of Node. */
-export function byteaArray(values: readonly (string | null)[], encoding: 'base64' | 'base64url'): Buffer {
+export function byteaArray(values: readonly (string | null)[], encoding: 'base64' | 'hex'): Buffer {
   return variableWidth(OID.bytea, values, encoding);
 }
 

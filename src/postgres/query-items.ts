@@ -29,8 +29,9 @@ export async function selectRows(
   timeoutMs?: number,
 ): Promise<Rows<StoredItem>> {
   const { name, where, values } = conditionOf(selection, after);
-  const { rows } = await db.query<ItemRow & { found: number }>(
-    timed({
+  const { rows } = await db.query<[...ItemRow, found: number]>({
+    rowMode: 'array',
+    ...timed({
       name: `tierline-page-${name}`,
       // pg_column_size reads no content: a large value's row holds only a pointer and the size.
       text: `SELECT ${ITEM_COLUMNS}, found FROM (
@@ -41,8 +42,8 @@ export async function selectRows(
       values: [limit + 1, ...values],
       timeoutMs,
     }),
-  );
-  const found = rows[0]?.found ?? 0;
+  });
+  const found = (rows[0]?.[2] as number | undefined) ?? 0;
   return { rows: rows.slice(0, limit).map(toStored), more: found > Math.min(rows.length, limit) };
 }
 

@@ -1,25 +1,20 @@
 import type pg from 'pg';
 import type { Stamp } from '../clock.ts';
-import type { StoredItem } from '../schema/stored-item.ts';
+import { decodeStored, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
 import type { Queryable } from './pool.ts';
 
-/** One row of `ITEM_COLUMNS`. */
-export interface ItemRow {
-  id: string;
-  content: string | null;
-  bytes: string | null;
-  hash: string | null;
-  cv: Stamp;
-  sv: Stamp;
-  state: string;
-  deleted: boolean;
-  digest: string;
-}
+/** One row of `ITEM_COLUMNS`, as an array: the driver builds those faster than objects. */
+export type ItemRow = [id: string, text: string, ...others: unknown[]];
 
-/** Content as text: the driver would parse JSON and build Buffers, which the reader does once, later, or not at all. */
-export const ITEM_COLUMNS = `id, content::text AS content, encode(content_bytes, 'base64') AS bytes, encode(content_hash, 'base64') AS hash,
-  content_version AS cv, state_version AS sv, state, deleted, encode(int8send(x0) || int8send(x1), 'hex') AS digest`;
+/**
+ * A row as the text that L2 keeps (`schema/stored-item.ts`). Postgres builds it: the driver takes 0.2 µs a column to read,
+ * and the text goes into L2 as it is. Postgres breaks base64 into lines.
+ */
+export const ITEM_COLUMNS = `id, '1' || CASE WHEN deleted THEN 'd' WHEN content IS NULL THEN 'b' ELSE 'j' END
+  || lpad(content_version::text, 16, '0') || lpad(state_version::text, 16, '0') || 'r' || encode(int8send(x0) || int8send(x1), 'hex')
+  || coalesce(encode(content_hash, 'hex'), repeat(' ', 64)) || lpad(length(state)::text, 2, '0') || state
+  || coalesce(content::text, replace(encode(content_bytes, 'base64'), E'\\n', ''), '') AS text`;
 
 /**
  * The rows of `ids`, tombstones included, in no order. Ids without a row are left out.
@@ -30,14 +25,15 @@ export async function readRows(
   ids: readonly string[],
   timeoutMs?: number,
 ): Promise<StoredItem[]> {
-  const { rows } = await db.query<ItemRow>(
-    timed({
+  const { rows } = await db.query<ItemRow>({
+    rowMode: 'array',
+    ...timed({
       name: 'tierline-read',
       text: `SELECT ${ITEM_COLUMNS} FROM items WHERE id = ANY($1::text[])`,
       values: [textArray(ids)],
       timeoutMs,
     }),
-  );
+  });
   return rows.map(toStored);
 }
 
@@ -69,19 +65,8 @@ export function timed(query: {
   return timeoutMs === undefined ? config : Object.assign(config, { query_timeout: timeoutMs });
 }
 
-export function toStored(row: ItemRow): StoredItem {
-  return {
-    id: row.id,
-    kind: row.deleted ? 'd' : row.content === null ? 'b' : 'j',
-    contentVersion: row.cv,
-    stateVersion: row.sv,
-    origin: 'r',
-    digest: row.digest,
-    contentHash: row.hash === null ? '' : Buffer.from(row.hash, 'base64').toString('base64url'),
-    state: row.state,
-    // Postgres breaks base64 into lines.
-    body: row.content ?? row.bytes?.replaceAll('\n', '') ?? '',
-  };
+export function toStored([id, text]: ItemRow): StoredItem {
+  return decodeStored(id, text);
 }
 
 /** Live ids after `after`, in the order of their bytes. */

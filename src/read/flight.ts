@@ -1,10 +1,8 @@
 import type { Stamp } from '../clock.ts';
 import type { Held, Stamps } from './held.ts';
 
-export interface Landed {
-  readonly held: Held;
-  readonly tier: 'l2' | 'l3' | 'none';
-}
+/** Where a flight found its answer. */
+export type AnsweringTier = 'l2' | 'l3' | 'none';
 
 /**
  * One read of one id on its way through the tiers, shared by all who ask for the id meanwhile. Its fence: the epoch in
@@ -16,10 +14,13 @@ export class Flight implements Stamps {
   readonly epoch: number;
   contentVersion: Stamp = 0;
   stateVersion: Stamp = 0;
-  #landed: Landed | undefined;
+  #held: Held | undefined;
+  #tier: AnsweringTier = 'none';
   #error: unknown;
   #ended = false;
-  #waiters: (() => void)[] = [];
+  /** Nearly always one, so the list is made for the second. */
+  #waiter: (() => void) | undefined;
+  #others: (() => void)[] | undefined;
 
   constructor(id: string, epoch: number) {
     this.id = id;
@@ -32,8 +33,9 @@ export class Flight implements Stamps {
     if (stateVersion > this.stateVersion) this.stateVersion = stateVersion;
   }
 
-  land(landed: Landed): void {
-    this.#landed = landed;
+  land(held: Held, tier: AnsweringTier): void {
+    this.#held = held;
+    this.#tier = tier;
     this.#end();
   }
 
@@ -49,20 +51,26 @@ export class Flight implements Stamps {
   /** Calls back once, when the flight has ended. */
   onEnd(waiter: () => void): void {
     if (this.#ended) waiter();
-    else this.#waiters.push(waiter);
+    else if (this.#waiter === undefined) this.#waiter = waiter;
+    else (this.#others ??= []).push(waiter);
   }
 
   /** What it brought, once it has ended. @throws what made it fail */
-  get landed(): Landed {
-    if (this.#landed === undefined) throw this.#error;
-    return this.#landed;
+  get held(): Held {
+    if (this.#held === undefined) throw this.#error;
+    return this.#held;
+  }
+
+  get tier(): AnsweringTier {
+    return this.#tier;
   }
 
   #end(): void {
     this.#ended = true;
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const wake of waiters) wake();
+    this.#waiter?.();
+    for (const wake of this.#others ?? []) wake();
+    this.#waiter = undefined;
+    this.#others = undefined;
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Stamp } from '../clock.ts';
-import { type StoredHead, type StoredItem, toItem } from '../schema/stored-item.ts';
+import { toItem } from '../schema/live-item.ts';
+import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
 import type { Item } from '../types.ts';
 
 /** The two stamps that order the images of one row. Both count: two images can share the larger one. */
@@ -24,7 +25,7 @@ export interface Held extends Stamps {
   readonly origin: StoredHead['origin'];
 }
 
-/** @param stored undefined: no tier has it. @throws CorruptItemError */
+/** @param stored undefined: no tier has it. */
 export function heldOf(stored: StoredItem | undefined, epoch: number): Held {
   if (stored === undefined) {
     return { item: undefined, contentVersion: 0, stateVersion: 0, state: '', epoch, origin: 'r' };

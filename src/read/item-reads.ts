@@ -27,13 +27,30 @@ export class ItemReads {
     return { hits: this.#hits, misses: this.#misses };
   }
 
-  /** Not an async function: a hit costs one resolved promise. An id in L1 is valid, so a hit needs no check. */
+  /** One promise a call, hit or miss, and no async function. An id in L1 is valid, so a hit needs no check. */
   get(id: string): Promise<Item | undefined> {
-    if (this.#ownOf(id) === undefined) {
-      const held = this.#serve(id);
-      if (held !== undefined) return Promise.resolve(held.item);
-    }
-    return this.#find(id, undefined).then(itemOf);
+    if (this.#ownOf(id) !== undefined) return this.#find(id, undefined).then(itemOf);
+    const held = this.#serve(id);
+    return held === undefined ? this.#fetch(id) : Promise.resolve(held.item);
+  }
+
+  #fetch(id: string): Promise<Item | undefined> {
+    return new Promise((resolve, reject) => {
+      const flight = this.#flights.join(parseId(id));
+      flight.onEnd(() => {
+        try {
+          resolve(this.#overlaid(id, flight.held));
+        } catch (error) {
+          reject(error as Error);
+        }
+      });
+    });
+  }
+
+  /** What the tiers answered, under a write of this process that was accepted meanwhile: another call may have given it out. */
+  #overlaid(id: string, held: Held | undefined): Item | undefined {
+    const own = this.#ownOf(id);
+    return own === undefined ? held?.item : withPending(id, held, own);
   }
 
   lookup(id: string): Promise<Lookup> {
@@ -61,13 +78,10 @@ export class ItemReads {
     while (open.length > 0) {
       const flights = open.map((i) => this.#flights.join(parseId(ids[i] as string)));
       await allEnded(flights);
-      for (let k = 0; k < open.length; k++) answers[open[k] as number] = (flights[k] as Flight).landed.held;
+      for (let k = 0; k < open.length; k++) answers[open[k] as number] = (flights[k] as Flight).held;
       open = this.#outdated(ids, answers);
     }
-    return ids.map((id, i) => {
-      const own = this.#ownOf(id);
-      return own === undefined ? answers[i]?.item : withPending(id, answers[i], own);
-    });
+    return ids.map((id, i) => this.#overlaid(id, answers[i]));
   }
 
   /**
@@ -113,12 +127,9 @@ export class ItemReads {
     if (held === undefined) {
       const flight = this.#flights.join(parseId(id));
       await allEnded([flight]);
-      ({ held, tier } = flight.landed);
+      ({ held, tier } = flight);
     }
-    // Looked up after the tiers: a write accepted meanwhile may have been given out by another call.
-    const own = this.#ownOf(id);
-    if (own === undefined) return found(held.item, tier);
-    const item = withPending(id, held, own);
+    const item = this.#overlaid(id, held);
     return found(item, item === held.item ? tier : 'pending');
   }
 

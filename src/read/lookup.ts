@@ -103,9 +103,7 @@ export class TierLookup implements Route {
         this.#counts[answer === undefined ? 'l2Misses' : 'l2Hits']++;
         const landing = answer === undefined ? 'missing' : lander.land(flight, answer, 'l2', false);
         if (landing === 'stale') stale.push(flight);
-        else if (landing !== 'landed') missing.push(flight);
-        // Sent before what L3 says is filled in, on the same connection.
-        if (landing === 'corrupt' && answer !== undefined) void this.#l2.drop(answer);
+        else if (landing === 'missing') missing.push(flight);
       });
     });
     return { missing, stale, asked };

@@ -1,5 +1,6 @@
 import type { Stamp } from '../clock.ts';
-import { type StoredItem, toItem, versionOf } from '../schema/stored-item.ts';
+import { toItem } from '../schema/live-item.ts';
+import { type StoredItem, versionOf } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item } from '../types.ts';
 import { floorOf, type Held, isBelow } from './held.ts';

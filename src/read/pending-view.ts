@@ -1,6 +1,6 @@
 import { type Stamp, stampToMs } from '../clock.ts';
 import { ZERO_DIGEST } from '../merkle/digest.ts';
-import { toItem } from '../schema/stored-item.ts';
+import { toItem } from '../schema/live-item.ts';
 import type { Item } from '../types.ts';
 import type { Held, Stamps } from './held.ts';
 

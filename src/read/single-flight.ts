@@ -1,8 +1,7 @@
 import type { Stamp } from '../clock.ts';
-import { CorruptItemError } from '../errors.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
-import { Flight, type Landed } from './flight.ts';
+import { type AnsweringTier, Flight } from './flight.ts';
 import { bytesOf, type Held, heldOf, isBelow, NEVER, type Stamps } from './held.ts';
 
 /** Takes flights through the tiers and hands each answer to `land` or `fail`. */
@@ -12,12 +11,12 @@ export interface Route {
 
 /**
  * `stale`: the answer is older than the flight's fence or than what this process has given out, so another must be
- * fetched; with `final` there is no other, and what L3 says is taken. `corrupt`: the L2 copy cannot be read.
+ * fetched; with `final` there is no other, and what L3 says is taken.
  */
-export type Landing = 'landed' | 'stale' | 'corrupt';
+export type Landing = 'landed' | 'stale';
 
 export interface Lander {
-  land(flight: Flight, answer: StoredItem | undefined, tier: Landed['tier'], final: boolean): Landing;
+  land(flight: Flight, answer: StoredItem | undefined, tier: AnsweringTier, final: boolean): Landing;
   /** What an answer must not be older than, as known now. */
   floorOf(flight: Flight): Stamps;
   fail(flight: Flight, error: unknown): void;
@@ -65,25 +64,17 @@ export class SingleFlight implements Lander {
     this.#open.clear();
   }
 
-  land(flight: Flight, answer: StoredItem | undefined, tier: Landed['tier'], final: boolean): Landing {
+  land(flight: Flight, answer: StoredItem | undefined, tier: AnsweringTier, final: boolean): Landing {
     const known = this.#l1.peek(flight.id);
     const stale = isBelow(answer, flight) || (known !== undefined && isBelow(answer, known));
     if (stale) this.#refusedFills++;
     if (stale && !final) return 'stale';
-    let held: Held;
-    try {
-      // An answer below the fence is never served from L1, nor is one whose epoch has passed.
-      held = heldOf(answer, stale ? NEVER : flight.epoch);
-    } catch (error) {
-      if (!(error instanceof CorruptItemError)) throw error;
-      if (tier === 'l2') return 'corrupt';
-      this.fail(flight, error);
-      return 'landed';
-    }
+    // An answer below the fence is never served from L1, nor is one whose epoch has passed.
+    const held = heldOf(answer, stale ? NEVER : flight.epoch);
     // Nothing tells of the end of a copy that lives in L2 only: L1 would go on serving it.
     if (answer?.origin !== 'c') this.#l1.set(flight.id, held, bytesOf(answer));
     this.#close(flight);
-    flight.land({ held, tier: held.item === undefined ? 'none' : tier });
+    flight.land(held, held.item === undefined ? 'none' : tier);
     return 'landed';
   }
 
@@ -100,8 +91,9 @@ export class SingleFlight implements Lander {
     flight.fail(error);
   }
 
+  /** A flight of an earlier epoch is not in the map any more; another of its id may be. */
   #close(flight: Flight): void {
-    if (this.#open.get(flight.id) === flight) this.#open.delete(flight.id);
+    if (flight.epoch === this.#epoch) this.#open.delete(flight.id);
   }
 
   #depart(): void {

@@ -51,13 +51,20 @@ export class VerifiedReads {
   }
 }
 
-function isIntact({ content, contentType, contentHash }: Item): boolean {
-  // JSON comes from the text that was hashed, and that is the text it is written as.
-  const bytes =
-    contentType === 'binary'
-      ? (content as Uint8Array)
-      : serializeJson(content as JsonValue, Number.MAX_SAFE_INTEGER);
-  return Buffer.from(hashContent(bytes), 'base64url').toString('hex') === contentHash;
+function isIntact(item: Item): boolean {
+  return hashContent(bytesOf(item)) === item.contentHash;
+}
+
+/** JSON comes from the text that was hashed, and that is the text it is written as; what cannot be parsed has no such text. */
+function bytesOf(item: Item): string | Uint8Array {
+  try {
+    return item.contentType === 'binary'
+      ? (item.content as Uint8Array)
+      : serializeJson(item.content as JsonValue, Number.MAX_SAFE_INTEGER);
+  } catch (error) {
+    if (error instanceof CorruptItemError) return '';
+    throw error;
+  }
 }
 
 function matchesHash({ kind, body, contentHash }: StoredItem): boolean {

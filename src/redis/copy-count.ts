@@ -18,7 +18,7 @@ export async function countCopies(redis: Redis, keys: Keys, signal: AbortSignal)
     const [next, found] = await redis.scan(
       cursor,
       'MATCH',
-      `${escapeGlob(keys.item(''))}*`,
+      `${escapeGlob(keys.itemPrefix)}*`,
       'COUNT',
       SCAN_COUNT,
     );

@@ -1,10 +1,13 @@
 import type { ChainableCommander, Redis } from 'ioredis';
-import type { Keys } from '../keys.ts';
+import { z } from 'zod';
+import { bucketOf, type Keys } from '../keys.ts';
 import { STORED_HEAD_CHARS } from '../schema/stored-item.ts';
 import { isUnknownScript, Script } from './script.ts';
 
 const setNewerScript = new Script('set-newer');
 const dropCopyScript = new Script('drop-copy');
+/** Places, from 1, of the entries for which a newer one is stored. */
+const refusedReply = z.array(z.int());
 
 export interface StoredEntry {
   readonly id: string;
@@ -42,47 +45,58 @@ export class ItemStore {
   }
 
   /**
-   * Stores each entry unless a newer one is there; one command an id, one or two round trips.
-   * @param likelyAbsent most ids are expected to have no copy yet: a plain SET NX then spares Redis the script (4 µs of its
-   *   one thread an id), and only the ids that do have a copy are asked again with it.
+   * Stores each entry unless a newer one is there: one call of the script a bucket, all in one round trip.
    * @returns for each entry whether it is what L2 holds now
    */
-  async setNewer(entries: readonly StoredEntry[], likelyAbsent = false): Promise<boolean[]> {
-    if (!likelyAbsent) return this.#replaceOlder(entries);
-    const stored = await this.#setAbsent(entries);
-    const present = entries.filter((_, i) => !stored[i]);
-    const replaced = await this.#replaceOlder(present);
-    let next = 0;
-    return stored.map((isStored) => isStored || replaced[next++] === true);
-  }
-
-  async #replaceOlder(entries: readonly StoredEntry[]): Promise<boolean[]> {
-    if (entries.length === 0) return [];
+  async setNewer(entries: readonly StoredEntry[]): Promise<boolean[]> {
+    const taken = entries.map(() => true);
+    const calls = callsOf(entries);
+    let replies: unknown[];
     try {
-      return await this.#runScripts(entries);
+      replies = await this.#runScript(entries, calls);
     } catch (error) {
       if (!isUnknownScript(error)) throw error;
       await setNewerScript.load(this.#redis);
-      return this.#runScripts(entries);
+      replies = await this.#runScript(entries, calls);
     }
+    replies.forEach((reply, c) => {
+      for (const place of refusedReply.parse(reply)) taken[calls[c]?.[place - 1] as number] = false;
+    });
+    return taken;
   }
 
-  async #setAbsent(entries: readonly StoredEntry[]): Promise<boolean[]> {
+  #runScript(entries: readonly StoredEntry[], calls: readonly number[][]): Promise<unknown[]> {
     const pipeline = this.#redis.pipeline();
-    for (const { id, value, ttlMs } of entries) {
-      if (ttlMs === 0) pipeline.set(this.#keys.item(id), value, 'NX');
-      else pipeline.set(this.#keys.item(id), value, 'PX', ttlMs, 'NX');
+    for (const call of calls) {
+      const keys: string[] = [];
+      const args: (string | number)[] = [];
+      for (const i of call) {
+        const { id, value, ttlMs } = entries[i] as StoredEntry;
+        keys.push(this.#keys.item(id));
+        args.push(value, ttlMs);
+      }
+      pipeline.evalsha(setNewerScript.sha, keys.length, ...keys, ...args);
     }
-    return (await repliesOf(pipeline)).map((reply) => reply === 'OK');
+    return repliesOf(pipeline);
   }
+}
 
-  async #runScripts(entries: readonly StoredEntry[]): Promise<boolean[]> {
-    const pipeline = this.#redis.pipeline();
-    for (const { id, value, ttlMs } of entries) {
-      pipeline.evalsha(setNewerScript.sha, 1, this.#keys.item(id), value, ttlMs);
+/** The places of the entries of each bucket. */
+function callsOf(entries: readonly StoredEntry[]): number[][] {
+  const calls: number[][] = [];
+  const callOfBucket = new Map<number, number[]>();
+  entries.forEach(({ id }, i) => {
+    const bucket = bucketOf(id);
+    const call = callOfBucket.get(bucket);
+    if (call !== undefined) {
+      call.push(i);
+      return;
     }
-    return (await repliesOf(pipeline)).map((reply) => reply === 1);
-  }
+    const first = [i];
+    callOfBucket.set(bucket, first);
+    calls.push(first);
+  });
+  return calls;
 }
 
 /** @throws the first error among the replies */

@@ -3,7 +3,7 @@ import type { Stamp } from '../clock.ts';
 import { hashContent, ZERO_DIGEST } from '../merkle/digest.ts';
 import { abortable } from '../abortable.ts';
 import { parseNewItem } from '../schema/item.ts';
-import { toItem } from '../schema/stored-item.ts';
+import { toItem } from '../schema/live-item.ts';
 import type { InsertOptions, Item, NewItem, Producer, Reader } from '../types.ts';
 
 type Content = NewItem['content'];

@@ -59,12 +59,9 @@ export class RedisTier implements Tier {
 
   /** Keeps what L3 said of ids that L2 did not have, for a bounded time. Failing only costs a later read its speed. */
   async backfill(items: readonly StoredItem[]): Promise<void> {
-    await this.#ask(() =>
-      this.#items.setNewer(
-        items.map((item) => this.#entry(item)),
-        true,
-      ),
-    ).catch((error: unknown) => this.#log.debug({ err: error }, 'L2 back-fill failed'));
+    await this.#ask(() => this.#items.setNewer(items.map((item) => this.#entry(item)))).catch(
+      (error: unknown) => this.#log.debug({ err: error }, 'L2 back-fill failed'),
+    );
   }
 
   /** Replaces copies that were found older than what this process knows to be settled. */

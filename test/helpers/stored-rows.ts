@@ -64,7 +64,7 @@ export async function storedCopies(
       contentVersion,
       stateVersion,
       digest,
-      hash: Buffer.from(contentHash, 'base64url').toString('hex'),
+      hash: contentHash,
       state,
       body,
     };

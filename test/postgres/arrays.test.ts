@@ -57,12 +57,12 @@ test('json keeps its text byte for byte', async (t) => {
   );
 });
 
-test('bytes from base64, with padding and without, and from base64url', async (t) => {
+test('bytes from base64, with padding and without, and from hex', async (t) => {
   const values = fc.array(fc.option(fc.uint8Array({ maxLength: 70 }), { freq: 4 }), { maxLength: 20 });
   await fc.assert(
     fc.asyncProperty(
       values,
-      fc.constantFrom('base64' as const, 'base64url' as const),
+      fc.constantFrom('base64' as const, 'hex' as const),
       async (array, encoding) => {
         const encoded = array.map((bytes) => (bytes === null ? null : Buffer.from(bytes).toString(encoding)));
         const hex = array.map((bytes) => (bytes === null ? null : Buffer.from(bytes).toString('hex')));

@@ -64,6 +64,16 @@ test('verify: a corrupt copy in L2 is replaced from L3', async (t) => {
   await eventually(async () => (await copy('json')) === good, 'L2 is healed');
 });
 
+test('I8: content in L2 that is no JSON any more is told to whoever asks for it, and verify replaces it', async (t) => {
+  const { reader, copy, spoil } = await setUp(t);
+  const good = await copy('json');
+  await spoil('json', (text) => text.replace('"b":1', '"b" 1'));
+  const item = await reader.get('json');
+  t.throws(() => item?.content, { instanceOf: CorruptItemError, message: /verify: true/ });
+  t.deepEqual((await reader.get('json', verify))?.content, { b: 1, 1: -0, é: '\0' });
+  await eventually(async () => (await copy('json')) === good, 'L2 is healed');
+});
+
 test('I8: a copy in L2 that cannot be read counts as missing and is replaced', async (t) => {
   for (const change of [
     () => 'x',

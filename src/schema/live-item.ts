@@ -1,0 +1,88 @@
+import { stampToMs } from '../clock.ts';
+import { CorruptItemError } from '../errors.ts';
+import type { Item, JsonValue } from '../types.ts';
+import { type StoredItem, versionOf } from './stored-item.ts';
+
+/** Lets a subclass give a private field to an object that it did not make. */
+class Given {
+  constructor(item: object) {
+    // biome-ignore lint/correctness/noConstructorReturn: what the class is for
+    return item;
+  }
+}
+
+/** Where an item's content comes from until somebody asks for it, and then the content: a private field of the item. */
+class LazyContent extends Given {
+  #stored: StoredItem | undefined;
+  #content: Item['content'] | undefined;
+
+  constructor(item: object, stored: StoredItem) {
+    super(item);
+    this.#stored = stored;
+  }
+
+  static of(item: LazyContent): Item['content'] {
+    const stored = item.#stored;
+    if (stored !== undefined) {
+      item.#content = contentOf(stored);
+      item.#stored = undefined;
+    }
+    return item.#content as Item['content'];
+  }
+}
+
+/**
+ * One getter for all items, as a property of the item itself: spread, `structuredClone`, `JSON.stringify` and comparisons
+ * see the content as any other property. Objects built alike share V8's fast shape, 0.16 µs an item; with a getter of its
+ * own each would cost 0.8.
+ */
+const CONTENT: PropertyDescriptor & ThisType<LazyContent> = {
+  get() {
+    return LazyContent.of(this);
+  },
+  enumerable: true,
+  configurable: false,
+};
+
+/**
+ * What callers see of a live item. Its content is parsed and frozen when it is first asked for: parsing 400 bytes takes
+ * longer (2.1 µs) than fetching them with an MGET (1.5), and many who read a batch look at versions and hashes only.
+ */
+export function toItem(stored: StoredItem): Item {
+  const version = versionOf(stored);
+  const item = {
+    id: stored.id,
+    contentType: stored.kind === 'b' ? 'binary' : 'json',
+    contentHash: stored.contentHash,
+    state: stored.state,
+    version,
+    updatedAt: stampToMs(version),
+  };
+  Object.defineProperty(item, 'content', CONTENT);
+  new LazyContent(item, stored);
+  return Object.freeze(item) as Item;
+}
+
+/** @throws CorruptItemError when the body is not what it claims to be */
+function contentOf(stored: StoredItem): Item['content'] {
+  if (stored.kind === 'b') return new Uint8Array(Buffer.from(stored.body, 'base64'));
+  try {
+    return deepFreeze(JSON.parse(stored.body) as JsonValue);
+  } catch (cause) {
+    throw new CorruptItemError(
+      `The content of ${JSON.stringify(stored.id)} is not JSON. Get it with { verify: true }, or submit the item again.`,
+      { cause },
+    );
+  }
+}
+
+/** `Object.values` would build an array an object: a third of the time of reading a document went there. */
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) if (typeof value[i] === 'object') deepFreeze(value[i]);
+  } else {
+    for (const key in value) if (typeof value[key] === 'object') deepFreeze(value[key]);
+  }
+  return Object.freeze(value);
+}
