@@ -131,8 +131,8 @@ async function fromRedis(emit: Emit, base: Config, redis: Redis, ids: readonly s
     createLogger('bench', 'silent'),
   );
   try {
-    await reader.getMany(ids);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await warm(reader, ids);
+    const { hits: filled } = reader.counters.l3;
     const calls = chunks(ids, CALL);
     const mget = (call: readonly string[]) =>
       Promise.all(chunks(call, MGET).map((chunk) => redis.mget(chunk.map((id) => keys.item(id)))));
@@ -151,7 +151,7 @@ async function fromRedis(emit: Emit, base: Config, redis: Redis, ids: readonly s
           for (const text of (await mget(call)).flat()) JSON.parse((text as string).slice(BODY_AT));
       },
     });
-    if (reader.counters.l3.hits > IDS) throw new Error('some reads were not warm');
+    if (reader.counters.l3.hits > filled) throw new Error('some reads were not warm');
     emit('get_many_l2_per_s', 1e6 / batches.ours, '1/s');
     emit('ratio_vs_raw_mget', batches.raw / batches.ours, 'x');
     emit('ratio_vs_parsed_mget', batches.rawParsed / batches.oursParsed, 'x');
@@ -165,6 +165,15 @@ async function fromRedis(emit: Emit, base: Config, redis: Redis, ids: readonly s
     emit('ratio_vs_single_gets', singles.plain / singles.ours, 'x');
   } finally {
     await reader.close();
+  }
+}
+
+/** Reads until L2 has all, for filling it takes its time beside the reads. */
+async function warm(reader: TieredReader, ids: readonly string[]): Promise<void> {
+  for (let before = -1; reader.counters.l3.hits > before; ) {
+    before = reader.counters.l3.hits;
+    await reader.getMany(ids);
+    await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }
 

@@ -233,6 +233,8 @@ export interface ReadCounters {
     readonly requests: number;
     readonly failures: number;
     readonly skipped: number;
+    /** Items read from L3 that were not kept in L2, because reads found more than it may be given meanwhile. */
+    readonly unfilled: number;
   };
   readonly l3: {
     readonly hits: number;

@@ -1,5 +1,6 @@
 import { UNWRITTEN, type Stamp } from '../clock.ts';
 import { type Digest, type Digester, ZERO_DIGEST } from '../merkle/digest.ts';
+import { DEFAULT_STATE } from '../schema/item.ts';
 import type { ChunkJob, OpKind, RouteCode } from '../schema/job.ts';
 
 /** A chunk with the id of its job. */
@@ -39,8 +40,6 @@ export interface Row {
   contentDigest: Digest;
   stateDigest: Digest;
 }
-
-export const DEFAULT_STATE = 'default';
 
 export function opsOf(chunk: Chunk): Op[] {
   const { first, ids, kinds, routes } = chunk.job;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { DEFAULT_STATE, emptyRow, sealed, type Row } from '../batch/fold.ts';
+import { emptyRow, sealed, type Row } from '../batch/fold.ts';
 import { UNWRITTEN } from '../clock.ts';
 import { type Digest, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
@@ -17,6 +17,7 @@ import {
 } from '../postgres/range-deletes.ts';
 import { readRows } from '../postgres/read-items.ts';
 import { unsettledBefore } from '../redis/pending.ts';
+import { DEFAULT_STATE } from '../schema/item.ts';
 import type { RangeJob } from '../schema/job.ts';
 import { changesOf } from './changes.ts';
 import { copyOfStored, copyRows, type WrittenRows } from './copies.ts';

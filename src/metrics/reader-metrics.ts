@@ -30,6 +30,11 @@ export class ReaderMetrics {
     );
     count('tierline_l2_failures_total', 'Requests that Redis did not answer', (c) => c.l2.failures);
     count('tierline_l2_skipped_total', 'Requests that the open breaker kept from Redis', (c) => c.l2.skipped);
+    count(
+      'tierline_l2_unfilled_total',
+      'Items found in L3 that were not kept in L2, which had enough to take',
+      (c) => c.l2.unfilled,
+    );
     count('tierline_l3_failures_total', 'Requests that Postgres did not answer', (c) => c.l3.failures);
     count(
       'tierline_filter_absent_total',

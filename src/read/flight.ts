@@ -18,9 +18,8 @@ export class Flight implements Stamps {
   #tier: AnsweringTier = 'none';
   #error: unknown;
   #ended = false;
-  /** Nearly always one, so the list is made for the second. */
-  #waiter: (() => void) | undefined;
-  #others: (() => void)[] | undefined;
+  /** Nearly always one, so a list is made for the second. */
+  #waiter: (() => void) | (() => void)[] | undefined;
 
   constructor(id: string, epoch: number) {
     this.id = id;
@@ -52,7 +51,8 @@ export class Flight implements Stamps {
   onEnd(waiter: () => void): void {
     if (this.#ended) waiter();
     else if (this.#waiter === undefined) this.#waiter = waiter;
-    else (this.#others ??= []).push(waiter);
+    else if (Array.isArray(this.#waiter)) this.#waiter.push(waiter);
+    else this.#waiter = [this.#waiter, waiter];
   }
 
   /** What it brought, once it has ended. @throws what made it fail */
@@ -67,10 +67,10 @@ export class Flight implements Stamps {
 
   #end(): void {
     this.#ended = true;
-    this.#waiter?.();
-    for (const wake of this.#others ?? []) wake();
+    const waiter = this.#waiter;
     this.#waiter = undefined;
-    this.#others = undefined;
+    if (Array.isArray(waiter)) for (const wake of waiter) wake();
+    else waiter?.();
   }
 }
 

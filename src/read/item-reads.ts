@@ -41,7 +41,7 @@ export class ItemReads {
         try {
           resolve(this.#overlaid(id, flight.held));
         } catch (error) {
-          reject(error as Error);
+          reject(error);
         }
       });
     });

@@ -87,24 +87,34 @@ export class TierLookup implements Route {
     const stale: Flight[] = [];
     let asked = true;
     await inChunks(flights, this.#chunkItems, this.#l2Limit, async (chunk) => {
-      let answers: (StoredItem | undefined)[];
+      let landed = 0;
+      let late = false;
+      const arrived = (answers: readonly (StoredItem | undefined)[]) => {
+        // After the time limit: L3 is being asked.
+        if (late) return;
+        for (; landed < answers.length; landed++) {
+          const flight = chunk[landed] as Flight;
+          const answer = answers[landed];
+          this.#counts[answer === undefined ? 'l2Misses' : 'l2Hits']++;
+          if (answer === undefined) missing.push(flight);
+          else if (lander.land(flight, answer, 'l2', false) === 'stale') stale.push(flight);
+        }
+      };
       try {
-        answers = await this.#l2.getMany(chunk.map((flight) => flight.id));
+        arrived(
+          await this.#l2.getMany(
+            chunk.map((flight) => flight.id),
+            arrived,
+          ),
+        );
       } catch (error) {
         if (!(error instanceof TierUnavailableError)) throw error;
         this.#log.warn({ err: error }, 'L2 cannot be asked, reading from L3');
         asked = false;
-        missing.push(...chunk);
-        this.#counts.l2Misses += chunk.length;
-        return;
+        missing.push(...chunk.slice(landed));
+        this.#counts.l2Misses += chunk.length - landed;
+        late = true;
       }
-      answers.forEach((answer, i) => {
-        const flight = chunk[i] as Flight;
-        this.#counts[answer === undefined ? 'l2Misses' : 'l2Hits']++;
-        const landing = answer === undefined ? 'missing' : lander.land(flight, answer, 'l2', false);
-        if (landing === 'stale') stale.push(flight);
-        else if (landing === 'missing') missing.push(flight);
-      });
     });
     return { missing, stale, asked };
   }
@@ -138,7 +148,7 @@ export class TierLookup implements Route {
         else if (answer !== undefined && toFill.has(flight)) fill.push(answer);
         else if (answer !== undefined && toRepair.has(flight)) repair.push(answer);
       });
-      if (fill.length > 0) void this.#l2.backfill(fill);
+      if (fill.length > 0) this.#l2.backfill(fill);
       if (repair.length > 0) void this.#l2.repair(repair);
     });
     return again;

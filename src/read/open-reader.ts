@@ -64,6 +64,7 @@ export async function connectReader(
   tail.listen(coherence);
 
   const release = async () => {
+    await l2.close();
     await Promise.all([tail.close(), closeRedis(queue), closeRedis(cache), closePool(pool)]);
   };
   try {

@@ -1,6 +1,7 @@
 import { type Stamp, stampToMs } from '../clock.ts';
 import { ZERO_DIGEST } from '../merkle/digest.ts';
 import { toItem } from '../schema/live-item.ts';
+import { DEFAULT_STATE } from '../schema/item.ts';
 import type { Item } from '../types.ts';
 import type { Held, Stamps } from './held.ts';
 
@@ -53,7 +54,7 @@ export function withPending(id: string, held: Held | undefined, pending: Pending
       id,
       ...pending,
       ...state,
-      state: state.state === '' ? 'default' : state.state,
+      state: state.state === '' ? DEFAULT_STATE : state.state,
       origin: 'r',
       digest: ZERO_DIGEST,
     });

@@ -5,6 +5,8 @@ import { serializeJson } from './json.ts';
 
 export const MAX_ID_BYTES = 255;
 export const MAX_STATE_BYTES = 64;
+/** Of an item that nobody gave one. */
+export const DEFAULT_STATE = 'default';
 
 /** Text that survives Redis, JSON and Postgres byte for byte, of 1 to `maximum` UTF-8 bytes. */
 function boundedText(maximum: number) {

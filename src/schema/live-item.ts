@@ -4,6 +4,7 @@ import type { Item, JsonValue } from '../types.ts';
 import { type StoredItem, versionOf } from './stored-item.ts';
 
 /** Lets a subclass give a private field to an object that it did not make. */
+// oxlint-disable-next-line typescript/no-extraneous-class -- a function cannot be extended in types
 class Given {
   constructor(item: object) {
     // biome-ignore lint/correctness/noConstructorReturn: what the class is for
@@ -59,8 +60,7 @@ export function toItem(stored: StoredItem): Item {
     updatedAt: stampToMs(version),
   };
   Object.defineProperty(item, 'content', CONTENT);
-  new LazyContent(item, stored);
-  return Object.freeze(item) as Item;
+  return Object.freeze(new LazyContent(item, stored)) as object as Item;
 }
 
 /** @throws CorruptItemError when the body is not what it claims to be */

@@ -1,6 +1,7 @@
 import type { Stamp } from '../clock.ts';
 import { CorruptItemError } from '../errors.ts';
 import { DIGEST_CHARS, type Digest } from '../merkle/digest.ts';
+import { DEFAULT_STATE } from './item.ts';
 
 /**
  * The image of a row as L2 keeps it and as reads of Postgres build it: one text value, so that MGET, JSON and scripts take
@@ -32,6 +33,11 @@ const HASH_CHARS = 64;
 const NO_HASH = ' '.repeat(HASH_CHARS);
 const STATE_LENGTH_AT = HASH_AT + HASH_CHARS;
 const HEAD = STATE_LENGTH_AT + 2;
+
+/** Of most state registers. */
+const NO_STAMP = '0'.repeat(16);
+/** Nearly all items have it, and share its text. */
+const DEFAULT_TEXT = `07${DEFAULT_STATE}`;
 
 /** Characters that hold kind, both stamps and origin. */
 export const STORED_HEAD_CHARS = 35;
@@ -80,6 +86,7 @@ export function decodeStoredHead(text: string): StoredHead | undefined {
 
 /** Sixteen digits as a number, NaN when they are not: a third of the time of cutting them out for `Number`. */
 function stampAt(text: string, at: number): Stamp {
+  if (text.startsWith(NO_STAMP, at)) return 0;
   return eightDigits(text, at) * 100_000_000 + eightDigits(text, at + 8);
 }
 
@@ -140,6 +147,7 @@ export function decodeStored(id: string, text: string): StoredItem {
 }
 
 function stateOf(text: string): string | undefined {
+  if (text.startsWith(DEFAULT_TEXT, STATE_LENGTH_AT)) return DEFAULT_STATE;
   const length = Number(text.slice(STATE_LENGTH_AT, HEAD));
   let end = HEAD + length;
   for (let i = HEAD; i < end; i++) if (isHighSurrogate(text.charCodeAt(i))) end++;

@@ -2,7 +2,7 @@ import type { Stamp } from '../clock.ts';
 
 import { hashContent, ZERO_DIGEST } from '../merkle/digest.ts';
 import { abortable } from '../abortable.ts';
-import { parseNewItem } from '../schema/item.ts';
+import { parseNewItem, DEFAULT_STATE } from '../schema/item.ts';
 import { toItem } from '../schema/live-item.ts';
 import type { InsertOptions, Item, NewItem, Producer, Reader } from '../types.ts';
 
@@ -61,7 +61,7 @@ function asWritten({ id, kind, body, raw, state }: ReturnType<typeof parseNewIte
     origin: 'r',
     digest: ZERO_DIGEST,
     contentHash: hashContent(raw),
-    state: state ?? 'default',
+    state: state ?? DEFAULT_STATE,
     body,
   });
 }

@@ -1,4 +1,5 @@
 import type { Operation } from '../producer/operation.ts';
+import { DEFAULT_STATE } from '../schema/item.ts';
 import type { ChunkTicket } from '../producer/ticket.ts';
 import type { TrackedChunk } from '../producer/tracked-chunk.ts';
 import type { PendingItem, PendingView } from '../read/pending-view.ts';
@@ -9,7 +10,7 @@ const NOTHING: PendingItem = {
   contentHash: '',
   body: '',
   stateVersion: 0,
-  state: 'default',
+  state: DEFAULT_STATE,
 };
 
 /** The accepted writes of this process that have not settled: what makes a store read its own writes (I11). */
@@ -55,7 +56,7 @@ export class OwnWrites implements PendingView {
 }
 
 function merged(known: PendingItem, operation: Operation, version: number): PendingItem {
-  const state = operation.kind === 'd' ? 'default' : operation.state;
+  const state = operation.kind === 'd' ? DEFAULT_STATE : operation.state;
   const content =
     operation.kind !== 's' && version > known.contentVersion
       ? { kind: operation.kind, contentVersion: version, contentHash: operation.hash, body: operation.body }

@@ -8,6 +8,7 @@ import {
   type StoredHead,
   type StoredItem,
 } from '../schema/stored-item.ts';
+import { Backfill } from './backfill.ts';
 import { Breaker, BreakerOpenError } from './breaker.ts';
 import { inTime } from './deadline.ts';
 import type { Tier } from './tier.ts';
@@ -32,6 +33,7 @@ export class RedisTier implements Tier {
   readonly #options: RedisTierOptions;
   readonly #log: Logger;
   readonly #breaker = new Breaker({ failureThreshold: FAILURES_TO_OPEN, cooldownMs: COOLDOWN_MS });
+  readonly #fills = new Backfill((items) => this.#store(items));
   #requests = 0;
   #failures = 0;
   #skipped = 0;
@@ -42,13 +44,30 @@ export class RedisTier implements Tier {
     this.#log = log;
   }
 
-  get counters(): { requests: number; failures: number; skipped: number } {
-    return { requests: this.#requests, failures: this.#failures, skipped: this.#skipped };
+  get counters(): { requests: number; failures: number; skipped: number; unfilled: number } {
+    return {
+      requests: this.#requests,
+      failures: this.#failures,
+      skipped: this.#skipped,
+      unfilled: this.#fills.dropped,
+    };
   }
 
-  async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
-    const values = await this.#ask(() => this.#items.getMany(ids));
-    return values.map((value, i) => (value === null ? undefined : this.#decode(ids[i] as string, value)));
+  /** @param arrived told of the answers there are so far, while others are on their way. */
+  async getMany(
+    ids: readonly string[],
+    arrived?: (answers: readonly (StoredItem | undefined)[]) => void,
+  ): Promise<(StoredItem | undefined)[]> {
+    const answers: (StoredItem | undefined)[] = [];
+    await this.#ask(async () => {
+      for (const part of this.#items.getParts(ids)) {
+        for (const value of await part) {
+          answers.push(value === null ? undefined : this.#decode(ids[answers.length] as string, value));
+        }
+        arrived?.(answers);
+      }
+    });
+    return answers;
   }
 
   /** Kind and stamps of each copy without its content. @throws TierUnavailableError */
@@ -58,16 +77,23 @@ export class RedisTier implements Tier {
   }
 
   /** Keeps what L3 said of ids that L2 did not have, for a bounded time. Failing only costs a later read its speed. */
-  async backfill(items: readonly StoredItem[]): Promise<void> {
-    await this.#ask(() => this.#items.setNewer(items.map((item) => this.#entry(item)))).catch(
-      (error: unknown) => this.#log.debug({ err: error }, 'L2 back-fill failed'),
-    );
+  backfill(items: readonly StoredItem[]): void {
+    this.#fills.offer(items);
+  }
+
+  /** Fills in what still waits to be. */
+  close(): Promise<void> {
+    return this.#fills.close();
   }
 
   /** Replaces copies that were found older than what this process knows to be settled. */
-  async repair(items: readonly StoredItem[]): Promise<void> {
+  repair(items: readonly StoredItem[]): Promise<void> {
+    return this.#store(items);
+  }
+
+  async #store(items: readonly StoredItem[]): Promise<void> {
     await this.#ask(() => this.#items.setNewer(items.map((item) => this.#entry(item)))).catch(
-      (error: unknown) => this.#log.debug({ err: error }, 'L2 repair failed'),
+      (error: unknown) => this.#log.debug({ err: error }, 'L2 took no copies'),
     );
   }
 

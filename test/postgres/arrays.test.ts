@@ -60,15 +60,11 @@ test('json keeps its text byte for byte', async (t) => {
 test('bytes from base64, with padding and without, and from hex', async (t) => {
   const values = fc.array(fc.option(fc.uint8Array({ maxLength: 70 }), { freq: 4 }), { maxLength: 20 });
   await fc.assert(
-    fc.asyncProperty(
-      values,
-      fc.constantFrom('base64' as const, 'hex' as const),
-      async (array, encoding) => {
-        const encoded = array.map((bytes) => (bytes === null ? null : Buffer.from(bytes).toString(encoding)));
-        const hex = array.map((bytes) => (bytes === null ? null : Buffer.from(bytes).toString('hex')));
-        t.deepEqual(await received(byteaArray(encoded, encoding), 'bytea', `encode(v, 'hex')`), hex);
-      },
-    ),
+    fc.asyncProperty(values, fc.constantFrom('base64' as const, 'hex' as const), async (array, encoding) => {
+      const encoded = array.map((bytes) => (bytes === null ? null : Buffer.from(bytes).toString(encoding)));
+      const hex = array.map((bytes) => (bytes === null ? null : Buffer.from(bytes).toString('hex')));
+      t.deepEqual(await received(byteaArray(encoded, encoding), 'bytea', `encode(v, 'hex')`), hex);
+    }),
     RUNS,
   );
 });
