@@ -116,9 +116,9 @@ export class BatchWriter {
   async #store(ops: readonly Op[], batchId: string): Promise<Isolated> {
     const { pool, digester } = this.#parts;
     const rows = this.#fold(ops);
-    if (rows.length === 0) return { rows, differing: new Map(), dead: new Map() };
+    if (rows.length === 0) return { rows, differing: new Map(), allNew: true, dead: new Map() };
     try {
-      return { rows, differing: await applyRows(pool, rows, batchId), dead: new Map() };
+      return { rows, ...(await applyRows(pool, rows, batchId)), dead: new Map() };
     } catch (error) {
       if (failureKind(error) !== 'data') throw error;
       return applyIsolating(pool, unitsOf(ops), batchId, digester);

@@ -60,12 +60,14 @@ function entryOf(item: StoredItem, ttlMs: number, lifetimes: Lifetimes): StoredE
 export interface WrittenRows {
   readonly rows: readonly Row[];
   readonly differing: ReadonlyMap<string, RowNow>;
+  /** No row was there before, so L2 has hardly a copy of any. */
+  readonly allNew: boolean;
 }
 
 /** Writes the L2 copies of every row a batch shaped, and of rows for L2 alone. Returns for each of the latter whether L2 took it. */
 export async function copyRows(
   parts: WriterParts,
-  { rows, differing }: WrittenRows,
+  { rows, differing, allNew }: WrittenRows,
   cacheRows: readonly Row[] = [],
 ): Promise<boolean[]> {
   const { pool, items, digester, config } = parts;
@@ -77,7 +79,7 @@ export async function copyRows(
     ...reread.map((item) => copyOfStored(item, config)),
   ];
   const cacheCopies = cacheRows.map((row) => copyOfRow(row, undefined, digester, config));
-  const taken = await items.setNewer([...copies, ...cacheCopies]);
+  const taken = await items.setNewer([...copies, ...cacheCopies], allNew);
   return taken.slice(copies.length);
 }
 

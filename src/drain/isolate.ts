@@ -9,6 +9,7 @@ export interface Isolated {
   /** What the surviving operations say. */
   readonly rows: readonly Row[];
   readonly differing: ReadonlyMap<string, RowNow>;
+  readonly allNew: boolean;
   /** Why each refused operation was refused. */
   readonly dead: ReadonlyMap<Op, string>;
 }
@@ -75,6 +76,7 @@ export function applyIsolating(
     return {
       rows,
       differing: await differingRows(db, rows),
+      allNew: false,
       dead: new Map([...dead].map(([op, { message }]) => [op, message])),
     };
   });

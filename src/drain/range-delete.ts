@@ -231,5 +231,5 @@ function written(
       (content || now.contentVersion === UNWRITTEN) && (state || now.stateVersion === UNWRITTEN);
     if (!isWhole) differing.set(row.id, now);
   });
-  return { rows: own, differing };
+  return { rows: own, differing, allNew: false };
 }

@@ -49,7 +49,7 @@ WITH up AS (
     batch_id = EXCLUDED.batch_id, updated_at = now(), pgen = t.gen, p0 = t.x0, p1 = t.x1
   WHERE EXCLUDED.content_version > t.content_version OR EXCLUDED.state_version > t.state_version
   RETURNING t.id, t.content_version, t.state_version, t.state, t.deleted, t.kh, t.gen, t.x0, t.x1, t.pgen, t.p0, t.p1),${MERKLE_DELTA_OF_UP}
-SELECT (SELECT count(*) FROM up) AS written,
+SELECT (SELECT count(*) FROM up) AS written, (SELECT count(*) FROM up WHERE pgen IS NULL) AS inserted,
   (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
    FROM up WHERE state_version > 0) AS stateful`;
 
@@ -66,23 +66,26 @@ export function rowOfTuple([id, contentVersion, stateVersion, state, deleted]: R
   return { id, contentVersion, stateVersion, state, deleted };
 }
 
-/**
- * Writes folded, sorted rows.
- * @returns the rows that are not simply what the batch says, by id: older than what was there, or carrying a register of
- *   another batch
- */
-export async function applyRows(
-  db: Queryable,
-  rows: readonly Row[],
-  batchId: string,
-): Promise<Map<string, RowNow>> {
-  const reply = await db.query<{ written: number; stateful: RowTuple[] }>({
+export interface Applied {
+  /** Rows that are not simply what the batch says, by id: older than what was there, or carrying a register of another batch. */
+  readonly differing: ReadonlyMap<string, RowNow>;
+  /** No row of the batch was there before. */
+  readonly allNew: boolean;
+}
+
+/** Writes folded, sorted rows. */
+export async function applyRows(db: Queryable, rows: readonly Row[], batchId: string): Promise<Applied> {
+  const reply = await db.query<{ written: number; inserted: number; stateful: RowTuple[] }>({
     name: 'tierline-apply',
     text: APPLY,
     values: parameters(rows, batchId),
   });
-  const { written, stateful } = reply.rows[0] ?? { written: 0, stateful: [] };
-  return written === rows.length ? differing(rows, stateful.map(rowOfTuple)) : differingRows(db, rows);
+  const { written, inserted, stateful } = reply.rows[0] ?? { written: 0, inserted: 0, stateful: [] };
+  return {
+    differing:
+      written === rows.length ? differing(rows, stateful.map(rowOfTuple)) : await differingRows(db, rows),
+    allNew: inserted === rows.length,
+  };
 }
 
 /** Rows that stand otherwise than `rows` say, by id; asked of Postgres. */

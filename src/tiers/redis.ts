@@ -33,7 +33,7 @@ export class RedisTier implements Tier {
   readonly #options: RedisTierOptions;
   readonly #log: Logger;
   readonly #breaker = new Breaker({ failureThreshold: FAILURES_TO_OPEN, cooldownMs: COOLDOWN_MS });
-  readonly #fills = new Backfill((items) => this.#store(items));
+  readonly #fills = new Backfill((items) => this.#store(items, true));
   #requests = 0;
   #failures = 0;
   #skipped = 0;
@@ -88,12 +88,13 @@ export class RedisTier implements Tier {
 
   /** Replaces copies that were found older than what this process knows to be settled. */
   repair(items: readonly StoredItem[]): Promise<void> {
-    return this.#store(items);
+    return this.#store(items, false);
   }
 
-  async #store(items: readonly StoredItem[]): Promise<void> {
-    await this.#ask(() => this.#items.setNewer(items.map((item) => this.#entry(item)))).catch(
-      (error: unknown) => this.#log.debug({ err: error }, 'L2 took no copies'),
+  async #store(items: readonly StoredItem[], likelyAbsent: boolean): Promise<void> {
+    const entries = items.map((item) => this.#entry(item));
+    await this.#ask(() => this.#items.setNewer(entries, likelyAbsent)).catch((error: unknown) =>
+      this.#log.debug({ err: error }, 'L2 took no copies'),
     );
   }
 

@@ -30,7 +30,7 @@ function entry(id: string, contentVersion: number, stateVersion: number, ttlMs =
   return { id, value, ttlMs };
 }
 
-test('I1 I2: whatever the order, the newest copy stays', async (t) => {
+test('I1 I2: whatever the order, and however they are stored, the newest copy stays', async (t) => {
   // Numbers of different lengths: the script compares them as text.
   const stamp = fc.constantFrom(
     0,
@@ -41,13 +41,13 @@ test('I1 I2: whatever the order, the newest copy stays', async (t) => {
     1_795_000_000_000_000,
     Number.MAX_SAFE_INTEGER,
   );
-  const copy = fc.record({ content: stamp, state: stamp });
+  const copy = fc.record({ content: stamp, state: stamp, likelyAbsent: fc.boolean() });
   const property = fc.asyncProperty(fc.array(copy, { minLength: 1, maxLength: 8 }), async (copies) => {
     const id = `i.${++count}`;
     let newest: readonly [number, number] = [-1, -1];
-    for (const { content, state } of copies) {
+    for (const { content, state, likelyAbsent } of copies) {
       const isNewer = content > newest[0] || (content === newest[0] && state >= newest[1]);
-      const [taken] = await store.setNewer([entry(id, content, state)]);
+      const [taken] = await store.setNewer([entry(id, content, state)], likelyAbsent);
       t.is(taken, isNewer);
       if (isNewer) newest = [content, state];
     }
@@ -64,7 +64,7 @@ test('a batch of entries answers for each, and a forgotten script is loaded agai
     false,
     true,
   ]);
-  t.deepEqual(await store.setNewer([entry('b', 6, 0), entry('d', 1, 0), entry('c', 0, 7)]), [
+  t.deepEqual(await store.setNewer([entry('b', 6, 0), entry('d', 1, 0), entry('c', 0, 7)], true), [
     true,
     true,
     false,
@@ -74,7 +74,7 @@ test('a batch of entries answers for each, and a forgotten script is loaded agai
 
 test('a copy lives as long as it was given, whichever way it was stored', async (t) => {
   const { redis, keys } = deployment;
-  await store.setNewer([entry('brief', 1, 0, 60_000)]);
+  await store.setNewer([entry('brief', 1, 0, 60_000)], true);
   t.true((await redis.pttl(keys.item('brief'))) > 0);
   await store.setNewer([entry('brief', 2, 0)]);
   t.is(await redis.pttl(keys.item('brief')), -1, 'a newer one brings its own life');
