@@ -111,8 +111,8 @@ export const OPTIONS = {
   drainConcurrency: option(
     'TIERLINE_DRAIN_CONCURRENCY',
     'chunks',
-    'Chunks a worker process holds at once.',
-    integer(1, 64).default(8),
+    'Chunks a worker process holds at once: those of two batches of 500-item chunks, and four that are ready for the next.',
+    integer(1, 64).default(12),
   ),
   chunkLockMs: option(
     'TIERLINE_CHUNK_LOCK_MS',
