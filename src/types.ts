@@ -163,11 +163,76 @@ export interface MerkleVerification {
   }[];
 }
 
-export interface Merkle {
+/** A dotted prefix one level below another. */
+export interface MerkleChild extends MerkleNode {
+  readonly path: string;
+}
+
+/** A node of the hash tree: the live items whose SHA-256(id) begins with the bits of `node`. */
+export interface HashNode extends MerkleNode {
+  readonly node: number;
+}
+
+export interface LeafOptions {
+  /** Depth of the nodes: 8, 12 or 16 bits; nodes of 16 bits are the leaves. @default 16 */
+  readonly bits?: 8 | 12 | 16;
+  /** Only nodes below these of a smaller depth. */
+  readonly within?: { readonly bits: 8 | 12 | 16; readonly nodes: readonly number[] };
+}
+
+export interface LeafItem {
+  readonly id: string;
+  readonly version: number;
+  /** Digest of the row, 32 hex digits: id, both stamps, content and state. */
+  readonly digest: string;
+}
+
+/** What a comparison needs of the other side: another reader's `merkle`, or one that asks a service elsewhere. */
+export interface MerklePeer {
+  /** All live items. */
+  root(): Promise<MerkleNode>;
+  leaves(options: LeafOptions): Promise<readonly HashNode[]>;
+  leafItems(leaves: readonly number[]): Promise<readonly LeafItem[]>;
+}
+
+export interface DiffOptions extends CallOptions {
+  /** Most differences told. @default 1000 */
+  readonly limit?: number;
+  /**
+   * Milliseconds after which what differs is looked at again; only what differs in the same way twice is told, so give
+   * writes the time they take to reach both sides. @default 1000
+   */
+  readonly recheckMs?: number;
+}
+
+/** An id whose live items differ; without `here` or `there` that side has none. */
+export interface MerkleDifference {
+  readonly id: string;
+  /** Version on this side. */
+  readonly here?: number;
+  /** Version on the peer's side. */
+  readonly there?: number;
+}
+
+export interface MerkleDiff {
+  readonly differences: readonly MerkleDifference[];
+  /** There are others beyond the limit. */
+  readonly more: boolean;
+}
+
+export interface Merkle extends MerklePeer {
   /** All live items. */
   root(options?: CallOptions): Promise<MerkleNode>;
   /** All live items below one dotted prefix: `uk.nhs` holds `uk.nhs.patient.1`. */
   prefix(path: string, options?: CallOptions): Promise<MerkleNode>;
+  /** The dotted prefixes one level below `path` that hold live items, in byte order; '' is the top. */
+  children(path: string, options?: PageOptions): Promise<Page<MerkleChild>>;
+  /** The nodes of the hash tree at one depth that hold live items. */
+  leaves(options?: LeafOptions & CallOptions): Promise<readonly HashNode[]>;
+  /** The live items of some leaves. */
+  leafItems(leaves: readonly number[], options?: CallOptions): Promise<readonly LeafItem[]>;
+  /** The live items that this store and a peer do not agree on, found through both trees. Nothing is changed. */
+  diff(peer: MerklePeer, options?: DiffOptions): Promise<MerkleDiff>;
   /** Compares the tree with the rows in one statement; reads every row. */
   verify(options?: CallOptions): Promise<MerkleVerification>;
 }
@@ -257,6 +322,29 @@ export interface ReadCounters {
   readonly feed: { readonly live: boolean; readonly entry: number };
 }
 
+export interface BackendHealth {
+  readonly ok: boolean;
+  /** Milliseconds it took to answer. */
+  readonly latencyMs?: number;
+  /** Why it did not. */
+  readonly error?: string;
+}
+
+export interface Health {
+  /**
+   * `ok`: everything answers and the change feed is in sight. `degraded`: reads go on with less than that (docs/api.md says
+   * which). `down`: neither L2 nor L3 can be asked.
+   */
+  readonly status: 'ok' | 'degraded' | 'down';
+  /** Redis of the queue and the change feed. */
+  readonly queue: BackendHealth;
+  /** Redis of the L2 copies. */
+  readonly cache: BackendHealth;
+  readonly postgres: BackendHealth;
+  readonly feed: { readonly live: boolean };
+  readonly filter: { readonly trusted: boolean };
+}
+
 export interface Reader extends AsyncDisposable {
   get(id: string, options?: GetOptions): Promise<Item | undefined>;
   /** As `get`, and says which tier answered. */
@@ -290,6 +378,8 @@ export interface Reader extends AsyncDisposable {
   /** Exact. */
   countPrefix(prefix: string, options?: CallOptions): Promise<number>;
   readonly counters: ReadCounters;
+  /** Asks every backend once. Never rejects for what is away: that is what it tells. */
+  health(options?: CallOptions): Promise<Health>;
   readonly merkle: Merkle;
   close(): Promise<void>;
 }

@@ -1,9 +1,9 @@
 import { VERIFY_JOB } from '../maintenance/on-demand.ts';
-import { type MerkleChild, merkleChildren } from '../postgres/merkle-children.ts';
+import { merkleChildren } from '../postgres/merkle-children.ts';
 import { merklePrefix, merkleRoot } from '../postgres/merkle-tables.ts';
 import { readL3 } from '../postgres/pool.ts';
 import { selectIds } from '../postgres/query-items.ts';
-import type { MerkleNode } from '../types.ts';
+import type { MerkleChild, MerkleNode } from '../types.ts';
 import { requestedJobs, type RequestedJob } from './requested-jobs.ts';
 import type { Sources } from './sources.ts';
 
@@ -33,7 +33,7 @@ export async function merkleFigures(
   const [root, node, { children, next }, ids, verifications] = await Promise.all([
     readL3(() => merkleRoot(pool)),
     readL3(() => (path === '' ? merkleRoot(pool) : merklePrefix(pool, path))),
-    merkleChildren(pool, path, after, CHILDREN),
+    readL3(() => merkleChildren(pool, path, after, CHILDREN)),
     path === ''
       ? { rows: [], more: false }
       : readL3(() => selectIds(pool, { by: 'prefix', key: `${path}.` }, '', IDS)),

@@ -1,5 +1,10 @@
 import { InvalidItemError } from '../errors.ts';
-import type { Selection } from '../postgres/query-items.ts';
+
+/** What a page is a page of. */
+interface Selection {
+  readonly by: 'state' | 'prefix' | 'children';
+  readonly key: string;
+}
 
 /** Format of the text; a cursor may be kept longer than a process lives. */
 const FORMAT = 1;

@@ -92,6 +92,7 @@ export async function connectReader(
     presence,
     queries: new Queries(pool, observed, horizon, config.l3TimeoutMs),
     status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, reads, pending },
+    health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter },
     merkle: new MerkleView(pool),
     counters: () => countersOf({ l1, reads, flights, coherence, lookup, l2, l3, presence, filter, tail }),
     release,

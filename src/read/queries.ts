@@ -1,5 +1,4 @@
 import type { Stamp } from '../clock.ts';
-import { InvalidItemError } from '../errors.ts';
 import { type Pool, readL3 } from '../postgres/pool.ts';
 import { countRows, type Selection, selectIds, selectRows } from '../postgres/query-items.ts';
 import { parsePrefix, parseState } from '../schema/item.ts';
@@ -7,10 +6,9 @@ import type { CallOptions, Item, Page, PageOptions, Scan, ScanOptions } from '..
 import { abortable } from '../abortable.ts';
 import { cursorAfter, idOfCursor } from './cursor.ts';
 import type { Observed } from './observed.ts';
+import { checkLimit, DEFAULT_LIMIT } from './page-limit.ts';
 import { PagedScan } from './scan.ts';
 
-const DEFAULT_LIMIT = 100;
-const MAX_LIMIT = 1000;
 const SCAN_PAGE = 1000;
 
 /** Reads of many items by what they have in common. Postgres answers; see `Observed` for how they agree with other reads. */
@@ -104,10 +102,4 @@ export function ofState(state: string): Selection {
 
 export function ofPrefix(prefix: string): Selection {
   return { by: 'prefix', key: prefix === '' ? prefix : parsePrefix(prefix) };
-}
-
-function checkLimit(limit: number): void {
-  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
-    throw new InvalidItemError('limit', `must be 1 to ${MAX_LIMIT}`);
-  }
 }

@@ -6,6 +6,7 @@ import type { MemoryTier } from '../tiers/memory.ts';
 import type {
   CallOptions,
   GetOptions,
+  Health,
   Item,
   Lookup,
   Merkle,
@@ -22,6 +23,7 @@ import type { Coherence } from './coherence.ts';
 import type { Held } from './held.ts';
 import type { ItemReads } from './item-reads.ts';
 import { type StatusParts, statusOf } from './item-status.ts';
+import { type HealthParts, readerHealth } from './reader-health.ts';
 import type { Presence } from './presence.ts';
 import { ofPrefix, ofState, type Queries } from './queries.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
@@ -37,6 +39,7 @@ export interface ReaderParts {
   readonly presence: Presence;
   readonly queries: Queries;
   readonly status: StatusParts;
+  readonly health: HealthParts;
   readonly merkle: Merkle;
   readonly counters: () => ReadCounters;
   readonly release: () => Promise<void>;
@@ -106,6 +109,11 @@ export class TieredReader implements Reader {
   /** @throws InvalidItemError, TierUnavailableError of either tier, ClosedError, or the signal's reason */
   status(id: string, options?: CallOptions): Promise<Status> {
     return this.#call(() => statusOf(parseId(id), this.#parts.status), options);
+  }
+
+  /** @throws ClosedError, or the signal's reason */
+  health(options?: CallOptions): Promise<Health> {
+    return this.#call(() => readerHealth(this.#parts.health), options);
   }
 
   get size(): number {

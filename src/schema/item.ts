@@ -113,7 +113,8 @@ export function parseSubmitOptions(
   return parsed;
 }
 
-function checked<S extends z.ZodType>(schema: S, value: unknown, fallbackField: string): z.output<S> {
+/** @throws InvalidItemError naming the field and why. */
+export function checked<S extends z.ZodType>(schema: S, value: unknown, fallbackField: string): z.output<S> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];

@@ -84,6 +84,7 @@ function combine(producer: QueueProducer, reader: TieredReader, inserts: GetOrIn
     getByPrefix: reader.getByPrefix.bind(reader),
     scanPrefix: reader.scanPrefix.bind(reader),
     countPrefix: reader.countPrefix.bind(reader),
+    health: reader.health.bind(reader),
     merkle: reader.merkle,
     getOrInsertWith: inserts.run.bind(inserts),
     close,

@@ -137,6 +137,15 @@ const READS: Record<
     both: L3_AWAY,
   },
   countPrefix: { ask: (r) => r.countPrefix('l'), redis: 3, postgres: L3_AWAY, both: L3_AWAY },
+  health: {
+    ask: async (r) => {
+      const { status, queue, cache, postgres } = await r.health();
+      return [status, queue.ok, cache.ok, postgres.ok];
+    },
+    redis: ['degraded', false, false, true],
+    postgres: ['degraded', true, true, false],
+    both: ['down', false, false, false],
+  },
   'merkle.root': {
     ask: async (r) => (await r.merkle.root()).count,
     redis: 3,

@@ -1,0 +1,115 @@
+import test from 'ava';
+import * as fc from 'fast-check';
+import { diffTrees } from '../../src/merkle/diff.ts';
+import { Digester, keyHash, xorDigests, ZERO_DIGEST } from '../../src/merkle/digest.ts';
+import type { LeafItem, MerkleNode, MerklePeer } from '../../src/types.ts';
+
+const digester = new Digester();
+const leafOf = (id: string) => keyHash(id) >>> 15;
+
+/** A store in memory: ids with versions, all of them as if deleted at it. */
+class Peer implements MerklePeer {
+  readonly items: Map<string, number>;
+  listed = 0;
+
+  constructor(items: Iterable<readonly [string, number]>) {
+    this.items = new Map(items);
+  }
+
+  #node(ids: readonly string[]): MerkleNode {
+    const digest = ids.reduce((sum, id) => xorDigests(sum, this.#item(id).digest), ZERO_DIGEST);
+    return { count: ids.length, digest };
+  }
+
+  #item(id: string): LeafItem {
+    const version = this.items.get(id) as number;
+    return { id, version, digest: digester.content(id, version, undefined) };
+  }
+
+  root() {
+    return Promise.resolve(this.#node([...this.items.keys()]));
+  }
+
+  leaves({ bits = 16, within }: Parameters<MerklePeer['leaves']>[0]) {
+    const groups = new Map<number, string[]>();
+    for (const id of this.items.keys()) {
+      const leaf = leafOf(id);
+      if (within !== undefined && !within.nodes.includes(leaf >> (16 - within.bits))) continue;
+      const node = leaf >> (16 - bits);
+      groups.set(node, [...(groups.get(node) ?? []), id]);
+    }
+    return Promise.resolve([...groups].map(([node, ids]) => ({ node, ...this.#node(ids) })));
+  }
+
+  leafItems(leaves: readonly number[]) {
+    this.listed += leaves.length;
+    const ids = [...this.items.keys()].filter((id) => leaves.includes(leafOf(id)));
+    return Promise.resolve(ids.map((id) => this.#item(id)));
+  }
+}
+
+const stores = fc
+  .array(
+    fc.tuple(
+      fc.integer({ min: 0, max: 5000 }).map((n) => `id.${n}`),
+      fc.option(fc.integer({ min: 1, max: 3 })),
+      fc.option(fc.integer({ min: 1, max: 3 })),
+    ),
+    { maxLength: 60 },
+  )
+  .map((rows) => {
+    const side = (of: 1 | 2) => rows.flatMap((row) => (row[of] === null ? [] : [[row[0], row[of]] as const]));
+    return [new Peer(side(1)), new Peer(side(2))] as const;
+  });
+
+function expectedOf(here: Peer, there: Peer) {
+  return [...new Set([...here.items.keys(), ...there.items.keys()])]
+    .filter((id) => here.items.get(id) !== there.items.get(id))
+    .map((id) => [id, here.items.get(id), there.items.get(id)] as const)
+    .sort();
+}
+
+const asRows = (differences: readonly { id: string; here?: number; there?: number }[]) =>
+  differences.map(({ id, here, there }) => [id, here, there] as const).sort();
+
+test('I5: exactly the ids that differ are found, with both versions', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(stores, async ([here, there]) => {
+      const { differences, more } = await diffTrees(here, there, 1000, () => Promise.resolve());
+      t.deepEqual(asRows(differences), expectedOf(here, there));
+      t.false(more);
+    }),
+  );
+});
+
+test('what changes between two looks is a write on its way, and not told', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(stores, fc.array(fc.nat(), { maxLength: 20 }), async ([here, there], picks) => {
+      const before = expectedOf(here, there);
+      const ids = [...here.items.keys(), ...there.items.keys()];
+      const { differences } = await diffTrees(here, there, 1000, () => {
+        for (const pick of ids.length === 0 ? [] : picks) {
+          there.items.set(ids[pick % ids.length] as string, (pick % 3) + 1);
+        }
+        return Promise.resolve();
+      });
+      const after = new Set(expectedOf(here, there).map((row) => JSON.stringify(row)));
+      t.deepEqual(
+        asRows(differences),
+        before.filter((row) => after.has(JSON.stringify(row))),
+      );
+    }),
+  );
+});
+
+test('I10: no more than the limit is told, and that there is more', async (t) => {
+  const ids = Array.from({ length: 3000 }, (_, n) => [`id.${n}`, 1] as const);
+  const full = new Peer(ids);
+  const { differences, more } = await diffTrees(full, new Peer([]), 10, () => Promise.resolve());
+  t.is(differences.length, 10);
+  t.true(more);
+  t.true(full.listed < 3000, 'the rest is not listed');
+  const all = await diffTrees(new Peer([]), full, 3000, () => Promise.resolve());
+  t.is(all.differences.length, 3000);
+  t.false(all.more);
+});
