@@ -62,15 +62,18 @@ const stores = fc
     return [new Peer(side(1)), new Peer(side(2))] as const;
   });
 
-function expectedOf(here: Peer, there: Peer) {
+type Row = readonly [id: string, here: number | undefined, there: number | undefined];
+const byId = ([a]: Row, [b]: Row) => (a < b ? -1 : 1);
+
+function expectedOf(here: Peer, there: Peer): Row[] {
   return [...new Set([...here.items.keys(), ...there.items.keys()])]
     .filter((id) => here.items.get(id) !== there.items.get(id))
     .map((id) => [id, here.items.get(id), there.items.get(id)] as const)
-    .sort();
+    .sort(byId);
 }
 
 const asRows = (differences: readonly { id: string; here?: number; there?: number }[]) =>
-  differences.map(({ id, here, there }) => [id, here, there] as const).sort();
+  differences.map(({ id, here, there }) => [id, here, there] as const).sort(byId);
 
 test('I5: exactly the ids that differ are found, with both versions', async (t) => {
   await fc.assert(
