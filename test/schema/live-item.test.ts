@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import test from 'ava';
 import { CorruptItemError } from '../../src/errors.ts';
 import { hashContent } from '../../src/merkle/digest.ts';
@@ -30,6 +31,7 @@ test('content that is parsed when it is asked for looks like any property', (t) 
   t.deepEqual({ ...toItem(base) }, expected as never);
   t.deepEqual(structuredClone(toItem(base)), expected as never);
   t.is(JSON.stringify(toItem(base)), JSON.stringify(expected));
+  t.is(inspect(toItem(base)), inspect(expected), 'printed');
   const item = toItem(base);
   t.is(item.content, item.content, 'shared');
   t.true(Object.isFrozen(item) && Object.isFrozen(item.content));
