@@ -43,6 +43,11 @@ export class ChunkQueue {
     );
   }
 
+  /** Chunks on their way into Redis. */
+  get adding(): Iterable<Promise<TrackedChunk>> {
+    return this.#adding;
+  }
+
   /** The newest stamps taken, with what Redis said of the queue then. */
   get lastRange(): StampRange | undefined {
     return this.#last;

@@ -52,8 +52,6 @@ export class QueueProducer implements Producer {
   readonly #parts: ProducerParts;
   readonly #coalescer: Coalescer;
   #closing: Promise<void> | undefined;
-  /** Calls whose operations are not in Redis yet: a flush waits for them too. */
-  readonly #calls = new Set<Promise<unknown>>();
 
   constructor(parts: ProducerParts) {
     this.#parts = parts;
@@ -61,7 +59,7 @@ export class QueueProducer implements Producer {
   }
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
-  async submit(item: NewItem, options: SubmitOptions & CallOptions = {}): Promise<Ticket> {
+  async submit(item: NewItem, options?: SubmitOptions & CallOptions): Promise<Ticket> {
     const { tiers, ttlMs, state, signal } = parseSubmitOptions(options);
     const serialized = parseNewItem(item, this.#parts.config.maxContentBytes);
     return this.#one(putOperation(serialized, tiers, ttlMs, state), signal);
@@ -74,7 +72,7 @@ export class QueueProducer implements Producer {
    */
   async submitMany(
     items: readonly NewItem[],
-    options: SubmitOptions & CallOptions & { readonly atomic?: boolean } = {},
+    options?: SubmitOptions & CallOptions & { readonly atomic?: boolean },
   ): Promise<BatchTicket> {
     const { tiers, ttlMs, state, atomic, signal } = parseSubmitOptions(options);
     return this.#many(
@@ -124,7 +122,7 @@ export class QueueProducer implements Producer {
   async flush(options?: WaitOptions): Promise<void> {
     this.#refuseWhenClosed();
     this.#coalescer.flush();
-    await Promise.allSettled(this.#calls);
+    await Promise.allSettled(this.#parts.queue.adding);
     const unsettled = this.#parts.tracker.unsettled;
     await waitFor(unsettled, options);
     // Throws for a chunk whose fate is unknown: a barrier that passed over it would be a lie.
@@ -149,7 +147,6 @@ export class QueueProducer implements Producer {
 
   async #close(): Promise<void> {
     this.#coalescer.flush();
-    await Promise.allSettled(this.#calls);
     await this.#parts.queue.close();
     this.#parts.tracker.close(
       new ClosedError('The producer was closed. Accepted writes go on; ask a reader for their status.'),
@@ -181,18 +178,19 @@ export class QueueProducer implements Producer {
     signal?.throwIfAborted();
     // What was submitted before, awaited or not, takes its stamps before the range does.
     this.#coalescer.flush();
-    const call = this.#parts.queue.addRange(kind, value);
-    this.#calls.add(call);
-    void call.catch(() => undefined).finally(() => this.#calls.delete(call));
-    const chunk = await abortable(call, signal);
+    const chunk = await abortable(this.#parts.queue.addRange(kind, value), signal);
     this.#parts.onRange(kind, value, chunk);
     return new SubmittedRange(chunk);
   }
 
-  async #one(operation: Operation, signal: AbortSignal | undefined): Promise<Ticket> {
-    const [ticket] = await this.#queue([operation], false, signal);
-    if (ticket instanceof ChunkTicket) return ticket;
-    throw ticket;
+  /** Resolves when the operation is in Redis. */
+  #one(operation: Operation, signal: AbortSignal | undefined): Promise<Ticket> {
+    this.#refuseWhenClosed();
+    signal?.throwIfAborted();
+    const call = new Promise<Ticket>((resolve, reject) => {
+      this.#coalescer.add(operation, new SingleSink(operation, this.#parts.onAccepted, resolve, reject), 0);
+    });
+    return abortable(call, signal);
   }
 
   async #many<T>(
@@ -279,10 +277,7 @@ export class QueueProducer implements Producer {
   ): Promise<(ChunkTicket | TierlineError)[]> {
     this.#refuseWhenClosed();
     signal?.throwIfAborted();
-    const call = this.#collect(operations, atomic);
-    this.#calls.add(call);
-    void call.finally(() => this.#calls.delete(call));
-    return abortable(call, signal);
+    return abortable(this.#collect(operations, atomic), signal);
   }
 
   #collect(operations: readonly Operation[], atomic: boolean): Promise<(ChunkTicket | TierlineError)[]> {
@@ -300,16 +295,46 @@ export class QueueProducer implements Producer {
           this.#parts.onAccepted(operation, ticket);
           put(slot, ticket);
         },
-        refused: (slot, error) =>
-          put(
-            slot,
-            error instanceof TierlineError
-              ? error
-              : new QueueUnavailableError(messageOf(error), { cause: error }),
-          ),
+        refused: (slot, error) => put(slot, refusalOf(error)),
       };
       if (atomic) this.#coalescer.addAtomic(operations, sink);
       else operations.forEach((operation, slot) => this.#coalescer.add(operation, sink, slot));
     });
   }
+}
+
+/** The caller of `submit`, `delete` or `setState`: one object, because 1,000 such calls at a time make the garbage. */
+class SingleSink implements Sink {
+  readonly #operation: Operation;
+  readonly #onAccepted: ProducerParts['onAccepted'];
+  readonly #resolve: (ticket: Ticket) => void;
+  readonly #reject: (error: TierlineError) => void;
+
+  constructor(
+    operation: Operation,
+    onAccepted: ProducerParts['onAccepted'],
+    resolve: (ticket: Ticket) => void,
+    reject: (error: TierlineError) => void,
+  ) {
+    this.#operation = operation;
+    this.#onAccepted = onAccepted;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  queued(_slot: number, chunk: TrackedChunk, index: number): void {
+    const ticket = new ChunkTicket(this.#operation.id, chunk, index);
+    this.#onAccepted(this.#operation, ticket);
+    this.#resolve(ticket);
+  }
+
+  refused(_slot: number, error: unknown): void {
+    this.#reject(refusalOf(error));
+  }
+}
+
+function refusalOf(error: unknown): TierlineError {
+  return error instanceof TierlineError
+    ? error
+    : new QueueUnavailableError(messageOf(error), { cause: error });
 }

@@ -47,6 +47,8 @@ const submitOptionsSchema = z.strictObject({
 
 export type ParsedSubmitOptions = z.output<typeof submitOptionsSchema>;
 
+const NO_OPTIONS: ParsedSubmitOptions = submitOptionsSchema.parse({});
+
 /** An item as it will be stored: content serialised once. */
 export interface SerializedItem {
   readonly id: string;
@@ -63,7 +65,8 @@ export interface SerializedItem {
 
 /** @throws InvalidItemError naming the field and why. */
 export function parseNewItem(item: NewItem, maxContentBytes: number): SerializedItem {
-  const { id, content, state, traceParent } = checked(newItemSchema, item, 'item');
+  // Most items are an id and content: zod, 1 µs an item, words the problem when they are not that.
+  const { id, content, state, traceParent } = isBare(item) ? item : checked(newItemSchema, item, 'item');
   if (content instanceof Uint8Array) {
     refuseLarge(content.byteLength, maxContentBytes);
     // A view of the same bytes, no copy; base64 because jobs and L2 values are text.
@@ -74,6 +77,12 @@ export function parseNewItem(item: NewItem, maxContentBytes: number): Serialized
   const bytes = Buffer.byteLength(body);
   refuseLarge(bytes, maxContentBytes);
   return { id, kind: 'json', body, bytes, raw: body, state, traceParent };
+}
+
+function isBare(item: NewItem): boolean {
+  if (typeof item !== 'object' || item === null) return false;
+  for (const key in item) if (key !== 'id' && key !== 'content') return false;
+  return 'content' in item && isId(item.id);
 }
 
 function refuseLarge(bytes: number, maximum: number): void {
@@ -87,8 +96,11 @@ function refuseLarge(bytes: number, maximum: number): void {
 
 export function parseId(id: string): string {
   // Reads check thousands of ids a call: zod only words the problem.
-  if (typeof id === 'string' && textProblem(id, MAX_ID_BYTES) === undefined) return id;
-  return checked(idSchema, id, 'id');
+  return isId(id) ? id : checked(idSchema, id, 'id');
+}
+
+function isId(id: unknown): id is string {
+  return typeof id === 'string' && textProblem(id, MAX_ID_BYTES) === undefined;
 }
 
 export function parseState(state: string): string {
@@ -101,8 +113,9 @@ export function parsePrefix(prefix: string): string {
 }
 
 export function parseSubmitOptions(
-  options: SubmitOptions & { atomic?: boolean; signal?: AbortSignal },
+  options?: SubmitOptions & { atomic?: boolean; signal?: AbortSignal },
 ): ParsedSubmitOptions {
+  if (options === undefined) return NO_OPTIONS;
   const parsed = checked(submitOptionsSchema, options, 'options');
   if (parsed.tiers === 'durable' && parsed.ttlMs !== undefined) {
     throw new InvalidItemError(
