@@ -35,15 +35,9 @@ export interface Keys {
 }
 
 export const ITEM_BUCKETS = 64;
-/** Enough to tell ids apart that are numbered one after another. */
-const BUCKET_UNITS = 8;
-
-/** By the end of the id, where ids of one kind differ. */
 export function bucketOf(id: string): number {
-  let mixed = id.length;
-  for (let i = Math.max(0, id.length - BUCKET_UNITS); i < id.length; i++) {
-    mixed = Math.imul(mixed, 31) + id.charCodeAt(i);
-  }
+  let mixed = 0;
+  for (let i = 0; i < id.length; i++) mixed = Math.imul(mixed ^ id.charCodeAt(i), 0x0100_0193);
   return (mixed ^ (mixed >>> 15)) & (ITEM_BUCKETS - 1);
 }
 

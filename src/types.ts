@@ -177,7 +177,7 @@ export interface LeafOptions {
   /** Depth of the nodes: 8, 12 or 16 bits; nodes of 16 bits are the leaves. @default 16 */
   readonly bits?: 8 | 12 | 16;
   /** Only nodes below these of a smaller depth. */
-  readonly within?: { readonly bits: 8 | 12 | 16; readonly nodes: readonly number[] };
+  readonly within?: { readonly bits: 8 | 12; readonly nodes: readonly number[] };
 }
 
 export interface LeafItem {

@@ -1,9 +1,9 @@
-import type { HashNode, LeafItem, MerkleDiff, MerkleDifference, MerklePeer } from '../types.ts';
+import type { HashNode, LeafItem, LeafOptions, MerkleDiff, MerkleDifference, MerklePeer } from '../types.ts';
 
-/** Depths of the hash tree that are compared, in bits: 256 nodes first, then below those that differ. */
-const DEPTHS = [8, 12, 16] as const;
-/** Leaves whose items are listed at once; of a million items a leaf holds 15. */
-const LISTED_LEAVES = 512;
+/** Items that are listed at once, about: half a megabyte. */
+const LISTED_ITEMS = 5000;
+
+type Both = <T>(ask: (peer: MerklePeer) => Promise<T>) => Promise<[T, T]>;
 
 interface Found extends MerkleDifference {
   /** Both digests: the same difference seen twice is one that no write under way explains. */
@@ -23,58 +23,78 @@ export async function diffTrees(
   limit: number,
   pause: () => Promise<void>,
 ): Promise<MerkleDiff> {
-  const both = <T>(ask: (peer: MerklePeer) => Promise<T>) => Promise.all([ask(here), ask(there)]);
+  const both: Both = (ask) => Promise.all([ask(here), ask(there)]);
   const [root, peerRoot] = await both((peer) => peer.root());
-  if (root.digest === peerRoot.digest && root.count === peerRoot.count)
-    return { differences: [], more: false };
-
-  const leaves = await differingLeaves(both);
-  const first: Found[] = [];
-  let at = 0;
-  for (; at < leaves.length && first.length <= limit; at += LISTED_LEAVES) {
-    first.push(...compared(...(await both((peer) => peer.leafItems(leaves.slice(at, at + LISTED_LEAVES))))));
-  }
-  if (first.length === 0) return { differences: [], more: false };
-
-  await pause();
   const differences: MerkleDifference[] = [];
-  const suspects = new Map(first.map((found) => [found.id, found.evidence]));
-  for (let from = 0; from < at; from += LISTED_LEAVES) {
-    const again = compared(
-      ...(await both((peer) => peer.leafItems(leaves.slice(from, from + LISTED_LEAVES)))),
-    );
-    for (const { evidence, ...difference } of again) {
-      if (suspects.get(difference.id) === evidence) differences.push(difference);
+  if (root.digest === peerRoot.digest && root.count === peerRoot.count) return { differences, more: false };
+
+  const pages = pagesOf(await differingLeaves(both));
+  for (let at = 0; at < pages.length && differences.length <= limit; ) {
+    // Enough pages for the limit, looked at twice: when all of it was on its way, the next are.
+    const suspects = new Map<string, string>();
+    const from = at;
+    for (; at < pages.length && suspects.size <= limit - differences.length; at++) {
+      for (const { id, evidence } of await listed(both, pages[at])) suspects.set(id, evidence);
+    }
+    if (suspects.size === 0) break;
+    await pause();
+    for (const page of pages.slice(from, at)) {
+      for (const { evidence, ...difference } of await listed(both, page)) {
+        if (suspects.get(difference.id) === evidence) differences.push(difference);
+      }
     }
   }
-  return {
-    differences: differences.slice(0, limit),
-    more: at < leaves.length || differences.length > limit,
-  };
+  return { differences: differences.slice(0, limit), more: differences.length > limit };
 }
 
-async function differingLeaves(
-  both: <T>(ask: (peer: MerklePeer) => Promise<T>) => Promise<[T, T]>,
-): Promise<number[]> {
-  let within: { bits: 8 | 12; nodes: readonly number[] } | undefined;
-  for (const bits of DEPTHS) {
-    const options = within === undefined ? { bits } : { bits, within };
-    const nodes = differingNodes(...(await both((peer) => peer.leaves(options))));
-    if (nodes.length === 0 || bits === 16) return nodes;
-    within = { bits, nodes };
+async function listed(both: Both, leaves: readonly number[] = []): Promise<Found[]> {
+  return compared(...(await both((peer) => peer.leafItems(leaves))));
+}
+
+/** Leaves in order, as many together as hold about `LISTED_ITEMS`. */
+function pagesOf(nodes: readonly DifferingNode[]): number[][] {
+  const pages: number[][] = [];
+  let room = 0;
+  for (const { node, count } of nodes) {
+    if (room <= 0) {
+      pages.push([]);
+      room = LISTED_ITEMS;
+    }
+    pages.at(-1)?.push(node);
+    room -= count;
   }
-  return [];
+  return pages;
 }
 
-function differingNodes(here: readonly HashNode[], there: readonly HashNode[]): number[] {
+/** `count`: of the side that has more. */
+interface DifferingNode {
+  readonly node: number;
+  readonly count: number;
+}
+
+async function differingLeaves(both: Both): Promise<DifferingNode[]> {
+  let options: LeafOptions = { bits: 8 };
+  for (;;) {
+    const { bits } = options;
+    const current = options;
+    const nodes = differingNodes(...(await both((peer) => peer.leaves(current))));
+    if (nodes.length === 0 || bits === 16) return nodes;
+    const within = { bits: bits === 8 ? 8 : 12, nodes: nodes.map(({ node }) => node) } as const;
+    options = { bits: bits === 8 ? 12 : 16, within };
+  }
+}
+
+function differingNodes(here: readonly HashNode[], there: readonly HashNode[]): DifferingNode[] {
   const theirs = new Map(there.map((node) => [node.node, node]));
-  const differing: number[] = [];
+  const differing: DifferingNode[] = [];
   for (const { node, count, digest } of here) {
     const other = theirs.get(node);
-    if (other?.count !== count || other.digest !== digest) differing.push(node);
     theirs.delete(node);
+    if (other?.count !== count || other.digest !== digest) {
+      differing.push({ node, count: Math.max(count, other?.count ?? 0) });
+    }
   }
-  return [...differing, ...theirs.keys()].sort((a, b) => a - b);
+  return [...differing, ...theirs.values()].sort((a, b) => a.node - b.node);
 }
 
 function compared(here: readonly LeafItem[], there: readonly LeafItem[]): Found[] {

@@ -47,11 +47,16 @@ export async function closePool(pool: Pool): Promise<void> {
   }
 }
 
+/** @param timeoutMs after which the connection that got no answer is given up, so that asking again takes no other */
+export async function pingPostgres(pool: Pool, timeoutMs: number): Promise<void> {
+  await pool.query(Object.assign({ text: 'SELECT 1' }, { query_timeout: timeoutMs }));
+}
+
 /** @throws UnsafeServerError for a server that is too old, TierUnavailableError when it does not answer. */
 export async function checkPostgres(pool: Pool): Promise<void> {
   const { rows } = await pool
-    .query<{ number: string; name: string; schema: string | null }>(
-      `SELECT current_setting('server_version_num') AS number, current_setting('server_version') AS name, to_regclass('merkle_delta')::text AS schema`,
+    .query<{ number: string; name: string; encoding: string; schema: string | null }>(
+      `SELECT current_setting('server_version_num') AS number, current_setting('server_encoding') AS encoding, current_setting('server_version') AS name, to_regclass('merkle_delta')::text AS schema`,
     )
     .catch((error: unknown) => {
       throw new TierUnavailableError('l3', error);
@@ -60,6 +65,11 @@ export async function checkPostgres(pool: Pool): Promise<void> {
   if (server === undefined || Number(server.number) < OLDEST_POSTGRES) {
     throw new UnsafeServerError(
       `Postgres ${server?.name ?? ''} is too old: Tierline needs Postgres 14 or newer. Upgrade the server.`,
+    );
+  }
+  if (server.encoding !== 'UTF8') {
+    throw new UnsafeServerError(
+      `The database keeps text in ${server.encoding}, which cannot hold every id: create it with ENCODING 'UTF8'.`,
     );
   }
   if (server.schema === null) {

@@ -13,7 +13,8 @@ const DOWN = -2;
 export interface ChangeListener {
   onChanges(changes: FeedChanges): void;
   onGap(): void;
-  onLive(): void;
+  onLive?(): void;
+  onDown?(): void;
 }
 
 /**
@@ -33,7 +34,7 @@ export interface ChangeListener {
 export class Coherence implements FeedListener {
   readonly #l1: MemoryTier<Held>;
   readonly #flights: SingleFlight;
-  readonly #others: ChangeListener;
+  readonly #others: readonly ChangeListener[];
   readonly #log: Logger;
   #epoch = 0;
   #live = false;
@@ -41,7 +42,7 @@ export class Coherence implements FeedListener {
   /** L1 entries of this epoch may be given out. A plain field: every hit compares it. */
   serving = DOWN;
 
-  constructor(l1: MemoryTier<Held>, flights: SingleFlight, others: ChangeListener, log: Logger) {
+  constructor(l1: MemoryTier<Held>, flights: SingleFlight, others: readonly ChangeListener[], log: Logger) {
     this.#l1 = l1;
     this.#flights = flights;
     this.#others = others;
@@ -66,7 +67,7 @@ export class Coherence implements FeedListener {
     for (let i = 0; i < ids.length; i++) {
       this.apply(ids[i] as string, cv[i] as Stamp, sv?.[i] ?? 0, kinds[i] === 'c');
     }
-    this.#others.onChanges(changes);
+    for (const other of this.#others) other.onChanges(changes);
   }
 
   onGap(): void {
@@ -74,18 +75,19 @@ export class Coherence implements FeedListener {
     this.#flushes++;
     this.#flights.startEpoch(this.#epoch);
     if (this.#live) this.serving = this.#epoch;
-    this.#others.onGap();
+    for (const other of this.#others) other.onGap();
   }
 
   onDown(): void {
     this.#live = false;
     this.serving = DOWN;
+    for (const other of this.#others) other.onDown?.();
   }
 
   onLive(): void {
     this.#live = true;
     this.serving = this.#epoch;
-    this.#others.onLive();
+    for (const other of this.#others) other.onLive?.();
   }
 
   /** A write has settled. @param l2Only the change is in no row: it must not outlive its copy as a floor. */

@@ -1,6 +1,6 @@
 import type { Stamp } from '../clock.ts';
 import { toItem } from '../schema/live-item.ts';
-import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
+import { storedChars, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import type { Item } from '../types.ts';
 
 /** The two stamps that order the images of one row. Both count: two images can share the larger one. */
@@ -46,10 +46,9 @@ export function floorOf(contentVersion: Stamp, stateVersion: Stamp): Held {
   return { item: undefined, contentVersion, stateVersion, state: '', epoch: NEVER, origin: 'r' };
 }
 
-/** Bytes of the value as L1 counts them: the serialised length, which is known. */
+/** Bytes of the value as L1 counts them: the length of the stored text, which is known. */
 export function bytesOf(stored: StoredItem | undefined): number {
-  if (stored === undefined) return 0;
-  return stored.state.length + (stored.kind === 'b' ? stored.body.length * 0.75 : stored.body.length);
+  return stored === undefined ? 0 : storedChars(stored);
 }
 
 /**

@@ -59,7 +59,7 @@ export async function connectReader(
   const filter = new TrustedFilter(source, tail, queue, keys, filterOptions, log);
   const lookup = new TierLookup(l2, l3, filter, config, log);
   const flights = new SingleFlight(l1, lookup);
-  const coherence = new Coherence(l1, flights, filter, log);
+  const coherence = new Coherence(l1, flights, [filter, l2], log);
   // Before the tail starts: it takes its cursor first, and L1 is served from then on.
   tail.listen(coherence);
 

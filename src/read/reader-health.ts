@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.ts';
-import type { Pool } from '../postgres/pool.ts';
+import { type Pool, pingPostgres } from '../postgres/pool.ts';
 import type { Redis } from '../redis/connect.ts';
 import { inTime } from '../tiers/deadline.ts';
 import type { BackendHealth, Health } from '../types.ts';
@@ -21,7 +21,7 @@ export async function readerHealth(parts: HealthParts): Promise<Health> {
   const [queueHealth, cacheHealth, postgres] = await Promise.all([
     asked(() => queue.ping(), timeoutMs),
     asked(() => cache.ping(), timeoutMs),
-    asked(() => pool.query('SELECT 1'), timeoutMs),
+    asked(() => pingPostgres(pool, timeoutMs), timeoutMs),
   ]);
   const backends = [queueHealth, cacheHealth, postgres];
   const isWhole = feed.live && backends.every(({ ok }) => ok);

@@ -59,7 +59,7 @@ export class TieredReader implements Reader {
     this.merkle = parts.merkle;
   }
 
-  /** @throws InvalidItemError, TierUnavailableError of L3, CorruptItemError, ClosedError, or the signal's reason */
+  /** @throws InvalidItemError, TierUnavailableError of L3, CorruptItemError (only with `verify`), ClosedError, or the signal's reason */
   get(id: string, options?: GetOptions): Promise<Item | undefined> {
     if (options === undefined && this.#closing === undefined) return this.#reads.get(id);
     return this.#call(

@@ -1,5 +1,6 @@
 import { CorruptItemError } from '../errors.ts';
 import { hashContent } from '../merkle/digest.ts';
+import { toItem } from '../schema/live-item.ts';
 import { serializeJson } from '../schema/json.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
@@ -33,11 +34,12 @@ export class VerifiedReads {
       // Still a floor: what takes its place may be the same version, not an older one.
       const held = this.#l1.peek(id);
       if (held !== undefined) this.#l1.set(id, floorOf(held.contentVersion, held.stateVersion), 0);
-      await this.#dropFromL2(id);
+      // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
+      if ((await this.#isIntactInL2(id)) && tier === 'l2') return item;
       if (tier === 'l3' || copies === MAX_COPIES) {
-        // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the row decides.
         const [row] = await this.#l3.getMany([id]);
-        if (row === undefined || matchesHash(row)) return item;
+        if (row === undefined || row.kind === 'd') return undefined;
+        if (matchesHash(row)) return toItem(row);
         throw new CorruptItemError(
           `The content of ${JSON.stringify(id)} in Postgres does not match its hash. Restore the row, or submit the item again.`,
         );
@@ -45,9 +47,13 @@ export class VerifiedReads {
     }
   }
 
-  async #dropFromL2(id: string): Promise<void> {
+  /** Drops the copy when it is not. */
+  async #isIntactInL2(id: string): Promise<boolean> {
     const [copy] = await this.#l2.getMany([id]).catch(() => []);
-    if (copy !== undefined && !matchesHash(copy)) await this.#l2.drop(copy);
+    if (copy === undefined) return false;
+    if (matchesHash(copy)) return true;
+    await this.#l2.drop(copy);
+    return false;
   }
 }
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { clockEpoch } from './clock.ts';
-import { closeRedis, createRedis, whenReady } from './connect.ts';
+import { closeRedis, createRedis, whenReady, within } from './connect.ts';
 import type { FeedPosition } from '../schema/feed.ts';
 import { feedHead, type FeedHead, fieldOf } from './feed-position.ts';
 
@@ -101,11 +101,12 @@ export class FeedTail {
   /** Whether it got there; an attempt that may be followed by another ends in false. */
   async #takePlace(deadline: number): Promise<boolean> {
     try {
-      if (this.#redis.status === 'end' && !this.#closed) await this.#redis.connect();
-      await whenReady(this.#redis, deadline - performance.now());
+      // Not awaited: it has no time limit against a server that takes connections and says nothing.
+      if (this.#redis.status === 'end' && !this.#closed) this.#redis.connect().catch(() => undefined);
+      await whenReady(this.#redis, remainingMs(deadline));
       // A fresh namespace has no epoch yet; the first one to appear must not look like another Redis.
-      await clockEpoch(this.#redis, this.#keys);
-      const head = await this.#head();
+      await within(remainingMs(deadline), clockEpoch(this.#redis, this.#keys));
+      const head = await within(remainingMs(deadline), this.#head());
       [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
       return true;
     } catch (error) {
@@ -164,7 +165,7 @@ export class FeedTail {
   async #resume(): Promise<void> {
     if (this.#redis.status !== 'ready') {
       this.#redis.disconnect();
-      await this.#redis.connect();
+      await this.#answer(this.#redis.connect());
     }
     await this.#checkHead();
     while (await this.#readOnce(0)) continue;
@@ -218,6 +219,10 @@ export class FeedTail {
     this.#log.warn({ err: error }, 'change feed out of sight');
     for (const listener of this.#listeners) listener.onDown?.();
   }
+}
+
+function remainingMs(deadline: number): number {
+  return Math.max(1, Math.round(deadline - performance.now()));
 }
 
 function pause(ms: number): Promise<void> {

@@ -82,7 +82,8 @@ export function parseNewItem(item: NewItem, maxContentBytes: number): Serialized
 function isBare(item: NewItem): boolean {
   if (typeof item !== 'object' || item === null) return false;
   for (const key in item) if (key !== 'id' && key !== 'content') return false;
-  return 'content' in item && isId(item.id);
+  // A getter of a class is in no list of keys.
+  return 'content' in item && item.state === undefined && item.traceParent === undefined && isId(item.id);
 }
 
 function refuseLarge(bytes: number, maximum: number): void {

@@ -2,7 +2,7 @@ import { inspect, type InspectOptions } from 'node:util';
 import { stampToMs } from '../clock.ts';
 import { CorruptItemError } from '../errors.ts';
 import type { Item, JsonValue } from '../types.ts';
-import { type StoredItem, versionOf } from './stored-item.ts';
+import { flat, type StoredItem, versionOf } from './stored-item.ts';
 
 /** Lets a subclass give a private field to an object that it did not make. */
 // oxlint-disable-next-line typescript/no-extraneous-class -- a function cannot be extended in types
@@ -13,23 +13,30 @@ class Given {
   }
 }
 
-/** Where an item's content comes from until somebody asks for it, and then the content: a private field of the item. */
-class LazyContent extends Given {
+/** What an item's content and hash come from until somebody asks for them, and then those: private fields of the item. */
+class Lazy extends Given {
   #stored: StoredItem | undefined;
   #content: Item['content'] | undefined;
+  #contentHash: string | undefined;
 
   constructor(item: object, stored: StoredItem) {
     super(item);
     this.#stored = stored;
   }
 
-  static of(item: LazyContent): Item['content'] {
+  static contentOf(item: Lazy): Item['content'] {
     const stored = item.#stored;
     if (stored !== undefined) {
       item.#content = contentOf(stored);
+      item.#contentHash ??= flat(stored.contentHash);
+      // The text goes, now that nothing needs it.
       item.#stored = undefined;
     }
     return item.#content as Item['content'];
+  }
+
+  static contentHashOf(item: Lazy): string {
+    return (item.#contentHash ??= flat((item.#stored as StoredItem).contentHash));
   }
 }
 
@@ -38,9 +45,16 @@ class LazyContent extends Given {
  * see the content as any other property. Objects built alike share V8's fast shape, 0.16 µs an item; with a getter of its
  * own each would cost 0.8.
  */
-const CONTENT: PropertyDescriptor & ThisType<LazyContent> = {
+const CONTENT: PropertyDescriptor & ThisType<Lazy> = {
   get() {
-    return LazyContent.of(this);
+    return Lazy.contentOf(this);
+  },
+  enumerable: true,
+  configurable: false,
+};
+const CONTENT_HASH: PropertyDescriptor & ThisType<Lazy> = {
+  get() {
+    return Lazy.contentHashOf(this);
   },
   enumerable: true,
   configurable: false,
@@ -49,7 +63,9 @@ const CONTENT: PropertyDescriptor & ThisType<LazyContent> = {
 /** Prints an item with its content, where Node would print `[Getter]`. Not enumerable: nothing but printing sees it. */
 const PRINTED: PropertyDescriptor = {
   value(this: Item, _depth: number, options: InspectOptions) {
-    return inspect({ ...this }, options);
+    const { id, contentType, state, version, updatedAt, contentHash } = this;
+    const content = printable(this);
+    return inspect({ id, contentType, state, version, updatedAt, contentHash, content }, options);
   },
   enumerable: false,
 };
@@ -63,14 +79,23 @@ export function toItem(stored: StoredItem): Item {
   const item = {
     id: stored.id,
     contentType: stored.kind === 'b' ? 'binary' : 'json',
-    contentHash: stored.contentHash,
     state: stored.state,
     version,
     updatedAt: stampToMs(version),
   };
+  Object.defineProperty(item, 'contentHash', CONTENT_HASH);
   Object.defineProperty(item, 'content', CONTENT);
   Object.defineProperty(item, inspect.custom, PRINTED);
-  return Object.freeze(new LazyContent(item, stored)) as object as Item;
+  return Object.freeze(new Lazy(item, stored)) as object as Item;
+}
+
+/** Printing is for finding out what is wrong: it does not throw. */
+function printable(item: Item): unknown {
+  try {
+    return item.content;
+  } catch (error) {
+    return error;
+  }
 }
 
 /** @throws CorruptItemError when the body is not what it claims to be */

@@ -7,6 +7,7 @@ const MAX_RECHECK_MS = 60_000;
 const MAX_DIFFERENCES = 100_000;
 
 const depth = z.union([z.literal(8), z.literal(12), z.literal(16)]);
+const innerDepth = z.union([z.literal(8), z.literal(12)]);
 const leaves = z
   .array(
     z
@@ -19,7 +20,7 @@ const leaves = z
 const leafOptions = z
   .strictObject({
     bits: depth.optional(),
-    within: z.strictObject({ bits: depth, nodes: leaves }).optional(),
+    within: z.strictObject({ bits: innerDepth, nodes: leaves }).optional(),
     signal: z.instanceof(AbortSignal).optional(),
   })
   .refine(({ bits = 16, within }) => within === undefined || within.bits < bits, {
@@ -45,7 +46,8 @@ export function leafOptionsOf(options: LeafOptions & CallOptions): LeafOptions {
 
 /** @throws InvalidItemError */
 export function leavesOf(given: readonly number[]): readonly number[] {
-  return checked(leaves, given, 'leaves');
+  // Twice the same leaf would list its items twice.
+  return [...new Set(checked(leaves, given, 'leaves'))];
 }
 
 /** @throws InvalidItemError */

@@ -140,10 +140,15 @@ export function decodeStored(id: string, text: string): StoredItem {
   const state = head === undefined ? undefined : stateOf(text);
   if (head === undefined || state === undefined || !isWhole(head.kind, text, HEAD + state.length)) {
     throw new CorruptItemError(
-      `The Redis copy of ${JSON.stringify(id)} is not in Tierline's format. Delete its key.`,
+      `What is stored of ${JSON.stringify(id)} is not in Tierline's format. Delete its key in Redis, or mend its row.`,
     );
   }
   return new StoredText(id, text, head, state);
+}
+
+/** A slice of 13 characters or more would keep the whole text in memory. */
+export function flat(slice: string): string {
+  return Buffer.from(slice).toString();
 }
 
 function stateOf(text: string): string | undefined {
@@ -151,7 +156,7 @@ function stateOf(text: string): string | undefined {
   const length = Number(text.slice(STATE_LENGTH_AT, HEAD));
   let end = HEAD + length;
   for (let i = HEAD; i < end; i++) if (isHighSurrogate(text.charCodeAt(i))) end++;
-  return length >= 1 && text.length >= end ? text.slice(HEAD, end) : undefined;
+  return length >= 1 && text.length >= end ? flat(text.slice(HEAD, end)) : undefined;
 }
 
 const CLOSED_BY: Readonly<Record<string, string>> = { '{': '}', '[': ']', '"': '"' };
@@ -165,6 +170,11 @@ function isWhole(kind: StoredItem['kind'], text: string, from: number): boolean 
   // Other programs may write JSON with a line's end.
   while (last > from && text.charCodeAt(last) <= 32) last--;
   return close === undefined ? last >= from : last > from && text[last] === close;
+}
+
+/** Length of the stored text, nearly so for an item that was not read from one. */
+export function storedChars(item: StoredItem): number {
+  return item instanceof StoredText ? item.text.length : HEAD + item.state.length + item.body.length;
 }
 
 export function versionOf(item: { readonly contentVersion: Stamp; readonly stateVersion: Stamp }): Stamp {

@@ -1,5 +1,6 @@
 import { CorruptItemError, TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import type { FeedChanges } from '../schema/feed.ts';
 import type { ItemStore } from '../redis/item-store.ts';
 import {
   decodeStored,
@@ -79,6 +80,21 @@ export class RedisTier implements Tier {
   /** Keeps what L3 said of ids that L2 did not have, for a bounded time. Failing only costs a later read its speed. */
   backfill(items: readonly StoredItem[]): void {
     this.#fills.offer(items);
+  }
+
+  /** What waits to be filled in and has changed since would be older than what readers were given. */
+  onChanges({ ids }: Pick<FeedChanges, 'ids'>): void {
+    for (const id of ids) this.#fills.forget(id);
+  }
+
+  /** Changes may have been missed. */
+  onGap(): void {
+    this.#fills.forgetAll();
+  }
+
+  /** Changes are not seen. */
+  onDown(): void {
+    this.#fills.forgetAll();
   }
 
   /** Fills in what still waits to be. */

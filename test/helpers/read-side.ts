@@ -86,7 +86,7 @@ export async function openReadSide(
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };
   const filter = new TrustedFilter(source, tail, redis, keys, filterOptions, log);
   const flights = new SingleFlight(l1, new TierLookup(l2, l3, filter, config, log));
-  const coherence = new Coherence(l1, flights, filter, log);
+  const coherence = new Coherence(l1, flights, [filter, l2], log);
   tail.listen(coherence);
   await tail.start(2000);
   return {

@@ -74,6 +74,10 @@ test('I5: children, nodes of every depth and items of leaves each add up to the 
   const below = await merkle.leaves({ within: { bits: 8, nodes: [node?.node as number] } });
   t.true(below.every(({ node: leaf }) => leaf >> 8 === node?.node));
   t.deepEqual(sum(below), { count: node?.count as number, digest: node?.digest as string });
+  t.deepEqual(
+    await merkle.leaves({ within: { bits: 8, nodes: [node?.node as number, node?.node as number] } }),
+    below,
+  );
   const items = await merkle.leafItems((await merkle.leaves()).map((leaf) => leaf.node));
   t.is(items.length, COUNT - 1);
   t.deepEqual(sum(items.map(({ digest }) => ({ count: 1, digest }))), root);

@@ -21,10 +21,10 @@ test('content that is parsed when it is asked for looks like any property', (t) 
   const expected = {
     id: 'a',
     contentType: 'json',
-    contentHash: hashContent('x'),
     state: 's',
     version: 7000,
     updatedAt: 7,
+    contentHash: hashContent('x'),
     content: { a: [{}] },
   };
   t.deepEqual(toItem(base), expected as never);
@@ -48,4 +48,5 @@ test('items are frozen to the bottom, and a body that is not JSON is told to who
   t.is(corrupt.version, 7000);
   t.throws(() => corrupt.content, { instanceOf: CorruptItemError });
   t.throws(() => corrupt.content, { instanceOf: CorruptItemError }, 'again');
+  t.regex(inspect(corrupt), /CorruptItemError/, 'printing does not throw');
 });
