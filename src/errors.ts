@@ -45,6 +45,14 @@ export class QueueLostError extends TierlineError {
   readonly code = 'ERR_QUEUE_LOST';
 }
 
+/**
+ * No worker could read a queued range delete, so nothing was deleted: it stands in `dead_letters`. Workers older than the
+ * producer do that; upgrade them and call again.
+ */
+export class JobRefusedError extends TierlineError {
+  readonly code = 'ERR_JOB_REFUSED';
+}
+
 /** A tier that alone could answer cannot be asked. Absence was NOT established; try again later. */
 export class TierUnavailableError extends TierlineError {
   readonly code = 'ERR_TIER_UNAVAILABLE';

@@ -5,6 +5,7 @@ export {
   ConfigError,
   CorruptItemError,
   InvalidItemError,
+  JobRefusedError,
   QueueLostError,
   QueueUnavailableError,
   SchemaMissingError,

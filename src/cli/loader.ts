@@ -44,6 +44,8 @@ export class Loader {
   #chunkBytes = 0;
   readonly #unsettled = new Set<Promise<void>>();
   #submitting: number | undefined;
+  /** The first chunk whose fate is not known. */
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(producer: Pick<Producer, 'submitMany'>, options: LoaderOptions) {
     this.#producer = producer;
@@ -78,6 +80,11 @@ export class Loader {
   /** Waits until everything that was queued has settled. @throws SettleTimeoutError, QueueLostError, ClosedError */
   async settle(): Promise<void> {
     await Promise.all(this.#unsettled);
+    this.#throwFailure();
+  }
+
+  #throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 
   async #submit(): Promise<void> {
@@ -115,9 +122,10 @@ export class Loader {
     const accepted = rejected.size === 0 ? lines : lines.filter((_, index) => !rejected.has(index));
     const settling = this.#settle(batch, accepted).finally(() => this.#unsettled.delete(settling));
     this.#unsettled.add(settling);
-    // Whoever waits hears of a failure; until then it must not count as unhandled.
-    settling.catch(() => undefined);
+    // Nobody may be waiting for it just now.
+    settling.catch((error: unknown) => (this.#failure ??= { error }));
     while (this.#counts.queued - this.#counts.settled >= MAX_UNSETTLED_ITEMS) {
+      this.#throwFailure();
       await Promise.race(this.#unsettled);
     }
   }

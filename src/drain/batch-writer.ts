@@ -31,6 +31,7 @@ export class BatchWriter {
   /** Returns the fate of each chunk. */
   async write(given: readonly Chunk[]): Promise<ChunkFate[]> {
     const chunks = await this.#writable(given);
+    const hurried = await this.#beforeEarlierWrites(chunks);
     const batchId = randomUUID();
     const ops = chunks.flatMap(opsOf);
     const durable = ops.filter((op) => op.route !== 'c');
@@ -50,7 +51,12 @@ export class BatchWriter {
       cached: new Map(cacheRows.map((row, i) => [row.id, { row, stored: cached[i] === true }])),
       dead: stored.dead,
     });
-    const premature = await this.#prematurelyMissing(chunks, jobs);
+    // What looked for an item that an earlier write may bring is written again, once that write has settled.
+    const premature = new Set(
+      chunks.filter(
+        (chunk, i) => hurried.has(chunk) && jobs[i]?.[2].some(([, status]) => status === 'missing') === true,
+      ),
+    );
     const settling = chunks.filter((chunk) => !premature.has(chunk));
     const settledJobs = jobs.filter((_, i) => !premature.has(chunks[i] as Chunk));
     const settledAtMs = await settle(this.#parts, {
@@ -89,23 +95,22 @@ export class BatchWriter {
     return writable;
   }
 
-  /** Chunks whose setState found no item while an earlier write, which may bring it, is still on its way. */
-  async #prematurelyMissing(chunks: readonly Chunk[], jobs: FeedJobs): Promise<Set<Chunk>> {
+  /**
+   * Chunks that set states while an earlier write, which may bring the item, is still on its way. Asked before anything is
+   * stored: that write may come to its end between our statement and a question asked after it.
+   */
+  async #beforeEarlierWrites(chunks: readonly Chunk[]): Promise<Set<Chunk>> {
     const { queue, keys } = this.#parts;
-    const premature = new Set<Chunk>();
+    const hurried = new Set<Chunk>();
     const written = chunks.map((chunk) => chunk.chunkId);
-    for (const [i, chunk] of chunks.entries()) {
-      const missing = setsState(chunk) && jobs[i]?.[2].some(([, status]) => status === 'missing');
-      if (
-        missing &&
-        (await persist(this.#parts, 'earlier', () =>
-          unsettledBefore(queue, keys, chunk.job.first, written),
-        )) > 0
-      ) {
-        premature.add(chunk);
-      }
+    for (const chunk of chunks) {
+      if (!setsState(chunk)) continue;
+      const earlier = await persist(this.#parts, 'earlier', () =>
+        unsettledBefore(queue, keys, chunk.job.first, written),
+      );
+      if (earlier > 0) hurried.add(chunk);
     }
-    return premature;
+    return hurried;
   }
 
   #fold(ops: readonly Op[]): Row[] {

@@ -149,7 +149,7 @@ export class Drain {
     await settleBatch(
       queue,
       keys,
-      { jobs: [[chunkId, 0, []]], changes: nothing, settled: [] },
+      { jobs: [[chunkId, 0, [[0, 'refused', 0, reason]]]], changes: nothing, settled: [] },
       config.feedMaxEntries,
     );
     this.#parts.observer.chunkRefused();

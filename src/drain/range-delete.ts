@@ -155,6 +155,9 @@ export class RangeDelete {
     copiedTo: string | undefined,
     copying: Promise<unknown>,
   ): Promise<Step> {
+    // A phase begins at its own start: of the one before nothing may be left to tell. Not inside the transaction: what copies
+    // asks the same pool, which may be of one connection.
+    if (page.rows.length === 0) await copying;
     return inTransaction(this.#parts.pool, async (db) => {
       await byIndexOnly(db);
       const progress = await lockRange(db, rangeId);
@@ -164,8 +167,6 @@ export class RangeDelete {
       const { rows, stateDigests } = page;
       const done =
         rows.length === 0 ? NOTHING : await overwriteRows(db, rows, stateDigests, job.stamp, randomUUID());
-      // A phase begins at its own start: of the one before nothing may be left to tell.
-      if (rows.length === 0) await copying;
       const next = {
         ...placeAfter(page, job),
         deleted: progress.deleted + done.died,

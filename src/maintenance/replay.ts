@@ -3,11 +3,12 @@ import type { Queue } from 'bullmq';
 import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
 import {
+  areApplied,
   deleteLetters,
   findLetter,
   type FullLetter,
-  isRangeDeleted,
   lettersOfChunk,
+  rangeCover,
 } from '../postgres/letters.ts';
 import type { Pool } from '../postgres/pool.ts';
 import type { Redis } from '../redis/connect.ts';
@@ -79,17 +80,19 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
     return { status: 'busy', letters: seqs.length, reason: 'a range delete is at work' };
   try {
     // After the note: a range delete that settled before it is in the table, a later one waits for the note.
-    const covered = await Promise.all(
-      operations.map(({ id, stamp, state }) => isRangeDeleted(pool, id, stamp, state)),
+    const covers = await Promise.all(
+      operations.map(({ id, stamp, state }) => rangeCover(pool, id, stamp, state)),
     );
-    if (covered.every(Boolean)) {
+    if (covers.every((cover) => cover === 'covered')) {
       await forgetReplay(redis, keys, chunkId);
       await deleteLetters(pool, seqs);
       return { status: 'superseded', letters: seqs.length, reason: 'a later range delete covers it' };
     }
-    if (covered.some(Boolean)) {
+    if (covers.some((cover) => cover !== 'free')) {
       await forgetReplay(redis, keys, chunkId);
-      const reason = 'a later range delete covers part of the atomic call';
+      const reason = covers.includes('covered')
+        ? 'a later range delete covers part of the atomic call'
+        : 'a later deleteByState may have covered it, and a newer state hides whether it did: submit the item again as a new write, then purge the letter';
       return { status: 'refused', letters: seqs.length, reason };
     }
     await writes.add(CHUNK_JOB, chunkOf(operations), { ...WRITE_JOB_OPTIONS, jobId: chunkId });
@@ -105,9 +108,12 @@ export async function finishReplay(
   { pool, redis, keys }: ReplayParts,
   { chunkId, epoch, seqs }: RunningReplay,
 ): Promise<ReplayOutcome | undefined> {
-  const [fate] = await chunkStates(redis, keys, epoch, [chunkId]);
+  const {
+    states: [fate],
+  } = await chunkStates(redis, keys, epoch, [chunkId]);
   if (fate === undefined || fate.state === 'inflight') return undefined;
-  if (fate.state === 'lost') {
+  // A Redis that lost only its newest data looks as if the chunk had settled: the rows know.
+  if (fate.state === 'lost' || (fate.exceptions.length === 0 && !(await areApplied(pool, seqs)))) {
     return { status: 'lost', letters: seqs.length, reason: 'Redis lost its data meanwhile; replay it again' };
   }
   const statuses = new Set(fate.exceptions.map(([, status]) => status));

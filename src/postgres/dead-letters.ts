@@ -12,8 +12,12 @@ export interface DeadLetter {
   readonly message: string;
 }
 
-/** Keeps what could not be stored. The same operation dying again counts an attempt. */
-export async function insertDeadLetters(db: Queryable, letters: readonly DeadLetter[]): Promise<void> {
+/**
+ * Keeps what could not be stored. The same operation dying again counts an attempt; twice in one batch, as when it was
+ * replayed twice, it is one letter, for one statement cannot write a row two times.
+ */
+export async function insertDeadLetters(db: Queryable, given: readonly DeadLetter[]): Promise<void> {
+  const letters = [...new Map(given.map((letter) => [`${letter.stamp} ${letter.itemId}`, letter])).values()];
   await db.query(
     `INSERT INTO dead_letters AS d (item_id, stamp, chunk_id, payload, sqlstate, message)
      SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])

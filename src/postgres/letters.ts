@@ -66,6 +66,22 @@ export async function lettersOfChunk(db: Queryable, chunkId: string): Promise<Fu
   return rows.map(fromRow);
 }
 
+/**
+ * Whether the rows of these letters carry the letters' stamps or newer ones; of letters for L2 alone nothing can be told.
+ * @throws TierUnavailableError, SchemaMissingError
+ */
+export async function areApplied(db: Queryable, seqs: readonly number[]): Promise<boolean> {
+  const { rows } = await readL3(() =>
+    db.query<{ missing: boolean }>(
+      `SELECT EXISTS (SELECT FROM dead_letters d LEFT JOIN items i ON i.id = d.item_id
+         WHERE d.seq = ANY($1::bigint[]) AND d.payload::json ->> 'route' <> 'c'
+           AND (i.id IS NULL OR greatest(i.content_version, i.state_version) < d.stamp)) AS missing`,
+      [int8Array(seqs)],
+    ),
+  );
+  return rows[0]?.missing !== true;
+}
+
 /** Returns how many were there. */
 export async function deleteLetters(db: Queryable, seqs: readonly number[]): Promise<number> {
   const { rowCount } = await readL3(() =>
@@ -83,23 +99,31 @@ export async function purgeLetters(db: Queryable, beforeMs: number): Promise<num
 }
 
 /**
- * Whether a range delete that came after `stamp` covered the id, so that an older write of it has lost. A range of a state
- * covers it when `state` (what the write set; null: it set none) or else the row's state is that one.
+ * Whether a range delete that came after `stamp` covered the id, so that an older write of it has lost. For a range of a
+ * state what counts is the state the item would have had at the range's stamp: what the write set, unless another was
+ * set after it. The register's stamp tells: the range's own says that it was covered, a newer one hides what was before.
+ * @param state what the write set; null: it set none.
  * @throws TierUnavailableError, SchemaMissingError
  */
-export async function isRangeDeleted(
+export async function rangeCover(
   db: Queryable,
   id: string,
   stamp: Stamp,
   state: string | null,
-): Promise<boolean> {
+): Promise<'covered' | 'free' | 'hidden'> {
   const { rows } = await readL3(() =>
-    db.query<{ covered: boolean }>(
-      `SELECT EXISTS (SELECT FROM range_deletes WHERE stamp > $2 AND CASE kind
-         WHEN 'prefix' THEN starts_with($1, value)
-         ELSE value = coalesce($3, (SELECT state FROM items WHERE id = $1), 'default') END) AS covered`,
+    db.query<{ cover: 'covered' | 'free' | 'hidden' }>(
+      `SELECT CASE
+         WHEN r.kind = 'prefix' THEN CASE WHEN starts_with($1, r.value) THEN 'covered' ELSE 'free' END
+         WHEN i.state_version = r.stamp THEN 'covered'
+         WHEN i.state_version > r.stamp THEN 'hidden'
+         WHEN r.value = CASE WHEN $3::text IS NOT NULL AND coalesce(i.state_version, 0) < $2 THEN $3
+                             ELSE coalesce(i.state, 'default') END THEN 'covered'
+         ELSE 'free' END AS cover
+       FROM range_deletes r LEFT JOIN items i ON i.id = $1 WHERE r.stamp > $2`,
       [id, stamp, state],
     ),
   );
-  return rows[0]?.covered === true;
+  const covers = new Set(rows.map(({ cover }) => cover));
+  return covers.has('covered') ? 'covered' : covers.has('hidden') ? 'hidden' : 'free';
 }

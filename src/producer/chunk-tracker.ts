@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { QueueLostError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
@@ -8,22 +9,44 @@ import { feedJobsSchema } from '../schema/feed.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 const RECHECK_MS = 1000;
+/** How often open chunks are asked for, because of losses that no entry and no reconnect shows. */
+const REVIEW_MS = 30_000;
 
-/** The chunks of this process that have not settled. Follows the feed; after a gap it asks Redis what it missed. */
+/**
+ * What it means that a chunk is no longer in flight and has no exceptions stored. `settled`: the entry that told of it was
+ * trimmed. `unknown`: Redis lost its newest data, perhaps the chunk with it. `unsure`: the feed may still tell.
+ */
+type Absence = 'settled' | 'unknown' | 'unsure';
+
+/** The chunks of this process that have not settled. Follows the feed; where that may not tell, it asks Redis. */
 export class ChunkTracker implements FeedListener {
   readonly #open = new Map<string, TrackedChunk>();
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #log: Logger;
   readonly #onSettled: (chunk: TrackedChunk) => void;
-  #recheck: NodeJS.Timeout | undefined;
+  readonly #delivered: () => number;
+  readonly #reviews: NodeJS.Timeout;
+  /** Gaps so far, and those of which it is still being asked. */
+  #gaps = 0;
+  #passing = 0;
+  #loss: unknown;
   #closed = false;
 
-  constructor(redis: Redis, keys: Keys, log: Logger, onSettled: (chunk: TrackedChunk) => void) {
+  /** @param delivered number of the newest feed entry that this process was told of. */
+  constructor(
+    redis: Redis,
+    keys: Keys,
+    log: Logger,
+    delivered: () => number,
+    onSettled: (chunk: TrackedChunk) => void,
+  ) {
     this.#redis = redis;
     this.#keys = keys;
     this.#log = log;
+    this.#delivered = delivered;
     this.#onSettled = onSettled;
+    this.#reviews = setInterval(() => void this.#review(), REVIEW_MS).unref();
   }
 
   /** To be called before the chunk is in the queue: it may settle before the queue's answer is back. */
@@ -39,46 +62,93 @@ export class ChunkTracker implements FeedListener {
     return [...this.#open.values()];
   }
 
+  /** Why the first chunk was lost since this was last asked; undefined when none was. */
+  takeLoss(): unknown {
+    const loss = this.#loss;
+    this.#loss = undefined;
+    return loss;
+  }
+
   onEntry(entry: FeedEntry): void {
     if (this.#open.size === 0) return;
-    for (const [chunkId, , exceptions] of feedJobsSchema.parse(JSON.parse(entry.jobs))) {
+    const jobs = feedJobsSchema.safeParse(parsedJson(entry.jobs));
+    if (!jobs.success) {
+      this.#log.error({ err: jobs.error, entry: entry.id }, 'change feed entry cannot be read');
+      void this.#passGap('settled');
+      return;
+    }
+    for (const [chunkId, , exceptions] of jobs.data) {
       const chunk = this.#open.get(chunkId);
       if (chunk !== undefined) this.#finish(chunk, () => chunk.settle(exceptions));
     }
   }
 
-  onGap(): void {
-    void this.#ask();
+  onGap(kind: 'trimmed' | 'lost'): void {
+    void this.#passGap(kind === 'lost' ? 'unknown' : 'settled');
   }
 
-  /** What the feed no longer tells, `inflight` does. */
-  async #ask(): Promise<void> {
+  /** Redis may have come back without the newest of what it had, and without having lost an entry of the feed. */
+  onLive(): void {
+    void this.#review();
+  }
+
+  /** Asks until it is answered what became of the chunks of which the missed entries may have told. */
+  async #passGap(absence: 'settled' | 'unknown'): Promise<void> {
     const chunks = this.unsettled;
-    try {
-      for (const epoch of new Set(chunks.map((chunk) => chunk.epoch))) {
-        const ofEpoch = chunks.filter((chunk) => chunk.epoch === epoch);
-        const states = await chunkStates(
-          this.#redis,
-          this.#keys,
-          epoch,
-          ofEpoch.map((chunk) => chunk.chunkId),
-        );
-        states.forEach((state, i) => {
-          const chunk = ofEpoch[i] as TrackedChunk;
-          if (state.state === 'settled') this.#finish(chunk, () => chunk.settle(state.exceptions));
-          if (state.state === 'lost') this.#finish(chunk, () => chunk.fail(lost(chunk)));
-        });
+    this.#gaps++;
+    this.#passing++;
+    while (!this.#closed) {
+      try {
+        await this.#ask(chunks, () => absence);
+        break;
+      } catch (error) {
+        this.#log.warn({ err: error }, 'outcomes could not be asked for, trying again');
+        await sleep(RECHECK_MS, undefined, { ref: false });
       }
+    }
+    this.#passing--;
+  }
+
+  async #review(): Promise<void> {
+    const gaps = this.#gaps;
+    try {
+      await this.#ask(this.unsettled, (entries) => {
+        // Entries that were missed have told of it, or one that is on its way here may.
+        const wasTold = this.#gaps === gaps && this.#passing === 0 && entries <= this.#delivered();
+        return wasTold ? 'unknown' : 'unsure';
+      });
     } catch (error) {
-      this.#log.warn({ err: error }, 'outcomes could not be asked for, trying again');
-      if (this.#closed) return;
-      clearTimeout(this.#recheck);
-      this.#recheck = setTimeout(() => void this.#ask(), RECHECK_MS);
+      this.#log.debug({ err: error }, 'open chunks could not be reviewed; the next time will do');
     }
   }
 
+  async #ask(chunks: readonly TrackedChunk[], absenceAt: (entries: number) => Absence): Promise<void> {
+    const open = chunks.filter((chunk) => this.#open.has(chunk.chunkId));
+    for (const epoch of new Set(open.map((chunk) => chunk.epoch))) {
+      const ofEpoch = open.filter((chunk) => chunk.epoch === epoch);
+      const ids = ofEpoch.map((chunk) => chunk.chunkId);
+      const { states, entries } = await chunkStates(this.#redis, this.#keys, epoch, ids);
+      const absence = absenceAt(entries);
+      states.forEach((state, i) => {
+        const chunk = ofEpoch[i] as TrackedChunk;
+        if (state.state === 'inflight') return;
+        if (state.state === 'lost') this.#lose(chunk);
+        else if (absence === 'settled' || state.exceptions.length > 0) {
+          this.#finish(chunk, () => chunk.settle(state.exceptions));
+        } else if (absence === 'unknown') this.#lose(chunk);
+      });
+    }
+  }
+
+  #lose(chunk: TrackedChunk): void {
+    const error = lost(chunk);
+    this.#loss ??= error;
+    this.#finish(chunk, () => chunk.fail(error));
+  }
+
+  /** Once: the feed may tell of a chunk while its fate is being asked for. */
   #finish(chunk: TrackedChunk, settle: () => void): void {
-    this.#open.delete(chunk.chunkId);
+    if (!this.#open.delete(chunk.chunkId)) return;
     settle();
     this.#onSettled(chunk);
   }
@@ -86,8 +156,16 @@ export class ChunkTracker implements FeedListener {
   /** Nobody will tell any more: waiters get `error`. */
   close(error: Error): void {
     this.#closed = true;
-    clearTimeout(this.#recheck);
+    clearInterval(this.#reviews);
     for (const chunk of this.unsettled) this.#finish(chunk, () => chunk.fail(error));
+  }
+}
+
+function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 

@@ -46,10 +46,16 @@ export async function connectProducer(
     await Promise.all([tail.close(), closeRedis(redis)]);
   };
   const observer = hooks.observer ?? UNOBSERVED_PRODUCER;
-  const tracker = new ChunkTracker(redis, keys, log, (chunk) => {
-    observer.chunkSettled(chunk.length, chunk.isLost);
-    hooks.onSettled?.(chunk);
-  });
+  const tracker = new ChunkTracker(
+    redis,
+    keys,
+    log,
+    () => tail.position.number,
+    (chunk) => {
+      observer.chunkSettled(chunk.length, chunk.isLost);
+      hooks.onSettled?.(chunk);
+    },
+  );
   let queue: ChunkQueue;
   try {
     await whenReady(redis, config.enqueueTimeoutMs);

@@ -122,10 +122,12 @@ export class QueueProducer implements Producer {
   async flush(options?: WaitOptions): Promise<void> {
     this.#refuseWhenClosed();
     this.#coalescer.flush();
-    await Promise.allSettled(this.#parts.queue.adding);
+    await abortable(Promise.allSettled(this.#parts.queue.adding), options?.signal);
     const unsettled = this.#parts.tracker.unsettled;
     await waitFor(unsettled, options);
-    // Throws for a chunk whose fate is unknown: a barrier that passed over it would be a lie.
+    // A barrier that passed over a chunk whose fate is unknown would be a lie, also when that was found out before.
+    const lost = this.#parts.tracker.takeLoss();
+    if (lost !== undefined) throw lost;
     for (const chunk of unsettled) chunk.outcomeOf(0);
   }
 

@@ -85,11 +85,15 @@ export class SubmittedBatch implements BatchTicket {
   }
 }
 
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** Waits until all chunks are done, the time is up, or the signal says stop. */
 export async function waitFor(
   chunks: Iterable<TrackedChunk>,
-  { timeoutMs, signal }: WaitOptions = {},
+  { timeoutMs: given, signal }: WaitOptions = {},
 ): Promise<void> {
+  // A timer of Node that is longer than this fires at once.
+  const timeoutMs = given !== undefined && given <= MAX_TIMER_MS ? given : undefined;
   signal?.throwIfAborted();
   const all = Promise.all([...chunks].map((chunk) => chunk.done));
   if (timeoutMs === undefined && signal === undefined) {

@@ -1,4 +1,5 @@
 import type { Stamp } from '../clock.ts';
+import { JobRefusedError } from '../errors.ts';
 import type { OutcomeException } from '../schema/job.ts';
 import type { Outcome } from '../types.ts';
 
@@ -56,8 +57,10 @@ export class TrackedChunk {
 
   /** @throws why the fate of the chunk cannot be known. */
   outcomeOf(index: number): Outcome {
+    const refused = this.#refusal();
+    if (refused !== undefined) return { status: 'dead', version: this.first + index, reason: refused };
     const [, status, version, reason] = this.#exceptionOf(index) ?? [];
-    if (version === undefined || status === undefined || status === 'range') {
+    if (version === undefined || status === undefined || status === 'range' || status === 'refused') {
       return { status: 'applied', version: this.first + index };
     }
     return reason == null ? { status, version } : { status, version, reason };
@@ -65,7 +68,15 @@ export class TrackedChunk {
 
   /** Of a range delete: how many items it deleted. @throws why that cannot be known. */
   rangeDeleted(): number {
+    const refused = this.#refusal();
+    if (refused !== undefined) throw new JobRefusedError(`No worker could read the range delete: ${refused}`);
     return this.#exceptionOf(0)?.[2] ?? 0;
+  }
+
+  /** Why no worker could read the job, if so. */
+  #refusal(): string | undefined {
+    const [, status, , reason] = this.#exceptionOf(0) ?? [];
+    return status === 'refused' ? (reason ?? 'no reason given') : undefined;
   }
 
   #exceptionOf(index: number): OutcomeException | undefined {

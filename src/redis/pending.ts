@@ -25,42 +25,47 @@ export async function settledBelow(redis: Redis, keys: Keys): Promise<Stamp> {
 
 export type ChunkState =
   | { readonly state: 'inflight' }
-  | { readonly state: 'settled'; readonly exceptions: readonly OutcomeException[] }
+  /** Settled, or lost with the newest data of Redis: exceptions tell that it settled. */
+  | { readonly state: 'gone'; readonly exceptions: readonly OutcomeException[] }
   | { readonly state: 'lost' };
 
 /**
  * What became of chunks, without the feed: settling clears `inflight` and stores the exceptions in one step.
- * `lost` when Redis is no longer of the epoch in which the chunk was queued.
+ * `lost` when Redis is no longer of the epoch in which the chunk was queued. `entries`: number of the newest feed entry then.
  */
 export async function chunkStates(
   redis: Redis,
   keys: Keys,
   epoch: string,
   chunkIds: readonly string[],
-): Promise<ChunkState[]> {
-  if (chunkIds.length === 0) return [];
+): Promise<{ readonly states: ChunkState[]; readonly entries: number }> {
   // One transaction: between two reads a chunk could settle, or Redis be emptied.
   const replies = await redis
     .multi()
-    .hget(keys.clock, 'epoch')
+    .hmget(keys.clock, 'epoch', 'entries')
     .zmscore(keys.inflight, ...chunkIds)
     .mget(chunkIds.map((id) => keys.outcome(id)))
     .exec();
-  const [current, scores, outcomes] = z
-    .tuple([z.string().nullable(), z.array(z.unknown()), z.array(z.string().nullable())])
+  const [[current, entries], scores, outcomes] = z
+    .tuple([
+      z.tuple([z.string().nullable(), z.string().nullable()]),
+      z.array(z.unknown()),
+      z.array(z.string().nullable()),
+    ])
     .parse(
       replies?.map(([error, reply]) => {
         if (error !== null) throw error;
         return reply;
       }),
     );
-  if (current !== epoch) return chunkIds.map(() => ({ state: 'lost' }));
-  return chunkIds.map((_, i) => {
+  const states = chunkIds.map((_, i): ChunkState => {
+    if (current !== epoch) return { state: 'lost' };
     if (scores[i] !== null && scores[i] !== undefined) return { state: 'inflight' };
     const stored = outcomes[i];
     const exceptions = stored == null ? [] : z.array(outcomeExceptionSchema).parse(JSON.parse(stored));
-    return { state: 'settled', exceptions };
+    return { state: 'gone', exceptions };
   });
+  return { states, entries: Number(entries ?? 0) };
 }
 
 /** How many chunks and range deletes with a stamp below `stamp` have not settled, without those in `except`. */

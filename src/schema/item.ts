@@ -100,8 +100,12 @@ export function parseId(id: string): string {
   return isId(id) ? id : checked(idSchema, id, 'id');
 }
 
-function isId(id: unknown): id is string {
+export function isId(id: unknown): id is string {
   return typeof id === 'string' && textProblem(id, MAX_ID_BYTES) === undefined;
+}
+
+export function isState(state: string): boolean {
+  return textProblem(state, MAX_STATE_BYTES) === undefined;
 }
 
 export function parseState(state: string): string {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isId, isState } from './item.ts';
 
 /**
  * One BullMQ job of the writes queue: a chunk, as columns (parsing 500 items as columns takes a third of the time of
@@ -18,22 +19,36 @@ export type OpKind = 'j' | 'b' | 'd' | 's';
 /** One character an operation: a all tiers, c cache, d durable. */
 export type RouteCode = 'a' | 'c' | 'd';
 
+/** Hex SHA-256, or none. */
+const HASH = /^(?:[\da-f]{64})?$/;
+
 export const chunkSchema = z
   .strictObject({
     v: z.literal(1),
     first: z.int().positive(),
-    ids: z.array(z.string().min(1)).min(1),
+    ids: z
+      .array(z.string())
+      .min(1)
+      .refine((ids) => ids.every(isId), 'has an id that cannot be'),
     kinds: z.string().regex(/^[jbds]+$/),
     /** Content; empty for d and s. */
     bodies: z.array(z.string()),
     /** `hashContent` of each content; empty for d and s. */
-    hashes: z.array(z.string()),
+    hashes: z
+      .array(z.string())
+      .refine((hashes) => hashes.every((hash) => HASH.test(hash)), 'has a hash that is none'),
     routes: z
       .string()
       .regex(/^[acd]+$/)
       .optional(),
     ttls: z.array(z.int().positive().nullable()).optional(),
-    states: z.array(z.string().min(1).nullable()).optional(),
+    states: z
+      .array(z.string().nullable())
+      .refine(
+        (states) => states.every((state) => state === null || isState(state)),
+        'has a state that cannot be',
+      )
+      .optional(),
     traces: z.array(z.string().nullable()).optional(),
     /** All of it is applied in one transaction, or none. */
     atomic: z.boolean().optional(),
@@ -87,11 +102,14 @@ export const rangeSchema = z.strictObject({
 
 export type RangeJob = z.output<typeof rangeSchema>;
 
-/** The only kind of outcome that is stored: anything but `applied` at the operation's own stamp. */
+/**
+ * The only kind of outcome that is stored: anything but `applied` at the operation's own stamp. `refused`, of operation 0, is
+ * all of the job: no worker could read it.
+ */
 export const outcomeExceptionSchema = z.tuple([
   /** Index of the operation in its chunk. */
   z.int().min(0),
-  z.enum(['superseded', 'missing', 'dead', 'range']),
+  z.enum(['superseded', 'missing', 'dead', 'range', 'refused']),
   /** Version of the item once settled; for a range, how many items it deleted. */
   z.int().min(0),
   z.string().nullable(),

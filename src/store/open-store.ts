@@ -23,13 +23,14 @@ export async function openStore(
 ): Promise<Store> {
   const config = loadConfig(options);
   const log = createLogger('store', config.logLevel);
-  const own = new OwnWrites();
   let reader: TieredReader | undefined;
+  const own = new OwnWrites((id, { contentVersion, stateVersion }) =>
+    reader?.noteSettled(id, contentVersion, stateVersion),
+  );
   const producer = await connectProducer(config, log, {
     observer,
     onAccepted: (operation, ticket) => own.accepted(operation, ticket),
-    onSettled: (chunk) =>
-      own.settled(chunk, (id, item) => reader?.noteSettled(id, item.contentVersion, item.stateVersion)),
+    onSettled: (chunk) => own.settled(chunk),
   });
   try {
     reader = await connectReader(config, log, own);

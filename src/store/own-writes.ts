@@ -13,43 +13,59 @@ const NOTHING: PendingItem = {
   state: DEFAULT_STATE,
 };
 
+interface Own {
+  item: PendingItem;
+  /** Operations of this id that have not settled. */
+  open: number;
+}
+
 /** The accepted writes of this process that have not settled: what makes a store read its own writes (I11). */
 export class OwnWrites implements PendingView {
-  readonly #items = new Map<string, PendingItem>();
+  readonly #onDropped: (id: string, item: PendingItem) => void;
+  readonly #items = new Map<string, Own>();
   readonly #byChunk = new Map<TrackedChunk, string[]>();
+
+  /** @param onDropped told of each id just before it is dropped: from then on the tiers answer, with nothing older than this. */
+  constructor(onDropped: (id: string, item: PendingItem) => void) {
+    this.#onDropped = onDropped;
+  }
 
   get size(): number {
     return this.#items.size;
   }
 
   get(id: string): PendingItem | undefined {
-    return this.#items.get(id);
+    return this.#items.get(id)?.item;
   }
 
   accepted(operation: Operation, ticket: ChunkTicket): void {
-    // The feed can be faster than the queue's answer: then the tiers have it already.
-    if (ticket.chunk.isDone) return;
     const { id } = operation;
-    const known = this.#items.get(id) ?? NOTHING;
-    this.#items.set(id, merged(known, operation, ticket.version));
+    const known = this.#items.get(id);
+    const item = merged(known?.item ?? NOTHING, operation, ticket.version);
+    // The feed can be faster than the queue's answer: then the tiers have it already.
+    if (ticket.chunk.isDone) {
+      this.#onDropped(id, item);
+      return;
+    }
+    if (known === undefined) this.#items.set(id, { item, open: 1 });
+    else {
+      known.item = item;
+      known.open++;
+    }
     const ids = this.#byChunk.get(ticket.chunk);
     if (ids === undefined) this.#byChunk.set(ticket.chunk, [id]);
     else ids.push(id);
   }
 
-  /**
-   * Drops what the chunk wrote; a newer write of the same id stays.
-   * @param onDropped told of each id just before: from then on the tiers answer, with nothing older than this.
-   */
-  settled(chunk: TrackedChunk, onDropped: (id: string, item: PendingItem) => void): void {
+  /** Drops what the chunk wrote, but not an id with another write on its way, older or newer: chunks settle in any order. */
+  settled(chunk: TrackedChunk): void {
     const ids = this.#byChunk.get(chunk);
     if (ids === undefined) return;
     this.#byChunk.delete(chunk);
-    const end = chunk.first + chunk.length;
     for (const id of ids) {
-      const item = this.#items.get(id);
-      if (item === undefined || item.contentVersion >= end || item.stateVersion >= end) continue;
-      onDropped(id, item);
+      const own = this.#items.get(id);
+      if (own === undefined || --own.open > 0) continue;
+      this.#onDropped(id, own.item);
       this.#items.delete(id);
     }
   }

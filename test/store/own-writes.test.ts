@@ -4,7 +4,6 @@ import type { Operation } from '../../src/producer/operation.ts';
 import { ChunkTicket } from '../../src/producer/ticket.ts';
 import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import type { PendingItem } from '../../src/read/pending-view.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { OwnWrites } from '../../src/store/own-writes.ts';
 import type { Store } from '../../src/types.ts';
@@ -65,23 +64,48 @@ function submitOf(id: string): Operation {
 }
 
 test('I6 I11: what settled is told, id by id, before the tiers answer for it', (t) => {
-  const own = new OwnWrites();
+  const told: unknown[] = [];
+  const own: OwnWrites = new OwnWrites((id, item) => {
+    t.is(own.get(id), item, 'still there');
+    told.push([id, item.contentVersion, item.stateVersion]);
+  });
   const chunk = new TrackedChunk('chunk', 100, 2, 'epoch');
   own.accepted(submitOf('a'), new ChunkTicket('a', chunk, 0));
   own.accepted(submitOf('b'), new ChunkTicket('b', chunk, 1));
   const newer = new TrackedChunk('newer', 200, 1, 'epoch');
   own.accepted(submitOf('b'), new ChunkTicket('b', newer, 0));
-  const told: unknown[] = [];
-  const tell = (id: string, item: PendingItem) => {
-    t.is(own.get(id), item, 'still there');
-    told.push([id, item.contentVersion, item.stateVersion]);
-  };
-  own.settled(chunk, tell);
+  own.settled(chunk);
   t.deepEqual(told, [['a', 100, 100]]);
   t.is(own.get('a'), undefined);
   t.like(own.get('b'), { contentVersion: 200 }, 'a newer write of the id stays');
-  own.settled(newer, tell);
+  own.settled(newer);
   t.deepEqual(told.slice(1), [['b', 200, 200]]);
+  t.is(own.size, 0);
+});
+
+test('I6 I11: an id stays while an older write of it is on its way: chunks settle in any order', (t) => {
+  const told: unknown[] = [];
+  const own = new OwnWrites((id, item) => told.push([id, item.contentVersion, item.stateVersion]));
+  const older = new TrackedChunk('older', 100, 1, 'epoch');
+  const newer = new TrackedChunk('newer', 200, 1, 'epoch');
+  const state = { id: 'a', kind: 's', state: 'closed' } as unknown as Operation;
+  own.accepted(state, new ChunkTicket('a', older, 0));
+  own.accepted({ ...submitOf('a'), state: null }, new ChunkTicket('a', newer, 0));
+  own.settled(newer);
+  t.like(own.get('a'), { state: 'closed', stateVersion: 100, contentVersion: 200 });
+  t.deepEqual(told, []);
+  own.settled(older);
+  t.deepEqual(told, [['a', 200, 100]]);
+  t.is(own.size, 0);
+});
+
+test('I6 I11: a write that settled before the queue answered is told at once', (t) => {
+  const told: unknown[] = [];
+  const own = new OwnWrites((id, item) => told.push([id, item.contentVersion]));
+  const chunk = new TrackedChunk('chunk', 100, 1, 'epoch');
+  chunk.settle([]);
+  own.accepted(submitOf('a'), new ChunkTicket('a', chunk, 0));
+  t.deepEqual(told, [['a', 100]]);
   t.is(own.size, 0);
 });
 

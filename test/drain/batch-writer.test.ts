@@ -1,0 +1,61 @@
+import test, { type ExecutionContext } from 'ava';
+import type { Chunk } from '../../src/batch/fold.ts';
+import { BatchWriter } from '../../src/drain/batch-writer.ts';
+import { ItemStore, type StoredEntry } from '../../src/redis/item-store.ts';
+import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { chunkOf } from '../helpers/operations.ts';
+import { refusePoison } from '../helpers/poison.ts';
+import { writerOf, writerPartsOf } from '../helpers/writer.ts';
+
+const FIRST = 1_795_000_000_000_000;
+
+async function setUp(t: ExecutionContext): Promise<Deployment> {
+  const deployment = await createDeployment();
+  t.teardown(() => deployment.close());
+  return deployment;
+}
+
+test('I9: the same refused operation twice in one batch is one dead letter, and its batch settles', async (t) => {
+  const deployment = await setUp(t);
+  await refusePoison(deployment.pool);
+  const poison = () => chunkOf([{ id: 'bad', stamp: FIRST, kind: 'json', body: '"poison"' }]);
+  const good = chunkOf([{ id: 'good', stamp: FIRST + 1, kind: 'json', body: '1' }]);
+  t.deepEqual(await writerOf(deployment).write([poison(), good, poison()]), [
+    'settled',
+    'settled',
+    'settled',
+  ]);
+  const { rows } = await deployment.pool.query('SELECT item_id, stamp FROM dead_letters');
+  t.deepEqual(rows, [{ item_id: 'bad', stamp: FIRST }]);
+  t.is((await deployment.pool.query('SELECT FROM items')).rowCount, 1);
+});
+
+/** Runs something once, just before copies go to L2. */
+class MeddlingStore extends ItemStore {
+  meddle: (() => Promise<unknown>) | undefined;
+
+  override async setNewer(entries: readonly StoredEntry[], likelyAbsent?: boolean): Promise<boolean[]> {
+    const meddle = this.meddle;
+    this.meddle = undefined;
+    await meddle?.();
+    return super.setNewer(entries, likelyAbsent);
+  }
+}
+
+test('a state set for an item whose earlier write settles in the middle is not called missing', async (t) => {
+  const deployment = await setUp(t);
+  const { redis, keys } = deployment;
+  const noted = async (chunk: Chunk) => {
+    await redis.zadd(keys.inflight, chunk.job.first, chunk.chunkId);
+    return chunk;
+  };
+  const earlier = await noted(chunkOf([{ id: 'x', stamp: FIRST, kind: 'json', body: '1' }]));
+  const state = await noted(chunkOf([{ id: 'x', stamp: FIRST + 1, kind: 'state', state: 'open' }]));
+  const items = new MeddlingStore(redis, keys);
+  items.meddle = () => writerOf(deployment).write([earlier]);
+  const writer = new BatchWriter({ ...writerPartsOf(deployment), items });
+  t.deepEqual(await writer.write([state]), ['deferred']);
+  t.deepEqual(await writer.write([state]), ['settled']);
+  t.is(await redis.get(keys.outcome(state.chunkId)), null, 'applied');
+  t.is((await deployment.pool.query<{ state: string }>('SELECT state FROM items')).rows[0]?.state, 'open');
+});
