@@ -105,9 +105,12 @@ export interface Pressure {
   readonly level: 'normal' | 'warn' | 'critical';
   /** Waiting items against the configured limit; 1 is full. */
   readonly ratio: number;
-  /** Distinct ids whose newest write has not settled, as of this process's last write. */
+  /**
+   * Distinct ids whose newest write has not settled, as of this process's last write, or of the last call while the level is
+   * not `normal`.
+   */
   readonly waitingItems: number;
-  /** Age of the oldest unsettled chunk in milliseconds, as of this process's last write. */
+  /** Age of the oldest unsettled chunk in milliseconds, as of then. */
   readonly oldestMs: number;
 }
 

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { Queue } from 'bullmq';
+import { stampToMs } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { messageOf, QueueUnavailableError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { takeStamps, type StampRange } from '../redis/clock.ts';
+import { takeStamps } from '../redis/clock.ts';
 import { whenReady, within, type Redis } from '../redis/connect.ts';
+import { waitingNow } from '../redis/pending.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { type Operation, toChunkJob } from './operation.ts';
@@ -19,7 +21,8 @@ export class ChunkQueue {
   readonly #tracker: ChunkTracker;
   readonly #writes: Queue;
   readonly #ranges: Queue;
-  #last: StampRange | undefined;
+  #waiting: Waiting = { items: 0, oldestMs: 0 };
+  #looking = false;
   readonly #adding = new Set<Promise<TrackedChunk>>();
 
   /** @param redis a `failFast` connection that is ready. */
@@ -48,9 +51,26 @@ export class ChunkQueue {
     return this.#adding;
   }
 
-  /** The newest stamps taken, with what Redis said of the queue then. */
-  get lastRange(): StampRange | undefined {
-    return this.#last;
+  /** What Redis said last of what waits: with each chunk's stamps, or when it was looked at again. */
+  get waiting(): Waiting {
+    return this.#waiting;
+  }
+
+  /** Looks at what waits without writing anything; `waiting` tells once Redis has answered. */
+  lookAgain(): void {
+    if (!this.#looking) void this.#look();
+  }
+
+  async #look(): Promise<void> {
+    this.#looking = true;
+    try {
+      const { pendingIds, oldestMs } = await waitingNow(this.#redis, this.#keys);
+      this.#waiting = { items: pendingIds, oldestMs };
+    } catch {
+      // The next write is told that Redis is away.
+    } finally {
+      this.#looking = false;
+    }
   }
 
   /**
@@ -91,7 +111,10 @@ export class ChunkQueue {
         await whenReady(this.#redis, Math.max(1, deadline - performance.now()));
         if (chunk === undefined) {
           const range = await before(deadline, takeStamps(this.#redis, this.#keys, chunkId, ids));
-          this.#last = range;
+          this.#waiting = {
+            items: range.pendingIds,
+            oldestMs: stampToMs(range.first - range.oldestInflight),
+          };
           chunk = new TrackedChunk(chunkId, range.first, ids.length, range.epoch);
           this.#tracker.add(chunk);
         }
@@ -116,6 +139,13 @@ export class ChunkQueue {
     await Promise.allSettled(this.#adding);
     await Promise.all([this.#writes.close(), this.#ranges.close()]);
   }
+}
+
+export interface Waiting {
+  /** Distinct ids whose newest write has not settled. */
+  readonly items: number;
+  /** Age of the oldest unsettled chunk. */
+  readonly oldestMs: number;
 }
 
 interface QueuedJob {

@@ -1,5 +1,4 @@
 import { abortable } from '../abortable.ts';
-import { stampToMs } from '../clock.ts';
 import type { Config } from '../config.ts';
 import {
   AtomicRefusedError,
@@ -132,10 +131,12 @@ export class QueueProducer implements Producer {
   }
 
   pressure(): Pressure {
-    const last = this.#parts.queue.lastRange;
-    const waitingItems = last?.pendingIds ?? 0;
-    const oldestMs = last === undefined ? 0 : stampToMs(last.first - last.oldestInflight);
-    return pressureOf(waitingItems, oldestMs, this.#parts.config.maxWaitingItems);
+    const { queue, config } = this.#parts;
+    const { items, oldestMs } = queue.waiting;
+    const pressure = pressureOf(items, oldestMs, config.maxWaitingItems);
+    // Who waits for it to fall writes nothing meanwhile, and would never learn that it did.
+    if (pressure.level !== 'normal' && this.#closing === undefined) queue.lookAgain();
+    return pressure;
   }
 
   /** Sends what is gathered, then closes. Accepted writes go on without this process. */

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import type { Stamp } from '../clock.ts';
+import { type Stamp, stampToMs } from '../clock.ts';
 import type { Keys } from '../keys.ts';
 import { outcomeExceptionSchema, type OutcomeException } from '../schema/job.ts';
 
@@ -79,6 +79,24 @@ export async function unsettledBefore(
   if (all === 0 || except.length === 0) return all;
   const scores = await redis.zmscore(keys.inflight, ...except);
   return all - scores.filter((score) => score !== null && Number(score) < stamp).length;
+}
+
+/** Text, whatever the driver's types say. */
+const timeReply = z.tuple([z.coerce.number(), z.coerce.number()]);
+
+/** How much waits now: ids pending, and how long the oldest chunk in flight has waited, in milliseconds by Redis's clock. */
+export async function waitingNow(
+  redis: Redis,
+  keys: Keys,
+): Promise<{ readonly pendingIds: number; readonly oldestMs: number }> {
+  const [time, pendingIds, oldest] = await Promise.all([
+    redis.time(),
+    redis.hlen(keys.pending),
+    settledBelow(redis, keys),
+  ]);
+  const [seconds, microseconds] = timeReply.parse(time);
+  const nowMs = seconds * 1000 + microseconds / 1000;
+  return { pendingIds, oldestMs: Math.max(0, nowMs - stampToMs(oldest)) };
 }
 
 /** Whether a range delete with a stamp below `stamp` has not settled. */

@@ -309,12 +309,14 @@ test('tiers: a cache write is in L2 alone, for ttlMs; a durable write in L3 alon
 });
 
 test('pressure tells what waits, as of the last write', async (t) => {
-  const { producer } = await setUp(t, { maxWaitingItems: 10 });
+  const { producer, drain } = await setUp(t, { maxWaitingItems: 10 });
   t.deepEqual(producer.pressure(), { level: 'normal', ratio: 0, waitingItems: 0, oldestMs: 0 });
   await producer.submitMany(Array.from({ length: 7 }, (_, i) => ({ id: `p.${i}`, content: i })));
   t.like(producer.pressure(), { level: 'warn', ratio: 0.7, waitingItems: 7 });
   await producer.submitMany(Array.from({ length: 12 }, (_, i) => ({ id: `p.${i}`, content: i })));
   t.like(producer.pressure(), { level: 'critical', waitingItems: 12 });
+  await drain();
+  await eventually(() => producer.pressure().level === 'normal', 'it falls, though nothing is written');
 });
 
 async function jobs({ redis, keys }: Deployment): Promise<number> {
