@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ConfigError } from './errors.ts';
+import type { CallOptions } from './types.ts';
 
 const text = z.string().min(1);
 const redisUrl = text.regex(/^rediss?:\/\//, 'must start with redis:// or rediss://');
@@ -99,8 +100,8 @@ export const OPTIONS = {
   enqueueTimeoutMs: option(
     'TIERLINE_ENQUEUE_TIMEOUT_MS',
     'ms',
-    'How long a submit may wait for Redis before `QueueUnavailableError`.',
-    integer(50).default(1500),
+    'How long a submit may wait for Redis before `QueueUnavailableError`; shorter than the 60 s after which a chunk without a job is forgotten.',
+    integer(50, 30_000).default(1500),
   ),
   maxWaitingItems: option(
     'TIERLINE_MAX_WAITING_ITEMS',
@@ -319,6 +320,8 @@ export type Config = { readonly [K in keyof Specs]: z.output<Specs[K]['schema']>
 
 /** What `openProducer` and the others take: any option, over the environment's value. */
 export type Options = { readonly [K in keyof Config]?: Config[K] | undefined };
+/** What the `open…` functions take: options, and a signal that frees the caller; what opens after that is closed again. */
+export type OpenOptions = Options & CallOptions;
 
 /**
  * The configuration from the environment with `overrides` on top.

@@ -1,4 +1,4 @@
-export type { Options } from './config.ts';
+export type { OpenOptions, Options } from './config.ts';
 export {
   AtomicRefusedError,
   ClosedError,

@@ -1,4 +1,5 @@
-import { loadConfig, type Options } from '../config.ts';
+import { abortableOpen } from '../abortable.ts';
+import { loadConfig, type OpenOptions, type Options } from '../config.ts';
 import { QueueUnavailableError, messageOf, TierlineError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger } from '../log.ts';
@@ -22,10 +23,14 @@ const START_TIMEOUT_MS = 5000;
  * Starts draining the writes queue in this process. Any number of processes may.
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError
  */
-export async function startDrain(
-  options: Options = {},
+export function startDrain(
+  { signal, ...options }: OpenOptions = {},
   observer: DrainObserver = UNOBSERVED_DRAIN,
 ): Promise<DrainWorker> {
+  return abortableOpen(() => connectDrain(options, observer), signal);
+}
+
+async function connectDrain(options: Options, observer: DrainObserver): Promise<DrainWorker> {
   const config = loadConfig(options);
   const log = createLogger('drain', config.logLevel);
   const keys = keysOf(config.namespace);

@@ -95,11 +95,12 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
         : 'a later deleteByState may have covered it, and a newer state hides whether it did: submit the item again as a new write, then purge the letter';
       return { status: 'refused', letters: seqs.length, reason };
     }
-    await writes.add(CHUNK_JOB, chunkOf(operations), { ...WRITE_JOB_OPTIONS, jobId: chunkId });
   } catch (error) {
     await forgetReplay(redis, keys, chunkId).catch(() => undefined);
     throw error;
   }
+  // When this fails the job may be there all the same: the note stays, and is swept should there be none.
+  await writes.add(CHUNK_JOB, chunkOf(operations), { ...WRITE_JOB_OPTIONS, jobId: chunkId });
   return { chunkId, epoch, seqs };
 }
 

@@ -1,4 +1,5 @@
-import { loadConfig, type Config, type Options } from '../config.ts';
+import { abortableOpen } from '../abortable.ts';
+import { loadConfig, type Config, type OpenOptions } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
@@ -18,12 +19,14 @@ import type { TrackedChunk } from './tracked-chunk.ts';
  * Opens the write side: Redis only, for any service.
  * @throws ConfigError, UnsafeServerError, and QueueUnavailableError within `enqueueTimeoutMs` when Redis is away
  */
-export async function openProducer(
-  options: Options = {},
+export function openProducer(
+  { signal, ...options }: OpenOptions = {},
   observer: ProducerObserver = UNOBSERVED_PRODUCER,
 ): Promise<Producer> {
-  const config = loadConfig(options);
-  return connectProducer(config, createLogger('producer', config.logLevel), { observer });
+  return abortableOpen(async () => {
+    const config = loadConfig(options);
+    return connectProducer(config, createLogger('producer', config.logLevel), { observer });
+  }, signal);
 }
 
 export interface ProducerHooks {

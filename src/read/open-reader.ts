@@ -1,4 +1,5 @@
-import { type Config, loadConfig, type Options } from '../config.ts';
+import { abortableOpen } from '../abortable.ts';
+import { type Config, loadConfig, type OpenOptions } from '../config.ts';
 import { messageOf, TierlineError, TierUnavailableError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
@@ -34,9 +35,11 @@ const START_TIMEOUT_MS = 2000;
  * Opens the read side: Redis and Postgres, for any service.
  * @throws ConfigError, TierUnavailableError, UnsafeServerError, SchemaMissingError
  */
-export async function openReader(options: Options = {}): Promise<Reader> {
-  const config = loadConfig(options);
-  return connectReader(config, createLogger('reader', config.logLevel));
+export function openReader({ signal, ...options }: OpenOptions = {}): Promise<Reader> {
+  return abortableOpen(async () => {
+    const config = loadConfig(options);
+    return connectReader(config, createLogger('reader', config.logLevel));
+  }, signal);
 }
 
 /** As `openReader`, for a process whose own writes shall be seen before they settle. */

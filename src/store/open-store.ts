@@ -1,4 +1,5 @@
-import { loadConfig, type Options } from '../config.ts';
+import { abortableOpen } from '../abortable.ts';
+import { loadConfig, type OpenOptions, type Options } from '../config.ts';
 import { createLogger } from '../log.ts';
 import { connectProducer } from '../producer/open-producer.ts';
 import { type ProducerObserver, UNOBSERVED_PRODUCER } from '../producer/producer-observer.ts';
@@ -17,10 +18,14 @@ import { OwnWrites } from './own-writes.ts';
  * not answer with what was there before.
  * @throws what `openProducer` and `openReader` throw
  */
-export async function openStore(
-  options: Options = {},
+export function openStore(
+  { signal, ...options }: OpenOptions = {},
   observer: ProducerObserver = UNOBSERVED_PRODUCER,
 ): Promise<Store> {
+  return abortableOpen(() => connectStore(options, observer), signal);
+}
+
+async function connectStore(options: Options, observer: ProducerObserver): Promise<Store> {
   const config = loadConfig(options);
   const log = createLogger('store', config.logLevel);
   let reader: TieredReader | undefined;

@@ -1,0 +1,32 @@
+import test from 'ava';
+import { startDrain } from '../../src/drain/start-drain.ts';
+import { openProducer } from '../../src/producer/open-producer.ts';
+import { openReader } from '../../src/read/open-reader.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import { createDeployment } from '../helpers/deployment.ts';
+import { eventually } from '../helpers/eventually.ts';
+
+for (const [name, open] of Object.entries({ openProducer, openReader, openStore, startDrain })) {
+  test(`${name}: a signal frees the caller, and what opens after that is closed again`, async (t) => {
+    const deployment = await createDeployment();
+    t.teardown(() => deployment.close());
+    const clients = async () => (await deployment.redis.client('LIST')) as string;
+    const named = `tierline-opening-${name}`;
+    const redisUrl = new URL(deployment.options.redisUrl);
+    await deployment.redis.acl('SETUSER', named, 'on', 'nopass', '~*', '&*', '+@all');
+    redisUrl.username = named;
+    redisUrl.password = 'any';
+    const options = { ...deployment.options, redisUrl: redisUrl.href };
+
+    const stop = new AbortController();
+    const opening = open({ ...options, signal: stop.signal });
+    stop.abort(new Error('enough'));
+    await t.throwsAsync(opening, { message: 'enough' });
+    await t.throwsAsync(open({ ...options, signal: stop.signal }), { message: 'enough' });
+    const opened = await open({ ...options, signal: new AbortController().signal });
+    t.true((await clients()).includes(`user=${named}`));
+    await opened.close();
+    await eventually(async () => !(await clients()).includes(`user=${named}`), 'no connection is left');
+    await deployment.redis.acl('DELUSER', named);
+  });
+}
