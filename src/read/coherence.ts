@@ -102,8 +102,10 @@ export class Coherence implements FeedListener {
     this.#l1.set(id, floor, 0);
   }
 
+  /** Serves nothing any more. The others go on hearing of changes: what waits to be filled in is still written. */
   close(): void {
-    this.onDown();
+    this.#live = false;
+    this.serving = DOWN;
     this.#l1.clear();
   }
 }

@@ -8,7 +8,7 @@ import { flat, type StoredItem, versionOf } from './stored-item.ts';
 // oxlint-disable-next-line typescript/no-extraneous-class -- a function cannot be extended in types
 class Given {
   constructor(item: object) {
-    // biome-ignore lint/correctness/noConstructorReturn: what the class is for
+    // What the class is for.
     return item;
   }
 }

@@ -47,6 +47,18 @@ test('each tier answers in its turn, and lookup says which', async (t) => {
   t.is(await reader.get('nobody'), undefined);
 });
 
+test('a reader that closes right after a cold read leaves L2 filled', async (t) => {
+  const { deployment, store } = await setUp(t);
+  const { redis, keys, options } = deployment;
+  const ids = Array.from({ length: 3000 }, (_, n) => `cold.${n}`);
+  await (await store.submitMany(ids.map((id) => ({ id, content: id })))).settled();
+  await redis.del(ids.map((id) => keys.item(id)));
+  const other = await openReader(options);
+  t.true((await other.getMany(ids)).every((item) => item?.content === item?.id));
+  await other.close();
+  t.is(await redis.exists(ids.map((id) => keys.item(id))), ids.length);
+});
+
 test('I8: what cannot be an id is refused by name, a closed reader says so', async (t) => {
   const { reader } = await setUp(t);
   for (const bad of ['', 'nul\0', '\ud800', 'x'.repeat(256), 7 as unknown as string]) {
