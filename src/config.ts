@@ -178,7 +178,7 @@ export const OPTIONS = {
   readChunkItems: option(
     'TIERLINE_READ_CHUNK_ITEMS',
     'ids',
-    'Ids of one MGET or one SQL read.',
+    'Ids of one request to Redis; one SQL read takes half as many.',
     integer(1, 10_000).default(500),
   ),
   readConcurrency: option(

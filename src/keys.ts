@@ -35,8 +35,9 @@ export interface Keys {
 }
 
 export const ITEM_BUCKETS = 64;
+/** FNV-1a of the whole id: of ids that differ in one place only, a sample would miss it. */
 export function bucketOf(id: string): number {
-  let mixed = 0;
+  let mixed = id.length;
   for (let i = 0; i < id.length; i++) mixed = Math.imul(mixed ^ id.charCodeAt(i), 0x0100_0193);
   return (mixed ^ (mixed >>> 15)) & (ITEM_BUCKETS - 1);
 }

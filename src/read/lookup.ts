@@ -33,7 +33,8 @@ export interface LookupCounts {
 
 /**
  * Asks L2, then the filter, then L3, in chunks. One limit a tier, around chunks and never around ids: p-limit costs about
- * 5 µs a task, an id in an MGET less than 2.
+ * 5 µs a task, an id in an MGET less than 2. Chunks for L3 are half as large: 1,000 ids by four statements at once took a
+ * quarter less time than by two.
  */
 export class TierLookup implements Route {
   readonly #l2: RedisTier;
@@ -128,7 +129,7 @@ export class TierLookup implements Route {
   ): Promise<Flight[]> {
     const again: Flight[] = [];
     if (flights.length === 0) return again;
-    await inChunks(flights, this.#chunkItems, this.#l3Limit, async (chunk) => {
+    await inChunks(flights, Math.ceil(this.#chunkItems / 2), this.#l3Limit, async (chunk) => {
       const floors = final ? chunk.map((flight) => lander.floorOf(flight)) : [];
       let answers: (StoredItem | undefined)[];
       try {

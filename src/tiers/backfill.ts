@@ -9,8 +9,8 @@ const CHUNK_CHARS = 1024 * 1024;
 const MAX_WAITING_CHARS = 16 * 1024 * 1024;
 /** What an item takes beside its text: its objects and its place in the map. */
 const ITEM_OVERHEAD_CHARS = 300;
-/** Filling takes at most a quarter of Redis's one thread: each write is followed by a pause three times as long. */
-const PAUSES = 3;
+/** Filling takes at most an eighth of Redis's one thread: each write is followed by a pause seven times as long. */
+const PAUSES = 7;
 const CLOSE_PATIENCE_MS = 1000;
 
 /**
