@@ -27,6 +27,8 @@ export async function startRedisServer(): Promise<RedisServer> {
     bind: '127.0.0.1',
     dir: folder,
     appendonly: 'yes',
+    // With `everysec` it answers before it writes while the disk is busy: killed then, it forgets what it acknowledged.
+    appendfsync: 'always',
     'maxmemory-policy': 'noeviction',
     save: '',
   };
