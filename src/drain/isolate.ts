@@ -9,6 +9,7 @@ export interface Isolated {
   /** What the surviving operations say. */
   readonly rows: readonly Row[];
   readonly differing: ReadonlyMap<string, RowNow>;
+  /** No row was there before. */
   readonly allNew: boolean;
   /** Why each refused operation was refused. */
   readonly dead: ReadonlyMap<Op, string>;
@@ -75,8 +76,8 @@ export function applyIsolating(
     const rows = foldOps(survivors, digester);
     return {
       rows,
-      differing: await differingRows(db, rows),
       allNew: false,
+      differing: await differingRows(db, rows),
       dead: new Map([...dead].map(([op, { message }]) => [op, message])),
     };
   });

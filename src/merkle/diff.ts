@@ -73,15 +73,17 @@ interface DifferingNode {
 }
 
 async function differingLeaves(both: Both): Promise<DifferingNode[]> {
-  let options: LeafOptions = { bits: 8 };
-  for (;;) {
-    const { bits } = options;
-    const current = options;
-    const nodes = differingNodes(...(await both((peer) => peer.leaves(current))));
-    if (nodes.length === 0 || bits === 16) return nodes;
-    const within = { bits: bits === 8 ? 8 : 12, nodes: nodes.map(({ node }) => node) } as const;
-    options = { bits: bits === 8 ? 12 : 16, within };
+  const differing = async (options: LeafOptions) =>
+    differingNodes(...(await both((peer) => peer.leaves(options))));
+  let nodes = await differing({ bits: 8 });
+  for (const [bits, outer] of [
+    [12, 8],
+    [16, 12],
+  ] as const) {
+    if (nodes.length === 0) break;
+    nodes = await differing({ bits, within: { bits: outer, nodes: nodes.map(({ node }) => node) } });
   }
+  return nodes;
 }
 
 function differingNodes(here: readonly HashNode[], there: readonly HashNode[]): DifferingNode[] {

@@ -72,6 +72,9 @@ export function hashContent(body: string | Uint8Array): string {
   return hash('sha256', body, 'hex');
 }
 
+/** Leaves of the hash tree, by the top 16 bits of SHA-256(id). */
+export const LEAVES = 65_536;
+
 /** Place of an id in the hash tree: the top 31 bits of SHA-256(id). */
 export function keyHash(id: string): number {
   return Number.parseInt(hash('sha256', id, 'hex').slice(0, 8), 16) >>> 1;

@@ -1,3 +1,4 @@
+import { LEAVES } from '../merkle/digest.ts';
 import type { HashNode, LeafItem, LeafOptions } from '../types.ts';
 import type { Queryable } from './pool.ts';
 
@@ -11,7 +12,7 @@ export async function hashNodes(
 ): Promise<HashNode[]> {
   const { rows } = await db.query<HashNode>(
     `SELECT leaf >> $1 AS node, sum(n)::bigint AS count, encode(int8send(bit_xor(x0)) || int8send(bit_xor(x1)), 'hex') AS digest
-     FROM merkle_leaf_now WHERE leaf < ${2 ** LEAF_BITS} AND ($2::int[] IS NULL OR leaf >> $3 = ANY($2))
+     FROM merkle_leaf_now WHERE leaf < ${LEAVES} AND ($2::int[] IS NULL OR leaf >> $3 = ANY($2))
      GROUP BY 1 HAVING sum(n) <> 0 OR bit_xor(x0) <> 0 OR bit_xor(x1) <> 0 ORDER BY 1`,
     [LEAF_BITS - bits, within?.nodes ?? null, LEAF_BITS - (within?.bits ?? 0)],
   );

@@ -47,9 +47,20 @@ export async function closePool(pool: Pool): Promise<void> {
   }
 }
 
+/** node-postgres takes `query_timeout` a statement, which its types do not know. */
+export function timed(query: {
+  name: string;
+  text: string;
+  values: unknown[];
+  timeoutMs: number | undefined;
+}): pg.QueryConfig {
+  const { timeoutMs, ...config } = query;
+  return timeoutMs === undefined ? config : Object.assign(config, { query_timeout: timeoutMs });
+}
+
 /** @param timeoutMs after which the connection that got no answer is given up, so that asking again takes no other */
 export async function pingPostgres(pool: Pool, timeoutMs: number): Promise<void> {
-  await pool.query(Object.assign({ text: 'SELECT 1' }, { query_timeout: timeoutMs }));
+  await pool.query(timed({ name: 'tierline-ping', text: 'SELECT 1', values: [], timeoutMs }));
 }
 
 /** @throws UnsafeServerError for a server that is too old, TierUnavailableError when it does not answer. */

@@ -1,7 +1,7 @@
 import { prefixRange } from '../schema/prefix.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
-import type { Queryable } from './pool.ts';
-import { ITEM_COLUMNS, type ItemRow, timed, toStored } from './read-items.ts';
+import { type Queryable, timed } from './pool.ts';
+import { ITEM_COLUMNS, type ItemRow, toStored } from './read-items.ts';
 
 /** Which live rows are meant: those of one state, or those whose id begins with a text. */
 export type Selection =

@@ -1,8 +1,7 @@
-import type pg from 'pg';
 import type { Stamp } from '../clock.ts';
 import { decodeStored, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
-import type { Queryable } from './pool.ts';
+import { type Queryable, timed } from './pool.ts';
 
 /** One row of `ITEM_COLUMNS`, as an array: the driver builds those faster than objects. */
 export type ItemRow = [id: string, text: string, ...others: unknown[]];
@@ -52,17 +51,6 @@ export async function liveAmong(
     }),
   );
   return rows.map(({ id }) => id);
-}
-
-/** node-postgres takes `query_timeout` a statement, which its types do not know. */
-export function timed(query: {
-  name: string;
-  text: string;
-  values: unknown[];
-  timeoutMs: number | undefined;
-}): pg.QueryConfig {
-  const { timeoutMs, ...config } = query;
-  return timeoutMs === undefined ? config : Object.assign(config, { query_timeout: timeoutMs });
 }
 
 export function toStored([id, text]: ItemRow): StoredItem {

@@ -1,3 +1,4 @@
+import { LEAVES } from '../merkle/digest.ts';
 import type { MerkleVerification } from '../types.ts';
 import { type Queryable, readL3 } from './pool.ts';
 
@@ -9,7 +10,6 @@ export interface StepResult {
   readonly differences: readonly Difference[];
 }
 
-const LEAVES = 65_536;
 const LIVE_STEPS = 16;
 /** The live leaves in slices, then the leaves of tombstones, then the prefixes. */
 export const VERIFY_STEPS = LIVE_STEPS + 2;

@@ -7,7 +7,7 @@ import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { takeStamps } from '../redis/clock.ts';
 import { whenReady, within, type Redis } from '../redis/connect.ts';
-import { waitingNow } from '../redis/pending.ts';
+import { type Waiting, waitingNow } from '../redis/pending.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { type Operation, toChunkJob } from './operation.ts';
@@ -64,8 +64,7 @@ export class ChunkQueue {
   async #look(): Promise<void> {
     this.#looking = true;
     try {
-      const { pendingIds, oldestMs } = await waitingNow(this.#redis, this.#keys);
-      this.#waiting = { items: pendingIds, oldestMs };
+      this.#waiting = await waitingNow(this.#redis, this.#keys);
     } catch {
       // The next write is told that Redis is away.
     } finally {
@@ -141,13 +140,6 @@ export class ChunkQueue {
     await Promise.allSettled(this.#adding);
     await Promise.all([this.#writes.close(), this.#ranges.close()]);
   }
-}
-
-export interface Waiting {
-  /** Distinct ids whose newest write has not settled. */
-  readonly items: number;
-  /** Age of the oldest unsettled chunk. */
-  readonly oldestMs: number;
 }
 
 interface QueuedJob {

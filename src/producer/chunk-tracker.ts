@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { chunkStates } from '../redis/pending.ts';
-import { feedJobsSchema } from '../schema/feed.ts';
+import { type FeedJobs, feedJobsSchema } from '../schema/feed.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 const RECHECK_MS = 1000;
@@ -71,13 +71,15 @@ export class ChunkTracker implements FeedListener {
 
   onEntry(entry: FeedEntry): void {
     if (this.#open.size === 0) return;
-    const jobs = feedJobsSchema.safeParse(parsedJson(entry.jobs));
-    if (!jobs.success) {
-      this.#log.error({ err: jobs.error, entry: entry.id }, 'change feed entry cannot be read');
+    let jobs: FeedJobs;
+    try {
+      jobs = feedJobsSchema.parse(JSON.parse(entry.jobs));
+    } catch (error) {
+      this.#log.error({ err: error, entry: entry.id }, 'change feed entry cannot be read');
       void this.#passGap('settled');
       return;
     }
-    for (const [chunkId, , exceptions] of jobs.data) {
+    for (const [chunkId, , exceptions] of jobs) {
       const chunk = this.#open.get(chunkId);
       if (chunk !== undefined) this.#finish(chunk, () => chunk.settle(exceptions));
     }
@@ -158,14 +160,6 @@ export class ChunkTracker implements FeedListener {
     this.#closed = true;
     clearInterval(this.#reviews);
     for (const chunk of this.unsettled) this.#finish(chunk, () => chunk.fail(error));
-  }
-}
-
-function parsedJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }
 

@@ -102,6 +102,7 @@ export class TierLookup implements Route {
         }
       };
       try {
+        // Nothing is left by then, unless the tier told of no parts.
         arrived(
           await this.#l2.getMany(
             chunk.map((flight) => flight.id),

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Keys } from '../keys.ts';
@@ -92,7 +93,7 @@ export class FeedTail {
    */
   async start(timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs;
-    while (!(await this.#takePlace(deadline))) await pause(START_PAUSE_MS);
+    while (!(await this.#takePlace(deadline))) await sleep(START_PAUSE_MS);
     this.#live = true;
     for (const listener of this.#listeners) listener.onLive?.();
     this.#running = this.#follow();
@@ -133,7 +134,7 @@ export class FeedTail {
         if (this.#closed) return;
         this.#goDown(error);
         failures++;
-        await pause(Math.min(20 * 2 ** Math.min(failures, 6), 1000));
+        await sleep(Math.min(20 * 2 ** Math.min(failures, 6), 1000));
       }
     }
   }
@@ -223,8 +224,4 @@ export class FeedTail {
 
 function remainingMs(deadline: number): number {
   return Math.max(1, Math.round(deadline - performance.now()));
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -100,20 +100,14 @@ export class ItemStore {
 
 /** The places of the entries of each bucket. */
 function callsOf(entries: readonly StoredEntry[]): number[][] {
-  const calls: number[][] = [];
-  const callOfBucket = new Map<number, number[]>();
+  const calls = new Map<number, number[]>();
   entries.forEach(({ id }, i) => {
     const bucket = bucketOf(id);
-    const call = callOfBucket.get(bucket);
-    if (call !== undefined) {
-      call.push(i);
-      return;
-    }
-    const first = [i];
-    callOfBucket.set(bucket, first);
-    calls.push(first);
+    const call = calls.get(bucket);
+    if (call === undefined) calls.set(bucket, [i]);
+    else call.push(i);
   });
-  return calls;
+  return [...calls.values()];
 }
 
 /** @throws the first error among the replies */

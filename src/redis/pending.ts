@@ -84,19 +84,22 @@ export async function unsettledBefore(
 /** Text, whatever the driver's types say. */
 const timeReply = z.tuple([z.coerce.number(), z.coerce.number()]);
 
-/** How much waits now: ids pending, and how long the oldest chunk in flight has waited, in milliseconds by Redis's clock. */
-export async function waitingNow(
-  redis: Redis,
-  keys: Keys,
-): Promise<{ readonly pendingIds: number; readonly oldestMs: number }> {
-  const [time, pendingIds, oldest] = await Promise.all([
+export interface Waiting {
+  /** Distinct ids whose newest write has not settled. */
+  readonly items: number;
+  /** Milliseconds that the oldest chunk in flight has waited, by Redis's clock. */
+  readonly oldestMs: number;
+}
+
+export async function waitingNow(redis: Redis, keys: Keys): Promise<Waiting> {
+  const [time, items, oldest] = await Promise.all([
     redis.time(),
     redis.hlen(keys.pending),
     settledBelow(redis, keys),
   ]);
   const [seconds, microseconds] = timeReply.parse(time);
   const nowMs = seconds * 1000 + microseconds / 1000;
-  return { pendingIds, oldestMs: Math.max(0, nowMs - stampToMs(oldest)) };
+  return { items, oldestMs: Math.max(0, nowMs - stampToMs(oldest)) };
 }
 
 /** Whether a range delete with a stamp below `stamp` has not settled. */

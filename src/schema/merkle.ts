@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { CallOptions, DiffOptions, LeafOptions } from '../types.ts';
+import { LEAVES } from '../merkle/digest.ts';
 import { checked } from './item.ts';
 
-const LEAVES = 65_536;
 const MAX_RECHECK_MS = 60_000;
 const MAX_DIFFERENCES = 100_000;
 
