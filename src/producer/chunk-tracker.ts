@@ -143,6 +143,8 @@ export class ChunkTracker implements FeedListener {
   }
 
   #lose(chunk: TrackedChunk): void {
+    // The feed told of it while it was being asked for.
+    if (!this.#open.has(chunk.chunkId)) return;
     const error = lost(chunk);
     this.#loss ??= error;
     this.#finish(chunk, () => chunk.fail(error));

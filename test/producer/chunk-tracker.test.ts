@@ -1,0 +1,44 @@
+import { once } from 'node:events';
+import test from 'ava';
+import { keysOf } from '../../src/keys.ts';
+import { createLogger } from '../../src/log.ts';
+import { ChunkTracker } from '../../src/producer/chunk-tracker.ts';
+import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
+import type { Redis } from '../../src/redis/connect.ts';
+
+const NOT_IN_FLIGHT_AT_ENTRY_1 = [
+  [null, ['epoch', '1']],
+  [null, [null]],
+  [null, [null]],
+];
+
+/** Answers, when it is told to, that no chunk is in flight and that the feed has one entry. */
+function heldRedis() {
+  const gate = new AbortController();
+  const asked = once(gate.signal, 'abort').then(() => NOT_IN_FLIGHT_AT_ENTRY_1);
+  const multi = { hmget: () => multi, zmscore: () => multi, mget: () => multi, exec: () => asked };
+  return { redis: { multi: () => multi } as unknown as Redis, answer: () => gate.abort() };
+}
+
+for (const told of [true, false]) {
+  test(`I8: a chunk that ${told ? 'the feed told of' : 'nobody told of'} while it was asked for is ${told ? 'no' : 'a'} loss`, async (t) => {
+    const { redis, answer } = heldRedis();
+    const tracker = new ChunkTracker(
+      redis,
+      keysOf('ns'),
+      createLogger('test', 'silent'),
+      () => 1,
+      () => undefined,
+    );
+    t.teardown(() => tracker.close(new Error('closed')));
+    const chunk = new TrackedChunk('c', 100, 1, 'epoch');
+    tracker.add(chunk);
+    tracker.onLive();
+    if (told) tracker.onEntry({ id: '1-0', jobs: '[["c",1,[]]]', changes: '' });
+    answer();
+    await chunk.done;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    t.is(tracker.takeLoss() === undefined, told);
+    t.is(chunk.isLost, !told);
+  });
+}
