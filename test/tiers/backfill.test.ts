@@ -31,9 +31,13 @@ function heldWrites() {
   return {
     backfill,
     written,
+    /** Until the next write comes, or for long enough to see that none does. */
     async letGo() {
+      const before = written.length;
       waiting.shift()?.();
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      for (let ms = 0; ms < 200 && written.length === before; ms += 5) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
     },
   };
 }
