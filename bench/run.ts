@@ -7,6 +7,7 @@ import type { Bench } from './metric.ts';
 import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
 import { readBench } from './read.ts';
+import { scanBench } from './scan.ts';
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   drain: drainBench,
@@ -16,6 +17,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   read: readBench,
   put: putBench,
   ranges: rangesBench,
+  scan: scanBench,
 };
 
 const { values, positionals } = parseArgs({
