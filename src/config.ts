@@ -70,7 +70,7 @@ export const OPTIONS = {
   merkleKey: option(
     'TIERLINE_MERKLE_KEY',
     'text',
-    'Key of the digests (HMAC). All processes and peers need the same; changing it needs a rebuilt tree.',
+    'Key of the digests (HMAC). All workers and peers need the same; the first worker settles it for good, and processes with another are refused. Services that only write or read need none.',
     z.string().min(16).optional(),
   ),
   maxContentBytes: option(

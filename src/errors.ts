@@ -89,6 +89,14 @@ export class SchemaMissingError extends TierlineError {
   readonly code = 'ERR_SCHEMA_MISSING';
 }
 
+/**
+ * The process was given another `TIERLINE_MERKLE_KEY` than the one the store's digests were computed with. Thrown while
+ * opening; start it with the store's key.
+ */
+export class MerkleKeyError extends TierlineError {
+  readonly code = 'ERR_MERKLE_KEY';
+}
+
 /** A stored value cannot be read or does not match its hash. Restore the row, or submit the item again. */
 export class CorruptItemError extends TierlineError {
   readonly code = 'ERR_CORRUPT_ITEM';

@@ -6,6 +6,7 @@ export {
   CorruptItemError,
   InvalidItemError,
   JobRefusedError,
+  MerkleKeyError,
   QueueLostError,
   QueueUnavailableError,
   SchemaMissingError,

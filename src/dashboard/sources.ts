@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { type Keys, keysOf, MAINTENANCE_QUEUE, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
+import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
 import { checkPostgres, closePool, createPool, type Pool } from '../postgres/pool.ts';
 import { closeRedis, createRedis, type Redis, whenReady } from '../redis/connect.ts';
 
@@ -23,7 +24,7 @@ export interface Sources {
 const START_TIMEOUT_MS = 5000;
 const POOL_SIZE = 4;
 
-/** @throws QueueUnavailableError, TierUnavailableError, SchemaMissingError */
+/** @throws QueueUnavailableError, TierUnavailableError, SchemaMissingError, MerkleKeyError */
 export async function openSources(
   config: Config,
   log: Logger,
@@ -50,6 +51,7 @@ export async function openSources(
   try {
     await Promise.all([whenReady(queue, START_TIMEOUT_MS), whenReady(cache, START_TIMEOUT_MS)]);
     await checkPostgres(pool);
+    await checkGivenMerkleKey(pool, config.merkleKey);
     const sources = {
       config,
       log,

@@ -17,7 +17,7 @@ export interface RunningDashboard extends AsyncDisposable {
 /**
  * Serves the dashboard: Tierline's own pages, Bull Board at `/queues`, health, readiness and metrics.
  * @throws ConfigError without credentials or when the port cannot be had, QueueUnavailableError, TierUnavailableError,
- *   SchemaMissingError
+ *   SchemaMissingError, MerkleKeyError
  */
 export async function startDashboard(options: Options = {}): Promise<RunningDashboard> {
   const config = loadConfig(options);

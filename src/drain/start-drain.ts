@@ -4,6 +4,7 @@ import { QueueUnavailableError, messageOf, TierlineError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
+import { claimMerkleKey } from '../postgres/merkle-key.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { isClockRaised } from '../redis/clock.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
@@ -21,7 +22,7 @@ const START_TIMEOUT_MS = 5000;
 
 /**
  * Starts draining the writes queue in this process. Any number of processes may.
- * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError
+ * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
 export function startDrain(
   { signal, ...options }: OpenOptions = {},
@@ -64,6 +65,7 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
     ]);
     await checkQueueServer(queue, log);
     await checkPostgres(pool);
+    await claimMerkleKey(pool, config.merkleKey);
     if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
     started = new Drain(parts, blocking);
     await started.ready(START_TIMEOUT_MS);

@@ -3,6 +3,7 @@ import { loadConfig, type Options } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { keysOf, MAINTENANCE_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { createLogger } from '../log.ts';
+import { checkMerkleKey } from '../postgres/merkle-key.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-tables.ts';
 import { purgeRanges } from '../postgres/range-deletes.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
@@ -24,7 +25,7 @@ const PURGE_EVERY_MS = 3_600_000;
 /**
  * Runs the recurring chores: folding Merkle deltas, sweeping orphaned notes, purging old tombstones, storing the membership
  * filter; and what people ask for (on-demand.ts). The chores are BullMQ job schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
- * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError
+ * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
 export async function startMaintenance(
   options: Options = {},
@@ -69,6 +70,7 @@ export async function startMaintenance(
     await Promise.all([whenReady(redis, START_TIMEOUT_MS), whenReady(blocking, START_TIMEOUT_MS)]);
     await checkQueueServer(redis, log);
     await checkPostgres(pool);
+    await checkMerkleKey(pool, config.merkleKey);
     queue = new Queue(MAINTENANCE_QUEUE, { ...base, connection: redis });
     queue.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
     writes = new Queue(WRITES_QUEUE, { ...base, connection: redis });

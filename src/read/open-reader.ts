@@ -3,6 +3,7 @@ import { type Config, loadConfig, type OpenOptions } from '../config.ts';
 import { messageOf, TierlineError, TierUnavailableError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
+import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { FeedTail } from '../redis/feed.ts';
@@ -33,7 +34,7 @@ const START_TIMEOUT_MS = 2000;
 
 /**
  * Opens the read side: Redis and Postgres, for any service.
- * @throws ConfigError, TierUnavailableError, UnsafeServerError, SchemaMissingError
+ * @throws ConfigError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
 export function openReader({ signal, ...options }: OpenOptions = {}): Promise<Reader> {
   return abortableOpen(async () => {
@@ -73,6 +74,7 @@ export async function connectReader(
   try {
     await Promise.all([whenReady(queue, START_TIMEOUT_MS), whenReady(cache, START_TIMEOUT_MS)]);
     await checkPostgres(pool);
+    await checkGivenMerkleKey(pool, config.merkleKey);
     await tail.start(START_TIMEOUT_MS);
   } catch (error) {
     filter.close();

@@ -8,6 +8,7 @@ import {
   listLetters,
   purgeLetters,
 } from '../../postgres/letters.ts';
+import { checkGivenMerkleKey } from '../../postgres/merkle-key.ts';
 import { type Arguments, wholeNumber } from '../arguments.ts';
 import type { Command, Context } from '../command.ts';
 import { EXIT, type ExitCode, UsageError } from '../exit-code.ts';
@@ -87,6 +88,7 @@ const replay: Command = {
     const { connections } = context;
     const numbers = numbersOf(args);
     const pool = connections.pool();
+    await checkGivenMerkleKey(pool, connections.config.merkleKey);
     const seqs = numbers ?? (await allLetters(context)).map(({ seq }) => seq);
     const { openReplay } = await import('../../maintenance/open-replay.ts');
     const opened = openReplay(pool, await connections.redis(), connections.config, connections.log);

@@ -3,6 +3,7 @@ import { readBacklog } from '../../redis/backlog.ts';
 import { VERSION } from '../../version.ts';
 import type { Command, Context } from '../command.ts';
 import { type Finding, ok } from '../doctor/finding.ts';
+import { merkleKeyFindings } from '../doctor/merkle-key-findings.ts';
 import { postgresFindings } from '../doctor/postgres-findings.ts';
 import { redisFindings } from '../doctor/redis-findings.ts';
 import { backlogFindings, totalsFindings } from '../doctor/work-findings.ts';
@@ -47,6 +48,8 @@ async function examine({ connections }: Context): Promise<Finding[]> {
     ...queue,
     ...cache,
     ...postgres,
+    // A Postgres that cannot be asked has been told above.
+    ...(await merkleKeyFindings(connections.pool(), config.merkleKey).catch(() => [])),
     ...(await work(connections)),
   ];
 }

@@ -1,0 +1,95 @@
+import { UNWRITTEN, type Stamp } from '../clock.ts';
+import { MerkleKeyError } from '../errors.ts';
+import { type Digest, Digester, SCHEME, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
+import { type Queryable, readL3 } from './pool.ts';
+
+/**
+ * Digests of two keys in one store can never agree, and no tree shows why. So the store keeps a check value of its key:
+ * the first drain worker writes it, and every process compares.
+ *
+ * `unknown`: no worker has written yet.
+ */
+export type KeyMatch = 'same' | 'other' | 'unknown';
+
+/** @throws TierUnavailableError, SchemaMissingError */
+export async function matchMerkleKey(db: Queryable, key: string | undefined): Promise<KeyMatch> {
+  const { rows } = await readL3(() =>
+    db.query<{ scheme: number; check: string }>('SELECT scheme, key_check AS check FROM merkle_key'),
+  );
+  const stored = rows[0];
+  if (stored === undefined) return 'unknown';
+  return stored.scheme === SCHEME && stored.check === new Digester(key).check() ? 'same' : 'other';
+}
+
+/** For processes that have to have the store's key. @throws MerkleKeyError, TierUnavailableError, SchemaMissingError */
+export async function checkMerkleKey(db: Queryable, key: string | undefined): Promise<void> {
+  if ((await matchMerkleKey(db, key)) === 'other') throw refusal(key);
+}
+
+/** For processes that compute no digests: they may come without a key. @throws as `checkMerkleKey` */
+export async function checkGivenMerkleKey(db: Queryable, key: string | undefined): Promise<void> {
+  if (key !== undefined) await checkMerkleKey(db, key);
+}
+
+/**
+ * For processes that compute digests. The first one settles the key of an empty store; in a store that was filled before
+ * check values existed, some of its rows tell whether the key is right.
+ * @throws as `checkMerkleKey`
+ */
+export async function claimMerkleKey(db: Queryable, key: string | undefined): Promise<void> {
+  let match = await matchMerkleKey(db, key);
+  if (match === 'unknown') {
+    const digester = new Digester(key);
+    if (!(await fitsRows(db, digester))) throw refusal(key);
+    await readL3(() =>
+      db.query('INSERT INTO merkle_key (scheme, key_check) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
+        SCHEME,
+        digester.check(),
+      ]),
+    );
+    // Another worker may have been first, with another key.
+    match = await matchMerkleKey(db, key);
+  }
+  if (match !== 'same') throw refusal(key);
+}
+
+function refusal(key: string | undefined): MerkleKeyError {
+  const given =
+    key === undefined ? 'TIERLINE_MERKLE_KEY is not set' : 'TIERLINE_MERKLE_KEY has another value';
+  return new MerkleKeyError(
+    `The digests of this store were computed with another key: ${given} here. Start it with the key that the store's other workers have. A store keeps its key; to change it, write the items into an empty database.`,
+  );
+}
+
+interface SampleRow {
+  readonly id: string;
+  readonly contentVersion: Stamp;
+  readonly contentHash: string | null;
+  readonly stateVersion: Stamp;
+  readonly state: string;
+  readonly digest: Digest;
+}
+
+/** More than one, because a row may be damaged. */
+const SAMPLE_ROWS = 10;
+
+/** One row that fits is proof; an empty store fits every key. */
+async function fitsRows(db: Queryable, digester: Digester): Promise<boolean> {
+  const { rows } = await readL3(() =>
+    db.query<SampleRow>(
+      `SELECT id, content_version AS "contentVersion", encode(content_hash, 'hex') AS "contentHash", state_version AS "stateVersion",
+              state, encode(int8send(x0) || int8send(x1), 'hex') AS digest
+       FROM items ORDER BY id LIMIT ${SAMPLE_ROWS}`,
+    ),
+  );
+  return rows.length === 0 || rows.some((row) => digestOf(row, digester) === row.digest);
+}
+
+function digestOf(row: SampleRow, digester: Digester): Digest {
+  const { id, contentVersion, contentHash, stateVersion, state } = row;
+  const content =
+    contentVersion === UNWRITTEN
+      ? ZERO_DIGEST
+      : digester.content(id, contentVersion, contentHash ?? undefined);
+  return stateVersion === UNWRITTEN ? content : xorDigests(content, digester.state(id, stateVersion, state));
+}
