@@ -108,3 +108,17 @@ export function messageOf(error: unknown): string {
   }
   return error instanceof Error ? error.message : String(error);
 }
+
+/** Of a reason in `dead_letters`, on the feed, in logs and on pages. */
+const MAX_REASON_BYTES = 1024;
+
+/** The reason as Postgres can store it, cut to 1 KB. */
+export function boundedReason(reason: string): string {
+  // One more than is kept, so that the bytes tell whether something was cut off.
+  const head = reason.slice(0, MAX_REASON_BYTES + 1).replaceAll('\0', '\\0');
+  const bytes = Buffer.from(head);
+  if (bytes.length <= MAX_REASON_BYTES) return bytes.toString();
+  const cut = bytes.subarray(0, MAX_REASON_BYTES - 3).toString();
+  // The cut may have split a character.
+  return `${cut.replace(/\uFFFD+$/, '')}…`;
+}

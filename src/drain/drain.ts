@@ -1,13 +1,13 @@
-import { DelayedError, type Job, type Processor, WaitingError, Worker } from 'bullmq';
+import { DelayedError, type Job, type Processor, WaitingError, type Worker } from 'bullmq';
 import { Batcher } from '../batch/batcher.ts';
 import type { Chunk } from '../batch/fold.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
-import { insertDeadLetters } from '../postgres/dead-letters.ts';
-import { settleBatch } from '../redis/settle.ts';
-import { chunkSchema, rangeSchema } from '../schema/job.ts';
+import { chunkSchema, parseJob, rangeSchema } from '../schema/job.ts';
 import { type Redis, within } from '../redis/connect.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
 import { RangeDelete } from './range-delete.ts';
+import { refuseJob } from './refused-jobs.ts';
+import { TextJobWorker } from './text-job-worker.ts';
 import type { WriterParts } from './writer-parts.ts';
 
 /** Two batches at once keep Postgres and Redis busy together; a third only made both wait (bench/drain). */
@@ -66,10 +66,10 @@ export class Drain {
     queue: string,
     concurrency: number,
     connection: Redis,
-    processor: Processor<unknown, void>,
-  ): Worker<unknown, void> {
+    processor: Processor<string, void>,
+  ): Worker<string, void> {
     const { config, keys, log } = this.#parts;
-    const worker = new Worker<unknown, void>(queue, processor, {
+    const worker = new TextJobWorker(queue, processor, {
       connection,
       prefix: keys.queuePrefix,
       concurrency,
@@ -106,12 +106,14 @@ export class Drain {
     void this.#paused?.then(() => Promise.allSettled([this.#worker.disconnect(), this.#ranges.disconnect()]));
   }
 
-  async #process(job: Job, token: string | undefined): Promise<void> {
+  async #process(job: Job<string>, token: string | undefined): Promise<void> {
     const chunkId = job.id ?? '';
     const started = performance.now();
-    const parsed = chunkSchema.safeParse(job.data);
+    const parsed = parseJob(chunkSchema, chunkId, job.data);
     this.#parts.observer.chunkParsed(performance.now() - started);
-    if (!parsed.success) return this.#refuse(chunkId, job.data, parsed.error.message);
+    if ('problem' in parsed) return this.#refuse(job, token, parsed.problem);
+    // Parsed, the text is no longer needed: a chunk in hand is kept once.
+    job.data = '';
     try {
       const fate = await this.#batcher.add({ chunkId, job: parsed.data });
       if (fate === 'settled') return;
@@ -122,38 +124,24 @@ export class Drain {
     await postpone(job, token, DEFERRAL_MS);
   }
 
-  async #deleteRange(job: Job, token: string | undefined): Promise<void> {
-    const parsed = rangeSchema.safeParse(job.data);
-    if (!parsed.success) return this.#refuse(job.id ?? '', job.data, parsed.error.message);
-    const waiting = await this.#rangeDelete.run(job.id ?? '', parsed.data, (progress) =>
+  async #deleteRange(job: Job<string>, token: string | undefined): Promise<void> {
+    const rangeId = job.id ?? '';
+    const parsed = parseJob(rangeSchema, rangeId, job.data);
+    if ('problem' in parsed) return this.#refuse(job, token, parsed.problem);
+    const waiting = await this.#rangeDelete.run(rangeId, parsed.data, (progress) =>
       job.updateProgress(progress),
     );
     if (waiting === 'stopped') await giveBack(job, token);
     if (waiting === 'earlier') await postpone(job, token, BARRIER_MS);
   }
 
-  /** A job that no producer of ours wrote: kept whole for people to look at, out of the others' way (I9). */
-  async #refuse(chunkId: string, data: unknown, reason: string): Promise<void> {
-    const { pool, queue, keys, config, log } = this.#parts;
-    await insertDeadLetters(pool, [
-      {
-        itemId: `job:${chunkId}`,
-        stamp: 0,
-        chunkId,
-        payload: JSON.stringify(data),
-        sqlState: undefined,
-        message: `not a chunk: ${reason}`,
-      },
-    ]);
-    const nothing = { ids: [], cv: [], kinds: '' };
-    await settleBatch(
-      queue,
-      keys,
-      { jobs: [[chunkId, 0, [[0, 'refused', 0, reason]]]], changes: nothing, settled: [] },
-      config.feedMaxEntries,
-    );
-    this.#parts.observer.chunkRefused();
-    log.error({ chunk: chunkId }, 'job is not a chunk; moved to dead_letters');
+  async #refuse(job: Job<string>, token: string | undefined, problem: string): Promise<void> {
+    try {
+      await refuseJob(this.#parts, job.id ?? '', job.data, problem);
+    } catch (error) {
+      if (!this.#parts.signal.aborted) throw error;
+      await giveBack(job, token);
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import { foldOps, type Op, type Row } from '../batch/fold.ts';
-import { messageOf } from '../errors.ts';
+import { boundedReason, messageOf } from '../errors.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { applyRows, differingRows, type RowNow } from '../postgres/apply-batch.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
@@ -61,7 +61,8 @@ export function applyIsolating(
         if (failureKind(error) !== 'data') throw error;
         await db.query('ROLLBACK TO SAVEPOINT part');
         if (part.length === 1) {
-          for (const op of part[0] ?? []) dead.set(op, { message: messageOf(error), state: sqlState(error) });
+          const reason = { message: boundedReason(messageOf(error)), state: sqlState(error) };
+          for (const op of part[0] ?? []) dead.set(op, reason);
           return;
         }
       }

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { chunkSchema } from '../../src/schema/job.ts';
+import { chunkSchema, parseJob } from '../../src/schema/job.ts';
 import { chunkOf } from '../helpers/operations.ts';
 
 const { job } = chunkOf([
@@ -30,3 +30,21 @@ for (const [name, wrong] of [
     t.false(chunkSchema.safeParse({ ...job, ...wrong }).success);
   });
 }
+
+const bad = (count: number) =>
+  JSON.stringify({ ...job, ids: Array.from({ length: count }, () => 7), traces: [7, 7] });
+
+test('I10: a job of any number of wrong elements is told of in the same words', (t) => {
+  t.deepEqual(parseJob(chunkSchema, 'c', bad(200_000)), parseJob(chunkSchema, 'c', bad(2)));
+  t.deepEqual(parseJob(chunkSchema, 'c', bad(2)), {
+    problem: 'ids: element 0 is not an id; traces: element 0 is not a text',
+  });
+});
+
+test('I9: a job whose id or data cannot be is told apart', (t) => {
+  const text = JSON.stringify(job);
+  t.deepEqual(parseJob(chunkSchema, 'c', text), { data: job });
+  for (const id of ['', 'a\0b', 'i'.repeat(256)]) t.true('problem' in parseJob(chunkSchema, id, text), id);
+  for (const data of ['', '{', 'null', '"text"', '7', '[]'])
+    t.true('problem' in parseJob(chunkSchema, 'c', data), data);
+});

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto';
+import { boundedReason } from '../errors.ts';
+import { insertDeadLetters } from '../postgres/dead-letters.ts';
+import { isId } from '../schema/item.ts';
+import { persist, settle, type WriterParts } from './writer-parts.ts';
+
+/** No job of ours has a longer text: content is escaped twice in it, and each escape doubles at most. */
+const PAYLOAD_FACTOR = 4;
+const SHOWN_ID_LENGTH = 64;
+
+/** A job that no producer of ours wrote: kept whole for people to look at, out of the others' way (I9). */
+export async function refuseJob(
+  parts: WriterParts,
+  jobId: string,
+  text: string,
+  problem: string,
+): Promise<void> {
+  const { pool, config, log, observer } = parts;
+  const name = nameOf(jobId);
+  const reason = boundedReason(problem);
+  const letter = {
+    itemId: `job:${name}`,
+    stamp: 0,
+    chunkId: name,
+    payload: payloadOf(text, PAYLOAD_FACTOR * config.maxContentBytes),
+    sqlState: undefined,
+    message: boundedReason(`not a chunk: ${reason}`),
+  };
+  await persist(parts, 'l3', () => insertDeadLetters(pool, [letter]));
+  // Producers of ours give ids that can be: for any other nobody waits, and it may be too long for the feed.
+  if (isId(jobId)) {
+    await settle(parts, {
+      jobs: [[jobId, 0, [[0, 'refused', 0, reason]]]],
+      changes: { ids: [], cv: [], kinds: '' },
+      settled: [],
+    });
+  }
+  observer.chunkRefused();
+  log.error({ chunk: name, reason }, 'job is not a chunk; moved to dead_letters');
+}
+
+/** The job's id, or what Postgres and people can take of it. */
+function nameOf(jobId: string): string {
+  const shown = JSON.stringify(jobId.slice(0, SHOWN_ID_LENGTH)).slice(1, -1);
+  return isId(jobId) ? jobId : `${shown}#${createHash('sha256').update(jobId).digest('hex').slice(0, 16)}`;
+}
+
+/** JSON text: the job's own, or a string with what stood in its place, of which no more than `maxLength` is kept. */
+function payloadOf(text: string, maxLength: number): string {
+  const kept = text.length > maxLength ? text.slice(0, maxLength) : text;
+  return kept === text && isJson(text) ? text : JSON.stringify(kept);
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
