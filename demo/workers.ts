@@ -16,10 +16,7 @@ export interface GuardedProcess {
 
 /** `startGuarded` of scripts/services/guarded.mjs. */
 export type StartGuarded = (
-  spec: {
-    readonly run: { readonly command: string; readonly args: readonly string[] };
-    readonly graceMs: number;
-  },
+  program: { readonly command: string; readonly args: readonly string[]; readonly graceMs: number },
   options: { readonly env: NodeJS.ProcessEnv; readonly stdio: readonly string[]; readonly detached: boolean },
 ) => GuardedProcess;
 
@@ -48,7 +45,7 @@ export class Workers {
   async start(name: string, kind: 'drain' | 'maintenance'): Promise<void> {
     const file = fileURLToPath(new URL(`../workers/${kind}.js`, import.meta.url));
     const worker = this.#start(
-      { run: { command: process.execPath, args: [file] }, graceMs: GRACE_MS },
+      { command: process.execPath, args: [file], graceMs: GRACE_MS },
       { env: this.#env, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
     );
     this.#running.set(name, worker);

@@ -1,27 +1,27 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 
-/** Whether packages may be installed without asking anybody: as root on Debian or Ubuntu. */
-export function canInstall() {
-  return process.getuid?.() === 0 && existsSync('/etc/debian_version');
+/**
+ * Installs Debian packages for programs that are not on PATH, as root on Debian or Ubuntu; elsewhere it does nothing, and what
+ * needs the program says how to get it.
+ * @param programs package by program
+ * @param say told beforehand what is going to be installed
+ */
+export function installMissing(programs, say) {
+  const packages = Object.entries(programs).flatMap(([program, name]) => (isOnPath(program) ? [] : [name]));
+  if (packages.length === 0 || process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) return;
+  say(`installing system packages with apt-get: ${packages.join(', ')}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  try {
+    execFileSync('apt-get', ['update', '-qq'], { env, stdio: 'pipe' });
+    const install = ['install', '-y', '-qq', '--no-install-recommends', ...packages];
+    execFileSync('apt-get', install, { env, stdio: 'pipe' });
+  } catch (error) {
+    say(`apt-get failed: ${(error.stderr?.toString() || error.message).trim()}`);
+  }
 }
 
-/** Installs Debian packages. Services that they may start are left alone. Returns whether it worked. */
-export function aptInstall(packages, log) {
-  const steps = [
-    ['update', '-qq'],
-    ['install', '-y', '-qq', '--no-install-recommends', ...packages],
-  ];
-  try {
-    for (const step of steps) {
-      execFileSync('apt-get', step, {
-        env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-        stdio: 'pipe',
-      });
-    }
-    return true;
-  } catch (error) {
-    log(`apt-get failed: ${(error.stderr?.toString() || error.message).trim()}`);
-    return false;
-  }
+function isOnPath(program) {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
 }

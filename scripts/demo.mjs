@@ -25,7 +25,7 @@ async function main() {
   onInterruption(() => interruption.abort());
   let services;
   try {
-    services = await startServices({ log: (line) => console.log(line) });
+    services = await startServices((line) => console.log(line));
     const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl } = services.env;
     return await runDemo({ options, redisUrl, databaseUrl, startGuarded, signal: interruption.signal });
   } catch (error) {

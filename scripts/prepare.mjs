@@ -1,46 +1,22 @@
-// Runs before every command that needs the built program: installs and builds, but only what is out of date.
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+// Runs before every command that needs the built program: installs dependencies when npm says that some are missing, and
+// builds. With `--tools` it first sees to the Debian packages that tests need, and says so before anything else.
+import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { dependenciesAreInstalled } from './dependencies.mjs';
-import { fingerprint } from './fingerprint.mjs';
-import { withLock } from './lock.mjs';
-import { npm } from './npm.mjs';
+import { installMissing } from './apt.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const stamp = join(root, 'dist/.built');
+const cwd = fileURLToPath(new URL('..', import.meta.url));
+const say = (line) => process.stderr.write(`prepare: ${line}\n`);
 
-try {
-  await withLock(root, say, () => {
-    if (!dependenciesAreInstalled(root)) install();
-    if (!isBuilt()) build();
-  });
-} catch (error) {
-  say(error.message);
-  process.exitCode = 1;
+if (process.argv.includes('--tools')) {
+  installMissing({ 'redis-server': 'redis-server', chromium: 'chromium', promtool: 'prometheus' }, say);
 }
-
-function install() {
-  const command = existsSync(join(root, 'package-lock.json')) ? 'ci' : 'install';
-  say(`installing dependencies (npm ${command})`);
+if (npm(['ls', '--all', '--include=dev'], 'ignore') !== 0) {
+  say('installing dependencies (npm ci)');
   // The compiler and the test runner are development dependencies, whatever NODE_ENV says.
-  npm([command, '--include=dev'], { cwd: root });
+  npm(['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], ['ignore', 'ignore', 2]);
 }
+process.exitCode = npm(['run', '--silent', 'build'], ['ignore', 2, 2]);
 
-function isBuilt() {
-  return existsSync(stamp) && readFileSync(stamp, 'utf8') === fingerprint(root);
-}
-
-function build() {
-  say('building');
-  // Taken before the build, so that a file saved meanwhile counts as changed.
-  const inputs = fingerprint(root);
-  // What a removed source left behind must not run, tests above all.
-  rmSync(join(root, 'dist'), { recursive: true, force: true });
-  npm(['run', 'build'], { cwd: root });
-  writeFileSync(stamp, inputs);
-}
-
-function say(line) {
-  process.stderr.write(`prepare: ${line}\n`);
+function npm(args, stdio) {
+  return spawnSync('npm', args, { cwd, stdio }).status ?? 1;
 }

@@ -12,7 +12,7 @@ if (separator !== '--' || command === undefined) {
 }
 
 try {
-  const services = await startServices({ log: say });
+  const services = await startServices(say);
   try {
     process.exitCode = await run(services.env);
   } finally {
@@ -26,10 +26,7 @@ try {
 function run(urls) {
   const bin = fileURLToPath(new URL('../node_modules/.bin', import.meta.url));
   const env = { ...process.env, ...urls, PATH: `${bin}${delimiter}${process.env.PATH}` };
-  const child = startGuarded(
-    { run: { command, args } },
-    { env, stdio: ['inherit', 'inherit', 'inherit'], detached: false },
-  );
+  const child = startGuarded({ command, args }, { env, stdio: ['inherit', 'inherit', 'inherit'] });
   onInterruption((name) => {
     // A terminal has sent Ctrl-C to the command already, and a second one may mean "at once".
     if (name !== 'SIGINT' || !process.stdin.isTTY) child.signal(name);
@@ -38,5 +35,5 @@ function run(urls) {
 }
 
 function say(line) {
-  console.error(`services: ${line}`);
+  process.stderr.write(`services: ${line}\n`);
 }

@@ -4,41 +4,29 @@ import { fileURLToPath } from 'node:url';
 const guard = fileURLToPath(new URL('./guard.mjs', import.meta.url));
 
 /**
- * Starts a program under its guard. `detached` keeps it out of the terminal's process group, so that Ctrl-C does
- * not reach it before the program that uses it has shut down.
+ * Starts a program under its guard, which takes `program` (guard.mjs). `options` are those of `spawn`; `detached` keeps the
+ * program out of the terminal's process group, so that Ctrl-C does not end it before whoever uses it has shut down.
  */
-export function startGuarded(spec, { env = process.env, stdio, detached }) {
-  const options = { stopSignal: 'SIGTERM', graceMs: 5_000, ...spec };
-  const child = spawn(process.execPath, [guard, JSON.stringify(options)], {
-    env,
-    detached,
-    stdio: [...stdio, 'pipe'],
-  });
+export function startGuarded(program, options) {
+  const settings = { stopSignal: 'SIGTERM', graceMs: 15_000, ...program };
+  const stdio = [...options.stdio, 'pipe'];
+  const child = spawn(process.execPath, [guard, JSON.stringify(settings)], { ...options, stdio });
   const pipe = child.stdio[3];
-  // Writing to a guard that has just ended is no error: `ended` tells.
+  // Writing to a guard that has just ended is no error: its exit tells.
   pipe.on('error', () => {});
-
   const ended = new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => resolve(code ?? 1));
   });
-
-  return {
-    stdout: child.stdout,
-    stderr: child.stderr,
-    ended,
-    hasEnded: () => child.exitCode !== null || child.signalCode !== null,
-    signal: (name) => void pipe.write(`${name}\n`),
-    /** Lets this script end while the program runs: the guard then stops the program. */
-    unref() {
-      child.unref();
-      for (const stream of child.stdio) stream?.unref();
-    },
-    stop() {
-      child.ref();
-      for (const stream of child.stdio) stream?.ref();
-      pipe.end();
-      return ended;
-    },
+  const signal = (name) => void pipe.write(`${name}\n`);
+  const stop = () => {
+    for (const one of [child, ...child.stdio]) one?.ref?.();
+    pipe.end();
+    return ended;
   };
+  /** Lets this script end while the program runs: the guard then stops the program. */
+  const unref = () => {
+    for (const one of [child, ...child.stdio]) one?.unref?.();
+  };
+  return { stdout: child.stdout, stderr: child.stderr, ended, signal, stop, unref };
 }

@@ -1,76 +1,57 @@
-import { randomUUID } from 'node:crypto';
-import { realpathSync } from 'node:fs';
+import { chownSync, mkdtempSync, realpathSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort } from './free-port.mjs';
 import { startGuarded } from './guarded.mjs';
 
+const attempts = 3;
 const readyWithinMs = 30_000;
-const attempts = 5;
+const keptChars = 4000;
 
 /**
- * Starts a server on a free loopback port with a folder of its own, and waits until it answers. `spec` builds the
- * guard's options from {folder, port}. `probe` gets the same, throws while the server is not ready, and returns
- * the folder the answering server uses: another server may have taken the port first.
+ * Starts a server on a free loopback port, with a folder of its own that goes when it stops, and waits until it logs that it
+ * takes connections. Somebody else may take the port first: then the whole is tried again.
+ * @param programOf gives the guard's program for {folder, port}
  */
-export async function startPrivateServer({ name, spec, probe, log }) {
+export async function startPrivateServer({ name, owner, programOf, say }) {
   for (let attempt = 1; ; attempt++) {
-    const place = {
-      port: await freePort(),
-      folder: join(realpathSync(tmpdir()), `tierline-${name.toLowerCase()}-${randomUUID()}`),
-    };
-    const server = startGuarded(
-      { folder: place.folder, ...spec(place) },
-      { stdio: ['ignore', 'ignore', 'pipe'], detached: true },
-    );
-    let tail = '';
-    server.stderr.setEncoding('utf8').on('data', (text) => {
-      tail += text;
+    const folder = mkdtempSync(join(realpathSync(tmpdir()), `tierline-${name.toLowerCase()}-`));
+    if (owner !== undefined) chownSync(folder, owner.uid, owner.gid);
+    const port = await freePort();
+    const program = { ...programOf({ folder, port }), folder, owner };
+    const server = startGuarded(program, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    let log = '';
+    let stopping = false;
+    const ready = new Promise((resolve) => {
+      setTimeout(resolve, readyWithinMs, false).unref();
+      void server.ended.then(() => resolve(false));
+      for (const stream of [server.stdout, server.stderr]) {
+        stream.setEncoding('utf8').on('data', (text) => {
+          log = (log + text).slice(-keptChars);
+          if (/ready to accept connections/i.test(log)) resolve(true);
+        });
+      }
     });
-
-    const failure = await untilReady(server, probe, place);
-    if (failure === undefined) {
+    const stop = () => {
+      stopping = true;
+      return server.stop();
+    };
+    if (await ready) {
       server.unref();
-      return { port: place.port, stop: stopper({ name, server, log, tail: () => tail }) };
+      void server.ended.then(() => stopping || say(`${name} ended although nobody asked it to\n${log}`));
+      return { port, stop };
     }
-    await server.stop();
-    const portTaken = failure === 'another server has its port' || /address already in use/i.test(tail);
-    if (!portTaken || attempt === attempts) {
-      throw new Error(`${name} did not start: ${failure}\n${indent(tail)}`);
-    }
+    await stop();
+    if (attempt === attempts) throw new Error(`${name} did not start:\n${log}`);
   }
 }
 
-async function untilReady(server, probe, place) {
-  const deadline = Date.now() + readyWithinMs;
-  let last = 'no answer';
-  while (Date.now() < deadline) {
-    if (server.hasEnded()) return 'it ended at once';
-    try {
-      return (await probe(place)) === place.folder ? undefined : 'another server has its port';
-    } catch (error) {
-      last = error.message || error.code;
-    }
-    await sleep(50);
-  }
-  return `not ready after ${readyWithinMs / 1000} s (${last})`;
-}
-
-function stopper({ name, server, log, tail }) {
-  let asked = false;
-  void watch();
-  return async () => {
-    asked = true;
-    await server.stop();
-  };
-
-  async function watch() {
-    await server.ended;
-    if (!asked) log(`${name} ended although nobody asked it to\n${indent(tail())}`);
-  }
-}
-
-function indent(text) {
-  return text.trimEnd().replaceAll(/^/gm, '    ');
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
 }

@@ -1,37 +1,30 @@
-import { checkGivenPostgres } from './given-postgres.mjs';
-import { checkGivenRedis } from './given-redis.mjs';
-import { startPrivatePostgres } from './private-postgres.mjs';
-import { startPrivateRedis } from './private-redis.mjs';
+import { startPrivatePostgres } from './postgres.mjs';
+import { startPrivateRedis } from './redis.mjs';
 
 /**
- * Gives a program the Redis and the Postgres it needs: those REDIS_URL and DATABASE_URL name, else private ones
- * that end with this process. `find` replaces the search for installed servers.
+ * Gives a program the Redis and the Postgres it needs: those that REDIS_URL and DATABASE_URL name, else private ones that end
+ * with this process.
+ * @param say told which servers they are
  */
-export async function startServices({ log, find = {} }) {
-  const { REDIS_URL, DATABASE_URL } = process.env;
-  const results = await Promise.allSettled([
-    REDIS_URL ? useGiven('REDIS_URL', checkGivenRedis, log) : startPrivateRedis({ log, find: find.redis }),
-    DATABASE_URL
-      ? useGiven('DATABASE_URL', checkGivenPostgres, log)
-      : startPrivatePostgres({ log, find: find.postgres }),
+export async function startServices(say) {
+  const started = await Promise.allSettled([
+    serviceOf('REDIS_URL', startPrivateRedis, say),
+    serviceOf('DATABASE_URL', startPrivatePostgres, say),
   ]);
-  const services = results.filter(({ status }) => status === 'fulfilled').map(({ value }) => value);
-  const stop = async () => {
-    await Promise.all(services.map((service) => service.stop()));
-  };
-
-  const failed = results.filter(({ status }) => status === 'rejected').map(({ reason }) => reason);
-  if (failed.length > 0) {
+  const services = started.flatMap(({ value }) => value ?? []);
+  const stop = () => Promise.all(services.map((service) => service.stop()));
+  const failure = started.find(({ status }) => status === 'rejected')?.reason;
+  if (failure !== undefined) {
     await stop();
-    throw new Error(failed.map(({ message }) => message).join('\n'), { cause: failed[0] });
+    throw failure;
   }
-  const [redis, postgres] = services;
-  return { env: { REDIS_URL: redis.url, DATABASE_URL: postgres.url }, stop };
+  return { env: { REDIS_URL: services[0].url, DATABASE_URL: services[1].url }, stop };
 }
 
-async function useGiven(name, check, log) {
-  const url = process.env[name];
-  if (!URL.canParse(url)) throw new Error(`${name} is not a URL`);
-  log(await check(url));
+async function serviceOf(variable, startPrivate, say) {
+  const url = process.env[variable];
+  if (!url) return startPrivate(say);
+  // Never the whole address: it may hold a password.
+  say(`${variable}: ${URL.canParse(url) ? new URL(url).host : 'as given'}`);
   return { url, stop: async () => {} };
 }

@@ -1,0 +1,82 @@
+// What the compiler cannot see: promises that nobody waits for, import circles, and the architecture.
+
+/** Folders of src, bottom to top. A folder imports from the floors below its own, never from its neighbours. */
+const floors = [
+  ['schema', 'batch', 'merkle', 'filter'],
+  ['redis', 'postgres'],
+  ['tiers'],
+  ['producer', 'read', 'drain', 'maintenance'],
+  ['store', 'lifecycle'],
+  ['metrics'],
+  ['health'],
+  ['dashboard'],
+  ['cli'],
+];
+const ground = floors[0];
+
+/** Floors below that a folder must not use either. */
+const forbidden = {
+  // A service that only writes has Redis and nothing else.
+  producer: ['tiers', 'postgres'],
+  // It joins the write side and the read side of a service; workers are processes of their own.
+  store: ['drain', 'maintenance'],
+  // Start, signals and stop are the same for every process, whatever it runs.
+  lifecycle: ['redis', 'postgres', 'tiers', 'producer', 'read', 'drain', 'maintenance'],
+  // It shows what the workers do and never does their work.
+  dashboard: ['store', 'drain'],
+};
+
+/** The only folders that may import a library. */
+const owners = {
+  bullmq: ['producer', 'drain', 'maintenance', 'dashboard', 'cli'],
+  ioredis: ['redis'],
+  knex: ['postgres'],
+  pg: ['postgres'],
+  'p-limit': ['read', 'drain'],
+};
+
+const architecture = floors.flatMap((floor, level) =>
+  floor.map((folder) => {
+    const neighbours = floor === ground ? [] : floor.filter((other) => other !== folder);
+    const closed = [...floors.slice(level + 1).flat(), ...neighbours, ...(forbidden[folder] ?? [])];
+    return { files: [`src/${folder}/**`], rules: restrictedImports(folder, closed) };
+  }),
+);
+
+function restrictedImports(folder, closed) {
+  const paths = Object.entries(owners)
+    .filter(([, folders]) => !folders.includes(folder))
+    .map(([name, folders]) => ({ name, message: `${name} belongs to ${folders.join(', ')}.` }));
+  const message = `${folder} imports only what lies below it, see floors in oxlint.config.mjs.`;
+  const patterns = closed.length === 0 ? [] : [{ group: closed.map((other) => `**/${other}/**`), message }];
+  return { 'no-restricted-imports': ['error', { paths, patterns }] };
+}
+
+export default {
+  plugins: ['typescript', 'import', 'unicorn', 'promise', 'node'],
+  categories: { correctness: 'error', suspicious: 'error' },
+  rules: {
+    'typescript/no-floating-promises': 'error',
+    'typescript/no-misused-promises': 'error',
+    'typescript/no-explicit-any': 'error',
+    'typescript/consistent-type-imports': 'error',
+    'import/no-cycle': ['error', { ignoreTypes: false }],
+    'node/no-process-env': 'error',
+    // Steps that must follow one another are awaited in loops here; what may run at once goes through p-limit.
+    'no-await-in-loop': 'off',
+    'no-underscore-dangle': 'off',
+    'no-shadow': 'off',
+    'unicorn/no-array-sort': 'off',
+    'import/no-named-as-default-member': 'off',
+    'typescript/no-unsafe-type-assertion': 'off',
+  },
+  ignorePatterns: ['dist', 'node_modules'],
+  overrides: [
+    ...architecture,
+    { files: ['src/*.ts'], rules: restrictedImports('src', []) },
+    {
+      files: ['src/config.ts', 'scripts/**', 'bench/**', 'test/**', 'demo/**'],
+      rules: { 'node/no-process-env': 'off', 'typescript/unbound-method': 'off' },
+    },
+  ],
+};
