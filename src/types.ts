@@ -148,20 +148,35 @@ export interface ItemStatus {
 
 export type Status = ItemStatus | { readonly status: 'missing' };
 
-/** Count and digest of a set of live items; equal sets have equal nodes whatever their history. */
+/**
+ * Count and digest of a set of live items. A digest covers id, content, state and both stamps: stores that hold the same
+ * writes have equal nodes, in whatever order and batches the writes came. Stores that were filled separately differ although
+ * their contents are the same.
+ */
 export interface MerkleNode {
   readonly count: number;
   /** 32 hex digits. */
   readonly digest: string;
 }
 
+/**
+ * Whether the tree is that of the rows' *stored* digests. Digests are not computed again from contents, states and stamps: what
+ * somebody changed in a row without its digest is not found here (`get(id, { verify: true })` hashes the content of one).
+ */
 export interface MerkleVerification {
   readonly ok: boolean;
-  /** Hash-tree leaves (`leaf`) and dotted prefixes (`path`) whose rows and tree disagree; at most 1,000 are listed. */
+  /** At most 1,000. */
   readonly differences: readonly {
-    readonly kind: 'leaf' | 'path';
+    /**
+     * `leaf`, `path`: a hash-tree leaf or dotted prefix whose count or digest is not that of its rows. `parent`: a prefix that hangs
+     * under the wrong parent. `delta`: a batch not yet folded whose total is not the sum of its parts.
+     */
+    readonly kind: 'leaf' | 'path' | 'parent' | 'delta';
+    /** Number of the leaf, prefix, or number of the batch. */
     readonly node: string;
+    /** Items that should be counted there. */
     readonly rows: number;
+    /** Items that the tree counts there; for a wrong parent none, because they are not found from it. */
     readonly tree: number;
   }[];
 }
@@ -236,7 +251,7 @@ export interface Merkle extends MerklePeer {
   leafItems(leaves: readonly number[], options?: CallOptions): Promise<readonly LeafItem[]>;
   /** The live items that this store and a peer do not agree on, found through both trees. Nothing is changed. */
   diff(peer: MerklePeer, options?: DiffOptions): Promise<MerkleDiff>;
-  /** Compares the tree with the rows in one statement; reads every row. */
+  /** Compares the tree with the stored digests of the rows and with itself, in one snapshot; reads every row. */
   verify(options?: CallOptions): Promise<MerkleVerification>;
 }
 

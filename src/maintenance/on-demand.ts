@@ -8,7 +8,7 @@ export const VERIFY_JOB = 'verify';
 export const REPLAY_JOB = 'replay';
 
 const differenceSchema = z.object({
-  kind: z.enum(['leaf', 'path']),
+  kind: z.enum(['leaf', 'path', 'parent', 'delta']),
   node: z.string(),
   rows: z.number(),
   tree: z.number(),
@@ -49,7 +49,7 @@ export const replayResultSchema = z.object({
 const MAX_DIFFERENCES = 100;
 const KEPT = { removeOnComplete: { age: 7 * 24 * 3600, count: 100 }, removeOnFail: { count: 100 } } as const;
 
-/** Asks for a comparison of tree and rows, unless one is under way. Returns the id of its job. */
+/** Asks for a comparison of the tree with the stored digests of the rows, unless one is under way. Returns the id of its job. */
 export async function requestVerify(maintenance: Queue): Promise<string> {
   const job = await maintenance.add(VERIFY_JOB, {}, { ...KEPT, deduplication: { id: VERIFY_JOB } });
   return job.id ?? '';

@@ -1,5 +1,6 @@
 import type { MerkleNode, MerkleVerification } from '../types.ts';
 import { inTransaction, type Pool, type Queryable } from './pool.ts';
+import { TREE_CONTRADICTIONS } from './tree-checks.ts';
 
 interface NodeRow {
   n: number;
@@ -29,7 +30,10 @@ function toNode(row: NodeRow | undefined): MerkleNode {
 
 const MAX_DIFFERENCES = 1000;
 
-/** Leaves and prefixes as the rows give them against as the tree has them; one statement, so one snapshot. */
+/**
+ * Leaves and prefixes as the stored digests of the rows give them against as the tree has them, and the tree against itself;
+ * one statement, so one snapshot.
+ */
 const VERIFY = `
 WITH live AS (SELECT merkle_parent(id) par, x0, x1 FROM items WHERE gen = 0),
 want AS (
@@ -46,13 +50,12 @@ have AS (
 SELECT kind, node, coalesce(want.n, 0)::bigint AS rows, coalesce(have.n, 0)::bigint AS tree
 FROM want FULL JOIN have USING (kind, node)
 WHERE (want.n, want.x0, want.x1) IS DISTINCT FROM (have.n, have.x0, have.x1)
+UNION ALL ${TREE_CONTRADICTIONS}
 ORDER BY 1, 2 LIMIT ${MAX_DIFFERENCES}`;
 
-/** Compares tree and rows; reads every row. */
+/** Compares the tree with the stored digests of the rows, and with itself; reads every row, and no contents. */
 export async function verifyMerkle(db: Queryable): Promise<MerkleVerification> {
-  const { rows } = await db.query<{ kind: 'leaf' | 'path'; node: string; rows: number; tree: number }>(
-    VERIFY,
-  );
+  const { rows } = await db.query<MerkleVerification['differences'][number]>(VERIFY);
   return { ok: rows.length === 0, differences: rows };
 }
 

@@ -1,6 +1,7 @@
 import { LEAVES } from '../merkle/digest.ts';
 import type { MerkleVerification } from '../types.ts';
 import { type Queryable, readL3 } from './pool.ts';
+import { TREE_CONTRADICTIONS } from './tree-checks.ts';
 
 type Difference = MerkleVerification['differences'][number];
 
@@ -11,8 +12,8 @@ export interface StepResult {
 }
 
 const LIVE_STEPS = 16;
-/** The live leaves in slices, then the leaves of tombstones, then the prefixes. */
-export const VERIFY_STEPS = LIVE_STEPS + 2;
+/** The live leaves in slices, then the leaves of tombstones, then the prefixes, then the tree against itself. */
+export const VERIFY_STEPS = LIVE_STEPS + 3;
 
 const MAX_DIFFERENCES = 100;
 
@@ -45,8 +46,12 @@ want AS (SELECT a AS node, sum(n)::bigint AS n, bit_xor(x0) AS x0, bit_xor(x1) A
 have AS (SELECT path AS node, sum(n)::bigint AS n, bit_xor(x0) AS x0, bit_xor(x1) AS x1 FROM merkle_path_now
   GROUP BY 1 ${NOT_EMPTY}) ${COMPARE}`;
 
+const CONTRADICTIONS = `
+SELECT 0 AS rows, coalesce(json_agg(d), '[]') AS differences
+FROM (SELECT * FROM (${TREE_CONTRADICTIONS}) c ORDER BY kind, node LIMIT ${MAX_DIFFERENCES}) d`;
+
 /**
- * One step of comparing the tree with the rows, for a verification that tells how far it is and lets others work in
+ * One step of comparing the tree with the stored digests of the rows and with itself, for a verification that tells how far it is and lets others work in
  * between. Each step is one statement and so one snapshot, and the tree is true in every snapshot (I5): steps need
  * not share one.
  * @param step 0 to `VERIFY_STEPS` - 1
@@ -59,7 +64,9 @@ export async function verifyStep(db: Queryable, step: number): Promise<StepResul
       ? [LIVE, ['leaf', step * slice, (step + 1) * slice - 1]]
       : step === LIVE_STEPS
         ? [TOMBSTONES, ['leaf']]
-        : [PREFIXES, ['path']];
+        : step === LIVE_STEPS + 1
+          ? [PREFIXES, ['path']]
+          : [CONTRADICTIONS, []];
   const { rows } = await readL3(() =>
     db.query<{ rows: number; differences: readonly Difference[] }>(text, values),
   );

@@ -239,7 +239,7 @@ test('merkle: root, prefix, and verify that finds a row changed behind its back'
     t.is(root?.count, 3);
     t.regex((await run('prefix', 'a.b')).stdout, /^items +2$/m);
     t.like(jsonOf<object>((await run('prefix', 'none', '--json')).stdout)[0], { path: 'none', count: 0 });
-    t.deepEqual(await run('verify'), { code: 0, stdout: 'tree and rows agree\n', stderr: '' });
+    t.deepEqual(await run('verify'), { code: 0, stdout: 'tree and stored digests agree\n', stderr: '' });
     await own.pool.query(`UPDATE items SET x0 = x0 # 1 WHERE id = 'a.b.1'`);
     const broken = await run('verify');
     t.is(broken.code, 1);

@@ -53,6 +53,19 @@ for (const [damage, sql] of [
   ['a changed leaf', `UPDATE merkle_leaf SET n = n + 1 WHERE leaf = (SELECT min(leaf) FROM merkle_leaf)`],
   ['a changed prefix', `UPDATE merkle_path SET x1 = x1 # 1 WHERE path = 'uk.3'`],
   ['a prefix of nothing', `INSERT INTO merkle_path (path, parent, n, x0, x1) VALUES ('nobody', '', 1, 2, 3)`],
+  ['a prefix under another parent', `UPDATE merkle_path SET parent = 'fr' WHERE path = 'uk.3'`],
+  ['a prefix without a parent', `UPDATE merkle_path SET parent = NULL WHERE path = 'uk'`],
+  ['a root with a parent', `UPDATE merkle_path SET parent = '' WHERE path = ''`],
+  [
+    'a batch that moves the root alone',
+    `INSERT INTO merkle_delta (tn, t0, t1, leaf, ln, l0, l1, par, pn, q0, q1)
+     VALUES (5, 6, 7, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`,
+  ],
+  ['a batch that moves the digest of the root alone', `UPDATE merkle_delta SET t0 = t0 # 1 WHERE tn > 0`],
+  [
+    'a batch of leaves without prefixes',
+    `UPDATE merkle_delta SET tn = 0, t0 = 0, t1 = 0, par = '{}', pn = '{}', q0 = '{}', q1 = '{}' WHERE tn > 0`,
+  ],
 ] as const) {
   test.serial(`steps find ${damage}, and the same as the one statement finds`, async (t) => {
     const client = await deployment.pool.connect();

@@ -4,7 +4,7 @@ import { facts, table } from '../table.ts';
 
 const root: Command = {
   name: 'merkle root',
-  summary: 'Count and digest of all live items: equal stores have equal digests',
+  summary: 'Count and digest of all live items: stores that took the same writes agree',
   takes: '',
   minArguments: 0,
   maxArguments: 0,
@@ -52,7 +52,7 @@ const prefix: Command = {
 
 const verify: Command = {
   name: 'merkle verify',
-  summary: 'Compare the Merkle tree with the rows; reads every row',
+  summary: 'Compare the Merkle tree with the stored digests of all rows; contents are not hashed',
   takes: '',
   minArguments: 0,
   maxArguments: 0,
@@ -61,7 +61,7 @@ const verify: Command = {
   async run({ terminal, connections, json }) {
     const { ok, differences } = await (await connections.reader()).merkle.verify();
     if (json) await terminal.print(JSON.stringify({ ok, differences }));
-    else if (ok) await terminal.print('tree and rows agree');
+    else if (ok) await terminal.print('tree and stored digests agree');
     else {
       const rows = differences.map(({ kind, node, rows, tree }) => [kind, node, rows, tree]);
       await terminal.print(table(['kind', 'node', 'in rows', 'in tree'], rows));
