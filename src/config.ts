@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { ConfigError } from './errors.ts';
+import { ConfigError, messageOf } from './errors.ts';
+import { nearest } from './nearest.ts';
 import type { CallOptions } from './types.ts';
 
 const text = z.string().min(1);
@@ -324,6 +325,28 @@ export type Options = { readonly [K in keyof Config]?: Config[K] | undefined };
 export type OpenOptions = Options & CallOptions;
 
 /**
+ * Reads what an `open…` function was given, each option once.
+ * @throws ConfigError when it is no object, cannot be read, or its signal is none
+ */
+export function splitSignal(given: OpenOptions = {}): {
+  readonly signal: AbortSignal | undefined;
+  readonly overrides: Options;
+} {
+  if (typeof given !== 'object' || given === null) {
+    throw new ConfigError('Configuration cannot be used. The options must be an object.');
+  }
+  try {
+    const { signal, ...overrides } = given;
+    if (signal === undefined || signal instanceof AbortSignal) return { signal, overrides };
+  } catch (cause) {
+    throw new ConfigError(`Configuration cannot be used. The options cannot be read: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
+  throw new ConfigError('Configuration cannot be used. signal: must be an AbortSignal.');
+}
+
+/**
  * The configuration from the environment with `overrides` on top.
  * @throws ConfigError naming each option that cannot be used, and unknown `TIERLINE_*` names with the nearest known one.
  */
@@ -357,28 +380,4 @@ function unknownOptions(overrides: Options): string[] {
   return Object.keys(overrides)
     .filter((name) => !known.includes(name))
     .map((name) => `${name} is not an option; did you mean ${nearest(name, known)}?`);
-}
-
-function nearest(name: string, known: readonly string[]): string {
-  let best = known[0] ?? name;
-  let bestDistance = Number.POSITIVE_INFINITY;
-  for (const candidate of known) {
-    const distance = editDistance(name, candidate);
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
-  }
-  return best;
-}
-
-/** Levenshtein distance, one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replace = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, replace));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -8,7 +8,16 @@ import {
   QueueUnavailableError,
   TierlineError,
 } from '../errors.ts';
-import { parseId, parseNewItem, parsePrefix, parseState, parseSubmitOptions } from '../schema/item.ts';
+import { CallGate } from '../call-gate.ts';
+import { unreadable } from '../schema/checked.ts';
+import { parseId, parseNewItem, parsePrefix, parseState } from '../schema/item.ts';
+import {
+  callOptionsOf,
+  deleteManyOptionsOf,
+  submitManyOptionsOf,
+  submitOptionsOf,
+  waitOptionsOf,
+} from '../schema/options.ts';
 import type {
   BatchTicket,
   CallOptions,
@@ -50,6 +59,7 @@ export interface ProducerParts {
 export class QueueProducer implements Producer {
   readonly #parts: ProducerParts;
   readonly #coalescer: Coalescer;
+  readonly #gate = new CallGate('producer');
   #closing: Promise<void> | undefined;
 
   constructor(parts: ProducerParts) {
@@ -59,7 +69,7 @@ export class QueueProducer implements Producer {
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
   async submit(item: NewItem, options?: SubmitOptions & CallOptions): Promise<Ticket> {
-    const { tiers, ttlMs, state, signal } = parseSubmitOptions(options);
+    const { tiers, ttlMs, state, signal } = this.#gate.admit(submitOptionsOf, options);
     const serialized = parseNewItem(item, this.#parts.config.maxContentBytes);
     return this.#one(putOperation(serialized, tiers, ttlMs, state), signal);
   }
@@ -73,7 +83,7 @@ export class QueueProducer implements Producer {
     items: readonly NewItem[],
     options?: SubmitOptions & CallOptions & { readonly atomic?: boolean },
   ): Promise<BatchTicket> {
-    const { tiers, ttlMs, state, atomic, signal } = parseSubmitOptions(options);
+    const { tiers, ttlMs, state, atomic, signal } = this.#gate.admit(submitManyOptionsOf, options);
     return this.#many(
       items,
       (item) => putOperation(parseNewItem(item, this.#parts.config.maxContentBytes), tiers, ttlMs, state),
@@ -84,15 +94,17 @@ export class QueueProducer implements Producer {
   }
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
-  async delete(id: string, { signal }: CallOptions = {}): Promise<Ticket> {
+  async delete(id: string, options?: CallOptions): Promise<Ticket> {
+    const { signal } = this.#gate.admit(callOptionsOf, options);
     return this.#one(deleteOperation(parseId(id)), signal);
   }
 
   /** As `submitMany`. */
   async deleteMany(
     ids: readonly string[],
-    { atomic = false, signal }: CallOptions & { readonly atomic?: boolean } = {},
+    options?: CallOptions & { readonly atomic?: boolean },
   ): Promise<BatchTicket> {
+    const { atomic, signal } = this.#gate.admit(deleteManyOptionsOf, options);
     return this.#many(
       ids,
       (id) => deleteOperation(parseId(id)),
@@ -103,27 +115,30 @@ export class QueueProducer implements Producer {
   }
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
-  async setState(id: string, state: string, { signal }: CallOptions = {}): Promise<Ticket> {
+  async setState(id: string, state: string, options?: CallOptions): Promise<Ticket> {
+    const { signal } = this.#gate.admit(callOptionsOf, options);
     return this.#one(stateOperation(parseId(id), parseState(state)), signal);
   }
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
-  async deleteByState(state: string, { signal }: CallOptions = {}): Promise<RangeTicket> {
+  async deleteByState(state: string, options?: CallOptions): Promise<RangeTicket> {
+    const { signal } = this.#gate.admit(callOptionsOf, options);
     return this.#range('state', parseState(state), signal);
   }
 
   /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
-  async deletePrefix(prefix: string, { signal }: CallOptions = {}): Promise<RangeTicket> {
+  async deletePrefix(prefix: string, options?: CallOptions): Promise<RangeTicket> {
+    const { signal } = this.#gate.admit(callOptionsOf, options);
     return this.#range('prefix', parsePrefix(prefix), signal);
   }
 
   /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
   async flush(options?: WaitOptions): Promise<void> {
-    this.#refuseWhenClosed();
+    const wait = this.#gate.admit(waitOptionsOf, options);
     this.#coalescer.flush();
-    await abortable(Promise.allSettled(this.#parts.queue.adding), options?.signal);
+    await abortable(Promise.allSettled(this.#parts.queue.adding), wait.signal);
     const unsettled = this.#parts.tracker.unsettled;
-    await waitFor(unsettled, options);
+    await waitFor(unsettled, wait);
     // A barrier that passed over a chunk whose fate is unknown would be a lie, also when that was found out before.
     const lost = this.#parts.tracker.takeLoss();
     if (lost !== undefined) throw lost;
@@ -149,6 +164,7 @@ export class QueueProducer implements Producer {
   }
 
   async #close(): Promise<void> {
+    this.#gate.close();
     this.#coalescer.flush();
     await this.#parts.queue.close();
     this.#parts.tracker.close(
@@ -172,13 +188,7 @@ export class QueueProducer implements Producer {
     }
   }
 
-  #refuseWhenClosed(): void {
-    if (this.#closing !== undefined) throw new ClosedError('The producer is closed. Open a new one.');
-  }
-
   async #range(kind: RangeJob['kind'], value: string, signal: AbortSignal | undefined): Promise<RangeTicket> {
-    this.#refuseWhenClosed();
-    signal?.throwIfAborted();
     // What was submitted before, awaited or not, takes its stamps before the range does.
     this.#coalescer.flush();
     const chunk = await abortable(this.#parts.queue.addRange(kind, value), signal);
@@ -188,8 +198,6 @@ export class QueueProducer implements Producer {
 
   /** Resolves when the operation is in Redis. */
   #one(operation: Operation, signal: AbortSignal | undefined): Promise<Ticket> {
-    this.#refuseWhenClosed();
-    signal?.throwIfAborted();
     const call = new Promise<Ticket>((resolve, reject) => {
       this.#coalescer.add(operation, new SingleSink(operation, this.#parts.onAccepted, resolve, reject), 0);
     });
@@ -199,36 +207,34 @@ export class QueueProducer implements Producer {
   async #many<T>(
     inputs: readonly T[],
     parse: (input: T) => Operation,
-    idOf: (input: T) => unknown,
+    idOf: (input: T | undefined) => unknown,
     atomic: boolean,
     signal: AbortSignal | undefined,
   ): Promise<BatchTicket> {
-    if (!Array.isArray(inputs)) throw new InvalidItemError('items', 'must be an array');
-    if (atomic && inputs.length > MAX_ATOMIC_ITEMS) {
+    const total = lengthOf(inputs);
+    if (atomic && total > MAX_ATOMIC_ITEMS) {
       throw new InvalidItemError(
         'items',
-        `has ${inputs.length} items; an atomic call takes at most ${MAX_ATOMIC_ITEMS}`,
+        `has ${total} items; an atomic call takes at most ${MAX_ATOMIC_ITEMS}`,
       );
     }
     const rejected: Rejection[] = [];
     const operations: Operation[] = [];
     const indexes: number[] = [];
     let bytes = 0;
-    const nameOf = (input: T) => {
-      const id = idOf(input);
-      return typeof id === 'string' ? id : '';
-    };
-    inputs.forEach((input, index) => {
+    for (let index = 0; index < total; index++) {
+      let input: T | undefined;
       try {
+        input = inputs[index] as T;
         const operation = parse(input);
         bytes += operation.bytes;
         operations.push(operation);
         indexes.push(index);
       } catch (error) {
-        if (!(error instanceof TierlineError)) throw error;
-        rejected.push({ index, id: nameOf(input), error });
+        const refusal = error instanceof TierlineError ? error : unreadable('item', error);
+        rejected.push({ index, id: nameOf(input, idOf), error: refusal });
       }
-    });
+    }
     if (atomic && bytes > this.#parts.config.maxContentBytes) {
       throw new InvalidItemError(
         'items',
@@ -237,27 +243,20 @@ export class QueueProducer implements Producer {
     }
     if (atomic && rejected.length > 0) {
       const cause = rejected[0]?.error;
-      const bad = new Set(rejected.map(({ index }) => index));
-      const others = inputs.flatMap((input, index) =>
-        bad.has(index)
-          ? []
-          : [
-              {
-                index,
-                id: nameOf(input),
-                error: new AtomicRefusedError(`Refused with the whole call: ${messageOf(cause)}`, { cause }),
-              },
-            ],
-      );
+      const others = operations.map(({ id }, i) => ({
+        index: indexes[i] as number,
+        id,
+        error: new AtomicRefusedError(`Refused with the whole call: ${messageOf(cause)}`, { cause }),
+      }));
       return new SubmittedBatch(
-        inputs.length,
+        total,
         [],
         [...rejected, ...others].sort((a, b) => a.index - b.index),
       );
     }
-    if (operations.length === 0) return new SubmittedBatch(inputs.length, [], rejected);
+    if (operations.length === 0) return new SubmittedBatch(total, [], rejected);
 
-    const results = await this.#queue(operations, atomic, signal);
+    const results = await abortable(this.#collect(operations, atomic), signal);
     const tickets: ChunkTicket[] = [];
     results.forEach((result, i) => {
       if (result instanceof ChunkTicket) tickets.push(result);
@@ -266,23 +265,13 @@ export class QueueProducer implements Producer {
     const [failure] = results;
     if (tickets.length === 0 && !(failure instanceof ChunkTicket) && failure !== undefined) throw failure;
     return new SubmittedBatch(
-      inputs.length,
+      total,
       tickets,
       rejected.sort((a, b) => a.index - b.index),
     );
   }
 
   /** Resolves when every operation is in Redis or refused, in their order. */
-  async #queue(
-    operations: readonly Operation[],
-    atomic: boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<(ChunkTicket | TierlineError)[]> {
-    this.#refuseWhenClosed();
-    signal?.throwIfAborted();
-    return abortable(this.#collect(operations, atomic), signal);
-  }
-
   #collect(operations: readonly Operation[], atomic: boolean): Promise<(ChunkTicket | TierlineError)[]> {
     return new Promise((resolve) => {
       const results: (ChunkTicket | TierlineError)[] = [];
@@ -333,6 +322,26 @@ class SingleSink implements Sink {
 
   refused(_slot: number, error: unknown): void {
     this.#reject(refusalOf(error));
+  }
+}
+
+/** @throws InvalidItemError for what is no array, or a proxy of one that does not tell */
+function lengthOf(inputs: unknown): number {
+  if (!Array.isArray(inputs)) throw new InvalidItemError('items', 'must be an array');
+  try {
+    return inputs.length;
+  } catch (cause) {
+    throw unreadable('items', cause);
+  }
+}
+
+/** The id of a refused input, '' when it has none that can be told. */
+function nameOf<T>(input: T, idOf: (input: T) => unknown): string {
+  try {
+    const id = idOf(input);
+    return typeof id === 'string' ? id : '';
+  } catch {
+    return '';
   }
 }
 

@@ -1,4 +1,5 @@
 import { SettleTimeoutError } from '../errors.ts';
+import { waitOptionsOf } from '../schema/options.ts';
 import type {
   BatchOutcome,
   BatchTicket,
@@ -32,7 +33,7 @@ export class ChunkTicket implements Ticket {
 
   /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
   async settled(options?: WaitOptions): Promise<Outcome> {
-    await waitFor([this.#chunk], options);
+    await waitFor([this.#chunk], waitOptionsOf(options));
     return this.outcome();
   }
 
@@ -56,7 +57,7 @@ export class SubmittedRange implements RangeTicket {
 
   /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
   async settled(options?: WaitOptions): Promise<{ deleted: number }> {
-    await waitFor([this.#chunk], options);
+    await waitFor([this.#chunk], waitOptionsOf(options));
     return { deleted: this.#chunk.rangeDeleted() };
   }
 }
@@ -78,7 +79,7 @@ export class SubmittedBatch implements BatchTicket {
 
   /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
   async settled(options?: WaitOptions): Promise<BatchOutcome> {
-    await waitFor(new Set(this.tickets.map((ticket) => ticket.chunk)), options);
+    await waitFor(new Set(this.tickets.map((ticket) => ticket.chunk)), waitOptionsOf(options));
     const outcomes = this.tickets.map((ticket) => ticket.outcome());
     const succeeded = outcomes.filter(({ status }) => status === 'applied' || status === 'superseded').length;
     return { total: this.total, succeeded, failed: this.total - succeeded, outcomes };
@@ -90,7 +91,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Waits until all chunks are done, the time is up, or the signal says stop. */
 export async function waitFor(
   chunks: Iterable<TrackedChunk>,
-  { timeoutMs: given, signal }: WaitOptions = {},
+  { timeoutMs: given, signal }: ReturnType<typeof waitOptionsOf>,
 ): Promise<void> {
   // A timer of Node that is longer than this fires at once.
   const timeoutMs = given !== undefined && given <= MAX_TIMER_MS ? given : undefined;

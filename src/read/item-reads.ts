@@ -1,3 +1,5 @@
+import type { CallGate } from '../call-gate.ts';
+import { unreadable } from '../schema/checked.ts';
 import { parseId } from '../schema/item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Lookup, TierName } from '../types.ts';
@@ -13,10 +15,18 @@ export class ItemReads {
   readonly #coherence: Coherence;
   readonly #flights: SingleFlight;
   readonly #pending: PendingView;
+  readonly #gate: CallGate;
   #hits = 0;
   #misses = 0;
 
-  constructor(l1: MemoryTier<Held>, coherence: Coherence, flights: SingleFlight, pending: PendingView) {
+  constructor(
+    l1: MemoryTier<Held>,
+    coherence: Coherence,
+    flights: SingleFlight,
+    pending: PendingView,
+    gate: CallGate,
+  ) {
+    this.#gate = gate;
     this.#l1 = l1;
     this.#coherence = coherence;
     this.#flights = flights;
@@ -41,7 +51,7 @@ export class ItemReads {
         try {
           resolve(this.#overlaid(id, flight.held));
         } catch (error) {
-          reject(error);
+          reject(this.#gate.reasonFor(error));
         }
       });
     });
@@ -59,13 +69,17 @@ export class ItemReads {
 
   peek(id: string): Item | undefined {
     const held = this.#l1.peek(id);
+    // An id in L1 is valid.
+    if (held === undefined) parseId(id);
     const served = held !== undefined && held.epoch === this.#coherence.serving ? held : undefined;
     const own = this.#ownOf(id);
     if (own === undefined) return served?.item;
     return served !== undefined || this.#isAnswer(own, held) ? withPending(id, served, own) : undefined;
   }
 
-  async getMany(ids: readonly string[]): Promise<(Item | undefined)[]> {
+  async getMany(given: readonly string[]): Promise<(Item | undefined)[]> {
+    // The caller may change its list while the tiers are asked.
+    const ids = copyOf(given);
     const answers = Array.from<Held | undefined>({ length: ids.length });
     let open: number[] = [];
     for (let i = 0; i < ids.length; i++) {
@@ -154,6 +168,15 @@ export class ItemReads {
       known === undefined ||
       (own.contentVersion > known.contentVersion && own.stateVersion > known.stateVersion)
     );
+  }
+}
+
+/** @throws InvalidItemError when the list cannot be read */
+function copyOf(ids: readonly string[]): string[] {
+  try {
+    return ids.slice();
+  } catch (cause) {
+    throw unreadable('ids', cause);
   }
 }
 

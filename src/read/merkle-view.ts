@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { abortable } from '../abortable.ts';
+import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError } from '../errors.ts';
 import { diffTrees } from '../merkle/diff.ts';
 import { merkleChildren } from '../postgres/merkle-children.ts';
 import { hashNodes, leafItems } from '../postgres/merkle-leaves.ts';
 import { merklePrefix, merkleRoot, verifyMerkle } from '../postgres/merkle-tables.ts';
 import { type Pool, readL3 } from '../postgres/pool.ts';
-import { diffOptionsOf, leafOptionsOf, leavesOf } from '../schema/merkle.ts';
+import { diffOptionsOf, leafOptionsOf, leavesOf, peerOf } from '../schema/merkle.ts';
+import { callOptionsOf, pageOptionsOf } from '../schema/options.ts';
 import type {
   CallOptions,
   DiffOptions,
@@ -23,66 +24,69 @@ import type {
   PageOptions,
 } from '../types.ts';
 import { cursorAfter, idOfCursor } from './cursor.ts';
-import { checkLimit, DEFAULT_LIMIT } from './page-limit.ts';
 
 /** The Merkle tables, read. Exact in any snapshot: what is not folded yet is added. */
 export class MerkleView implements Merkle {
   readonly #pool: Pool;
+  readonly #gate: CallGate;
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, gate: CallGate) {
     this.#pool = pool;
+    this.#gate = gate;
   }
 
-  /** @throws TierUnavailableError of L3, SchemaMissingError */
+  /** @throws TierUnavailableError of L3, SchemaMissingError, ClosedError, or the signal's reason */
   root(options?: CallOptions): Promise<MerkleNode> {
-    return this.#read(() => merkleRoot(this.#pool), options);
+    return this.#gate.call(callOptionsOf, options, () => readL3(() => merkleRoot(this.#pool)));
   }
 
-  /** @throws InvalidItemError, TierUnavailableError of L3, SchemaMissingError */
-  async prefix(path: string, options?: CallOptions): Promise<MerkleNode> {
-    checkPath(path);
-    return this.#read(() => merklePrefix(this.#pool, path), options);
-  }
-
-  /** @throws as `prefix` */
-  async children(path: string, options: PageOptions = {}): Promise<Page<MerkleChild>> {
-    checkPath(path);
-    const { limit = DEFAULT_LIMIT, after } = options;
-    checkLimit(limit);
-    const selection = { by: 'children', key: path } as const;
-    const from = idOfCursor(selection, after);
-    const { children, next } = await this.#read(() => merkleChildren(this.#pool, path, from, limit), options);
-    return next === undefined ? { items: children } : { items: children, next: cursorAfter(selection, next) };
+  /** @throws as `root`, InvalidItemError */
+  prefix(path: string, options?: CallOptions): Promise<MerkleNode> {
+    return this.#gate.call(callOptionsOf, options, async () => {
+      checkPath(path);
+      return readL3(() => merklePrefix(this.#pool, path));
+    });
   }
 
   /** @throws as `prefix` */
-  async leaves(options: LeafOptions & CallOptions = {}): Promise<readonly HashNode[]> {
-    const parsed = leafOptionsOf(options);
-    return this.#read(() => hashNodes(this.#pool, parsed), options);
+  children(path: string, options?: PageOptions): Promise<Page<MerkleChild>> {
+    return this.#gate.call(pageOptionsOf, options, async ({ limit, after }) => {
+      checkPath(path);
+      const selection = { by: 'children', key: path } as const;
+      const from = idOfCursor(selection, after);
+      const { children, next } = await readL3(() => merkleChildren(this.#pool, path, from, limit));
+      return next === undefined
+        ? { items: children }
+        : { items: children, next: cursorAfter(selection, next) };
+    });
   }
 
   /** @throws as `prefix` */
-  async leafItems(leaves: readonly number[], options?: CallOptions): Promise<readonly LeafItem[]> {
-    const parsed = leavesOf(leaves);
-    return this.#read(() => leafItems(this.#pool, parsed), options);
+  leaves(options?: LeafOptions & CallOptions): Promise<readonly HashNode[]> {
+    return this.#gate.call(leafOptionsOf, options, ({ leaves }) =>
+      readL3(() => hashNodes(this.#pool, leaves)),
+    );
+  }
+
+  /** @throws as `prefix` */
+  leafItems(leaves: readonly number[], options?: CallOptions): Promise<readonly LeafItem[]> {
+    return this.#gate.call(callOptionsOf, options, async () => {
+      const parsed = leavesOf(leaves);
+      return readL3(() => leafItems(this.#pool, parsed));
+    });
   }
 
   /** @throws as `prefix`, and what the peer throws */
-  async diff(peer: MerklePeer, options: DiffOptions = {}): Promise<MerkleDiff> {
-    const { limit, recheckMs, signal } = diffOptionsOf(options);
-    signal?.throwIfAborted();
-    const pause = () => sleep(recheckMs, undefined, { signal });
-    return abortable(diffTrees(this, peer, limit, pause), signal);
+  diff(peer: MerklePeer, options?: DiffOptions): Promise<MerkleDiff> {
+    return this.#gate.call(diffOptionsOf, options, async ({ limit, recheckMs, signal }) => {
+      const pause = () => sleep(recheckMs, undefined, { signal });
+      return diffTrees(this, peerOf(peer), limit, pause);
+    });
   }
 
-  /** @throws TierUnavailableError of L3, SchemaMissingError */
+  /** @throws as `root` */
   verify(options?: CallOptions): Promise<MerkleVerification> {
-    return this.#read(() => verifyMerkle(this.#pool), options);
-  }
-
-  async #read<T>(work: () => Promise<T>, { signal }: CallOptions = {}): Promise<T> {
-    signal?.throwIfAborted();
-    return abortable(readL3(work), signal);
+    return this.#gate.call(callOptionsOf, options, () => readL3(() => verifyMerkle(this.#pool)));
   }
 }
 

@@ -1,5 +1,6 @@
 import { abortableOpen } from '../abortable.ts';
-import { type Config, loadConfig, type OpenOptions } from '../config.ts';
+import { CallGate } from '../call-gate.ts';
+import { type Config, loadConfig, type OpenOptions, splitSignal } from '../config.ts';
 import { messageOf, TierlineError, TierUnavailableError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
@@ -36,9 +37,10 @@ const START_TIMEOUT_MS = 2000;
  * Opens the read side: Redis and Postgres, for any service.
  * @throws ConfigError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
-export function openReader({ signal, ...options }: OpenOptions = {}): Promise<Reader> {
+export async function openReader(options?: OpenOptions): Promise<Reader> {
+  const { signal, overrides } = splitSignal(options);
   return abortableOpen(async () => {
-    const config = loadConfig(options);
+    const config = loadConfig(overrides);
     return connectReader(config, createLogger('reader', config.logLevel));
   }, signal);
 }
@@ -82,12 +84,14 @@ export async function connectReader(
     if (error instanceof TierlineError) throw error;
     throw new TierUnavailableError('l2', messageOf(error));
   }
-  const reads = new ItemReads(l1, coherence, flights, pending);
+  const gate = new CallGate('reader');
+  const reads = new ItemReads(l1, coherence, flights, pending, gate);
   const presence = new Presence(l1, l2, l3, filter, config);
   const observed = new Observed(l1, pending, (ids) => reads.getMany(ids));
   // Unknown while Redis is away: then every row counts as unsettled.
   const horizon = () => inTime(settledBelow(queue, keys), config.l2TimeoutMs).catch(() => 0);
   return new TieredReader({
+    gate,
     l1,
     reads,
     verified: new VerifiedReads(l1, l2, l3, (id) => reads.lookup(id)),
@@ -95,10 +99,10 @@ export async function connectReader(
     tail,
     filter,
     presence,
-    queries: new Queries(pool, observed, horizon, config.l3TimeoutMs),
+    queries: new Queries(pool, observed, horizon, config.l3TimeoutMs, gate),
     status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, reads, pending },
     health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter },
-    merkle: new MerkleView(pool),
+    merkle: new MerkleView(pool, gate),
     counters: () => countersOf({ l1, reads, flights, coherence, lookup, l2, l3, presence, filter, tail }),
     release,
   });

@@ -2,42 +2,49 @@ import type { Stamp } from '../clock.ts';
 import { type Pool, readL3 } from '../postgres/pool.ts';
 import { countRows, type Selection, selectIds, selectRows } from '../postgres/query-items.ts';
 import { parsePrefix, parseState } from '../schema/item.ts';
-import type { CallOptions, Item, Page, PageOptions, Scan, ScanOptions } from '../types.ts';
-import { abortable } from '../abortable.ts';
+import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
+import type { Item, Page, Scan } from '../types.ts';
+import type { CallGate } from '../call-gate.ts';
 import { cursorAfter, idOfCursor } from './cursor.ts';
 import type { Observed } from './observed.ts';
-import { checkLimit, DEFAULT_LIMIT } from './page-limit.ts';
 import { PagedScan } from './scan.ts';
 
 const SCAN_PAGE = 1000;
+
+type PageRead = ReturnType<typeof pageOptionsOf>;
+type ScanRead = ReturnType<typeof scanOptionsOf>;
 
 /** Reads of many items by what they have in common. Postgres answers; see `Observed` for how they agree with other reads. */
 export class Queries {
   readonly #pool: Pool;
   readonly #observed: Observed;
   readonly #settledBelow: () => Promise<Stamp>;
+  readonly #gate: CallGate;
   readonly #timeoutMs: number;
 
   /**
    * @param settledBelow a stamp below which all writes have settled; 0 when that cannot be told.
    * @param timeoutMs milliseconds one page may take. A count reads every row it counts and has no limit.
    */
-  constructor(pool: Pool, observed: Observed, settledBelow: () => Promise<Stamp>, timeoutMs: number) {
+  constructor(
+    pool: Pool,
+    observed: Observed,
+    settledBelow: () => Promise<Stamp>,
+    timeoutMs: number,
+    gate: CallGate,
+  ) {
+    this.#gate = gate;
     this.#timeoutMs = timeoutMs;
     this.#pool = pool;
     this.#observed = observed;
     this.#settledBelow = settledBelow;
   }
 
-  async page(
-    selection: Selection,
-    { limit = DEFAULT_LIMIT, after, signal }: PageOptions = {},
-  ): Promise<Page<Item>> {
-    checkLimit(limit);
+  page(selection: Selection, { limit, after, signal }: PageRead): Promise<Page<Item>> {
     return this.#page(selection, after, limit, signal);
   }
 
-  scan(selection: Selection, { after, signal }: ScanOptions = {}): Scan<Item> {
+  scan(selection: Selection, { after, signal }: ScanRead): Scan<Item> {
     idOfCursor(selection, after);
     return new PagedScan(
       after,
@@ -50,11 +57,7 @@ export class Queries {
     );
   }
 
-  async ids(
-    selection: Selection,
-    { limit = DEFAULT_LIMIT, after, signal }: PageOptions = {},
-  ): Promise<Page<string>> {
-    checkLimit(limit);
+  async ids(selection: Selection, { limit, after, signal }: PageRead): Promise<Page<string>> {
     const from = idOfCursor(selection, after);
     const { rows, more } = await this.#ask(
       () => selectIds(this.#pool, selection, from, limit, this.#timeoutMs),
@@ -64,8 +67,8 @@ export class Queries {
     return more && last !== undefined ? { items: rows, next: cursorAfter(selection, last) } : { items: rows };
   }
 
-  count(selection: Selection, { signal }: CallOptions = {}): Promise<number> {
-    return this.#ask(() => countRows(this.#pool, selection), signal);
+  count(selection: Selection): Promise<number> {
+    return readL3(() => countRows(this.#pool, selection));
   }
 
   async #page(
@@ -80,15 +83,14 @@ export class Queries {
         Promise.all([selectRows(this.#pool, selection, from, limit, this.#timeoutMs), this.#settledBelow()]),
       signal,
     );
-    const now = await abortable(this.#observed.reconcile(rows, horizon), signal);
+    const now = await this.#gate.run(signal, () => this.#observed.reconcile(rows, horizon));
     const items = now.filter((item) => item !== undefined && isSelected(item, selection)) as Item[];
     const last = rows.at(-1);
     return more && last !== undefined ? { items, next: cursorAfter(selection, last.id) } : { items };
   }
 
-  async #ask<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-    signal?.throwIfAborted();
-    return abortable(readL3(work), signal);
+  #ask<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.#gate.run(signal, () => readL3(work));
   }
 }
 

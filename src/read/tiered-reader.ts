@@ -1,7 +1,9 @@
-import { ClosedError, InvalidItemError } from '../errors.ts';
+import type { CallGate } from '../call-gate.ts';
+import { InvalidItemError } from '../errors.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import type { FeedPosition } from '../schema/feed.ts';
 import { parseId } from '../schema/item.ts';
+import { callOptionsOf, getOptionsOf, pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type {
   CallOptions,
@@ -18,7 +20,6 @@ import type {
   ScanOptions,
   Status,
 } from '../types.ts';
-import { abortable } from '../abortable.ts';
 import type { Coherence } from './coherence.ts';
 import type { Held } from './held.ts';
 import type { ItemReads } from './item-reads.ts';
@@ -30,6 +31,7 @@ import type { TrustedFilter } from './trusted-filter.ts';
 import type { VerifiedReads } from './verified.ts';
 
 export interface ReaderParts {
+  readonly gate: CallGate;
   readonly l1: MemoryTier<Held>;
   readonly reads: ItemReads;
   readonly verified: VerifiedReads;
@@ -51,69 +53,77 @@ export class TieredReader implements Reader {
   readonly #parts: ReaderParts;
   /** Beside `#parts`: a hit goes through here. */
   readonly #reads: ItemReads;
+  readonly #gate: CallGate;
   #closing: Promise<void> | undefined;
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
     this.#reads = parts.reads;
+    this.#gate = parts.gate;
     this.merkle = parts.merkle;
   }
 
   /** @throws InvalidItemError, TierUnavailableError of L3, CorruptItemError (only with `verify`), ClosedError, or the signal's reason */
   get(id: string, options?: GetOptions): Promise<Item | undefined> {
-    if (options === undefined && this.#closing === undefined) return this.#reads.get(id);
-    return this.#call(
-      () => (options?.verify === true ? this.#parts.verified.get(id) : this.#reads.get(id)),
-      options,
+    if (options === undefined && !this.#gate.isClosed) return this.#reads.get(id);
+    return this.#gate.call(getOptionsOf, options, ({ verify }) =>
+      verify ? this.#parts.verified.get(id) : this.#reads.get(id),
     );
   }
 
   /** @throws as `get` */
   lookup(id: string, options?: CallOptions): Promise<Lookup> {
-    return this.#call(() => this.#reads.lookup(id), options);
+    return this.#gate.call(callOptionsOf, options, () => this.#reads.lookup(id));
   }
 
+  /** @throws InvalidItemError */
   peek(id: string): Item | undefined {
     return this.#reads.peek(id);
   }
 
   /** @throws as `get`; one id that cannot be read fails the call */
   getMany(ids: readonly string[], options?: CallOptions): Promise<(Item | undefined)[]> {
-    return this.#call(() => {
+    return this.#gate.call(callOptionsOf, options, () => {
       if (!Array.isArray(ids)) throw new InvalidItemError('ids', 'must be an array');
       return this.#reads.getMany(ids);
-    }, options);
+    });
   }
 
   /** @throws InvalidItemError, TierUnavailableError of L3 when it alone could tell, ClosedError, or the signal's reason */
   contains(id: string, options?: CallOptions): Promise<boolean> {
-    return this.#call(() => {
+    return this.#gate.call(callOptionsOf, options, () => {
       if (this.#parts.status.pending.get(parseId(id)) === undefined) return this.#parts.presence.exists(id);
       return this.#reads.get(id).then((item) => item !== undefined);
-    }, options);
+    });
   }
 
+  /** @throws as `peek` */
   mightExist(id: string): boolean {
     return !this.definitelyMissing(id);
   }
 
+  /** @throws as `peek` */
   definitelyMissing(id: string): boolean {
-    return this.#parts.filter.lacks(id) && this.#parts.status.pending.get(id) === undefined;
+    return this.#parts.filter.lacks(parseId(id)) && this.#parts.status.pending.get(id) === undefined;
   }
 
   /** @throws as `get` */
-  async isCurrent(id: string, contentHash: string, options?: CallOptions): Promise<boolean> {
-    return (await this.get(id, options))?.contentHash === contentHash;
+  isCurrent(id: string, contentHash: string, options?: CallOptions): Promise<boolean> {
+    return this.#gate.call(callOptionsOf, options, async () => {
+      // An absent item has no hash either: undefined would be current.
+      if (typeof contentHash !== 'string') throw new InvalidItemError('contentHash', 'must be a string');
+      return (await this.#reads.get(id))?.contentHash === contentHash;
+    });
   }
 
   /** @throws InvalidItemError, TierUnavailableError of either tier, ClosedError, or the signal's reason */
   status(id: string, options?: CallOptions): Promise<Status> {
-    return this.#call(() => statusOf(parseId(id), this.#parts.status), options);
+    return this.#gate.call(callOptionsOf, options, () => statusOf(parseId(id), this.#parts.status));
   }
 
   /** @throws ClosedError, or the signal's reason */
   health(options?: CallOptions): Promise<Health> {
-    return this.#call(() => readerHealth(this.#parts.health), options);
+    return this.#gate.call(callOptionsOf, options, () => readerHealth(this.#parts.health));
   }
 
   get size(): number {
@@ -134,39 +144,39 @@ export class TieredReader implements Reader {
 
   /** @throws InvalidItemError, TierUnavailableError of L3, SchemaMissingError, ClosedError, or the signal's reason */
   getByState(state: string, options?: PageOptions): Promise<Page<Item>> {
-    return this.#call(() => this.#parts.queries.page(ofState(state), options), options);
+    return this.#gate.call(pageOptionsOf, options, (read) => this.#parts.queries.page(ofState(state), read));
   }
 
   /** @throws InvalidItemError at once; while iterating as `getByState` */
   scanState(state: string, options?: ScanOptions): Scan<Item> {
-    this.#refuseWhenClosed();
-    return this.#parts.queries.scan(ofState(state), options);
+    return this.#parts.queries.scan(ofState(state), this.#gate.admit(scanOptionsOf, options));
   }
 
   /** @throws as `getByState` */
   countByState(state: string, options?: CallOptions): Promise<number> {
-    return this.#call(() => this.#parts.queries.count(ofState(state), options), options);
+    return this.#gate.call(callOptionsOf, options, () => this.#parts.queries.count(ofState(state)));
   }
 
   /** @throws as `getByState` */
   listStateIds(state: string, options?: PageOptions): Promise<Page<string>> {
-    return this.#call(() => this.#parts.queries.ids(ofState(state), options), options);
+    return this.#gate.call(pageOptionsOf, options, (read) => this.#parts.queries.ids(ofState(state), read));
   }
 
   /** @throws as `getByState` */
   getByPrefix(prefix: string, options?: PageOptions): Promise<Page<Item>> {
-    return this.#call(() => this.#parts.queries.page(ofPrefix(prefix), options), options);
+    return this.#gate.call(pageOptionsOf, options, (read) =>
+      this.#parts.queries.page(ofPrefix(prefix), read),
+    );
   }
 
   /** @throws as `scanState` */
   scanPrefix(prefix: string, options?: ScanOptions): Scan<Item> {
-    this.#refuseWhenClosed();
-    return this.#parts.queries.scan(ofPrefix(prefix), options);
+    return this.#parts.queries.scan(ofPrefix(prefix), this.#gate.admit(scanOptionsOf, options));
   }
 
   /** @throws as `getByState` */
   countPrefix(prefix: string, options?: CallOptions): Promise<number> {
-    return this.#call(() => this.#parts.queries.count(ofPrefix(prefix), options), options);
+    return this.#gate.call(callOptionsOf, options, () => this.#parts.queries.count(ofPrefix(prefix)));
   }
 
   /** What L1 would give out now, for checks of coherence. */
@@ -193,19 +203,9 @@ export class TieredReader implements Reader {
   }
 
   async #close(): Promise<void> {
+    this.#gate.close();
     this.#parts.coherence.close();
     this.#parts.filter.close();
     await this.#parts.release();
-  }
-
-  async #call<T>(work: () => Promise<T>, options: CallOptions | undefined): Promise<T> {
-    this.#refuseWhenClosed();
-    const signal = options?.signal;
-    signal?.throwIfAborted();
-    return abortable(work(), signal);
-  }
-
-  #refuseWhenClosed(): void {
-    if (this.#closing !== undefined) throw new ClosedError('The reader is closed. Open a new one.');
   }
 }

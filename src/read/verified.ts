@@ -6,7 +6,7 @@ import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { RedisTier } from '../tiers/redis.ts';
 import type { Tier } from '../tiers/tier.ts';
-import type { Item, JsonValue, Lookup } from '../types.ts';
+import type { Item, Lookup } from '../types.ts';
 import { floorOf, type Held } from './held.ts';
 
 /** Copies that may be bad before L3 is the one that answers: one in L1, one in L2, and one filled in meanwhile. */
@@ -66,7 +66,7 @@ function bytesOf(item: Item): string | Uint8Array {
   try {
     return item.contentType === 'binary'
       ? (item.content as Uint8Array)
-      : serializeJson(item.content as JsonValue, Number.MAX_SAFE_INTEGER);
+      : serializeJson(item.content, Number.MAX_SAFE_INTEGER);
   } catch (error) {
     if (error instanceof CorruptItemError) return '';
     throw error;

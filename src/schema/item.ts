@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
-import type { JsonValue, NewItem, SubmitOptions } from '../types.ts';
+import type { NewItem } from '../types.ts';
+import { checked, unreadable } from './checked.ts';
 import { serializeJson } from './json.ts';
 
 export const MAX_ID_BYTES = 255;
@@ -37,18 +38,6 @@ const newItemSchema = z.strictObject({
   traceParent: z.string().regex(TRACE_PARENT, 'must be a W3C traceparent').optional(),
 });
 
-const submitOptionsSchema = z.strictObject({
-  tiers: z.enum(['all', 'cache', 'durable']).default('all'),
-  ttlMs: z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional(),
-  state: stateSchema.optional(),
-  atomic: z.boolean().default(false),
-  signal: z.instanceof(AbortSignal).optional(),
-});
-
-export type ParsedSubmitOptions = z.output<typeof submitOptionsSchema>;
-
-const NO_OPTIONS: ParsedSubmitOptions = submitOptionsSchema.parse({});
-
 /** An item as it will be stored: content serialised once. */
 export interface SerializedItem {
   readonly id: string;
@@ -63,27 +52,57 @@ export interface SerializedItem {
   readonly traceParent: string | undefined;
 }
 
-/** @throws InvalidItemError naming the field and why. */
+/**
+ * Reads each part of the item once, so that what is checked is what is stored.
+ * @throws InvalidItemError naming the field and why, also when a getter or proxy of the item throws.
+ */
 export function parseNewItem(item: NewItem, maxContentBytes: number): SerializedItem {
-  // Most items are an id and content: zod, 1 µs an item, words the problem when they are not that.
-  const { id, content, state, traceParent } = isBare(item) ? item : checked(newItemSchema, item, 'item');
+  try {
+    return serialized(fieldsOf(item), maxContentBytes);
+  } catch (error) {
+    throw error instanceof InvalidItemError ? error : unreadable('item', error);
+  }
+}
+
+function serialized({ id, content, state, traceParent }: Fields, maxContentBytes: number): SerializedItem {
   if (content instanceof Uint8Array) {
-    refuseLarge(content.byteLength, maxContentBytes);
-    // A view of the same bytes, no copy; base64 because jobs and L2 values are text.
-    const raw = Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+    const raw = bytesOf(content, maxContentBytes);
+    // Base64 because jobs and L2 values are text.
     return { id, kind: 'binary', body: raw.toString('base64'), bytes: raw.length, raw, state, traceParent };
   }
-  const body = serializeJson(content as JsonValue, maxContentBytes);
+  const body = serializeJson(content, maxContentBytes);
   const bytes = Buffer.byteLength(body);
   refuseLarge(bytes, maxContentBytes);
   return { id, kind: 'json', body, bytes, raw: body, state, traceParent };
 }
 
-function isBare(item: NewItem): boolean {
-  if (typeof item !== 'object' || item === null) return false;
-  for (const key in item) if (key !== 'id' && key !== 'content') return false;
+interface Fields {
+  readonly id: string;
+  readonly content: unknown;
+  readonly state: string | undefined;
+  readonly traceParent: string | undefined;
+}
+
+function fieldsOf(item: NewItem): Fields {
+  // Most items are an id and content: zod, 1 µs an item, words the problem when they are not that.
+  const { id, content, state, traceParent } = bareFieldsOf(item) ?? checked(newItemSchema, item, 'item');
+  return { id, content, state, traceParent };
+}
+
+function bareFieldsOf(item: NewItem): Fields | undefined {
+  if (typeof item !== 'object' || item === null) return undefined;
+  for (const key in item) if (key !== 'id' && key !== 'content') return undefined;
   // A getter of a class is in no list of keys.
-  return 'content' in item && item.state === undefined && item.traceParent === undefined && isId(item.id);
+  const { id, content, state, traceParent } = item as Partial<NewItem>;
+  const isBare = isId(id) && content !== undefined && state === undefined && traceParent === undefined;
+  return isBare ? { id, content, state, traceParent } : undefined;
+}
+
+/** A view of the same bytes, or a copy of shared memory: another thread may write there between hashing and storing. */
+function bytesOf({ buffer, byteOffset, byteLength }: Uint8Array, maxContentBytes: number): Buffer {
+  refuseLarge(byteLength, maxContentBytes);
+  const view = Buffer.from(buffer, byteOffset, byteLength);
+  return buffer instanceof SharedArrayBuffer ? Buffer.from(view) : view;
 }
 
 function refuseLarge(bytes: number, maximum: number): void {
@@ -115,27 +134,4 @@ export function parseState(state: string): string {
 /** A prefix of ids: as an id, but it may end anywhere. '' would mean everything and is refused. */
 export function parsePrefix(prefix: string): string {
   return checked(idSchema, prefix, 'prefix');
-}
-
-export function parseSubmitOptions(
-  options?: SubmitOptions & { atomic?: boolean; signal?: AbortSignal },
-): ParsedSubmitOptions {
-  if (options === undefined) return NO_OPTIONS;
-  const parsed = checked(submitOptionsSchema, options, 'options');
-  if (parsed.tiers === 'durable' && parsed.ttlMs !== undefined) {
-    throw new InvalidItemError(
-      'ttlMs',
-      'bounds the L2 copy, which tiers: "durable" does not make; leave one out',
-    );
-  }
-  return parsed;
-}
-
-/** @throws InvalidItemError naming the field and why. */
-export function checked<S extends z.ZodType>(schema: S, value: unknown, fallbackField: string): z.output<S> {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const field = issue === undefined || issue.path.length === 0 ? fallbackField : issue.path.join('.');
-  throw new InvalidItemError(field, issue?.message ?? 'cannot be used');
 }

@@ -1,7 +1,9 @@
 import { z } from 'zod';
-import type { CallOptions, DiffOptions, LeafOptions } from '../types.ts';
+import type { LeafOptions, MerklePeer } from '../types.ts';
 import { LEAVES } from '../merkle/digest.ts';
-import { checked } from './item.ts';
+import { InvalidItemError } from '../errors.ts';
+import { checked } from './checked.ts';
+import { optionsReader } from './options.ts';
 
 const MAX_RECHECK_MS = 60_000;
 const MAX_DIFFERENCES = 100_000;
@@ -32,16 +34,27 @@ const leafOptions = z
     message: 'has a node beyond its depth',
   });
 
-const diffOptions = z.strictObject({
-  limit: z.int().min(1).max(MAX_DIFFERENCES).default(1000),
-  recheckMs: z.int().min(0).max(MAX_RECHECK_MS).default(1000),
-  signal: z.instanceof(AbortSignal).optional(),
-});
+/** @throws InvalidItemError */
+export const diffOptionsOf = optionsReader(
+  z.strictObject({
+    limit: z.int().min(1).max(MAX_DIFFERENCES).default(1000),
+    recheckMs: z.int().min(0).max(MAX_RECHECK_MS).default(1000),
+    signal: z.instanceof(AbortSignal, { error: 'must be an AbortSignal' }).optional(),
+  }),
+);
+
+const readLeafOptions = optionsReader(leafOptions);
+
+export interface ParsedLeafOptions {
+  readonly leaves: LeafOptions;
+  readonly signal: AbortSignal | undefined;
+}
 
 /** @throws InvalidItemError */
-export function leafOptionsOf(options: LeafOptions & CallOptions): LeafOptions {
-  const { bits, within } = checked(leafOptions, options, 'options');
-  return { ...(bits === undefined ? {} : { bits }), ...(within === undefined ? {} : { within }) };
+export function leafOptionsOf(options: unknown): ParsedLeafOptions {
+  const { bits, within, signal } = readLeafOptions(options);
+  const leaves = { ...(bits === undefined ? {} : { bits }), ...(within === undefined ? {} : { within }) };
+  return { leaves, signal };
 }
 
 /** @throws InvalidItemError */
@@ -50,7 +63,10 @@ export function leavesOf(given: readonly number[]): readonly number[] {
   return [...new Set(checked(leaves, given, 'leaves'))];
 }
 
-/** @throws InvalidItemError */
-export function diffOptionsOf(options: DiffOptions): z.output<typeof diffOptions> {
-  return checked(diffOptions, options, 'options');
+/** @throws InvalidItemError for what cannot be asked */
+export function peerOf(peer: MerklePeer): MerklePeer {
+  for (const name of ['root', 'leaves', 'leafItems'] as const) {
+    if (typeof peer?.[name] !== 'function') throw new InvalidItemError('peer', `has no method ${name}()`);
+  }
+  return peer;
 }

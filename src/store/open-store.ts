@@ -1,5 +1,6 @@
 import { abortableOpen } from '../abortable.ts';
-import { loadConfig, type OpenOptions, type Options } from '../config.ts';
+import { CallGate } from '../call-gate.ts';
+import { loadConfig, type OpenOptions, type Options, splitSignal } from '../config.ts';
 import { createLogger } from '../log.ts';
 import { connectProducer } from '../producer/open-producer.ts';
 import { type ProducerObserver, UNOBSERVED_PRODUCER } from '../producer/producer-observer.ts';
@@ -18,11 +19,12 @@ import { OwnWrites } from './own-writes.ts';
  * not answer with what was there before.
  * @throws what `openProducer` and `openReader` throw
  */
-export function openStore(
-  { signal, ...options }: OpenOptions = {},
+export async function openStore(
+  options?: OpenOptions,
   observer: ProducerObserver = UNOBSERVED_PRODUCER,
 ): Promise<Store> {
-  return abortableOpen(() => connectStore(options, observer), signal);
+  const { signal, overrides } = splitSignal(options);
+  return abortableOpen(() => connectStore(overrides, observer), signal);
 }
 
 async function connectStore(options: Options, observer: ProducerObserver): Promise<Store> {
@@ -43,11 +45,13 @@ async function connectStore(options: Options, observer: ProducerObserver): Promi
     await producer.close();
     throw error;
   }
-  return combine(producer, reader, new GetOrInsert(producer, reader, config));
+  const gate = new CallGate('store');
+  return combine(producer, reader, new GetOrInsert(producer, reader, config, gate), gate);
 }
 
-function combine(producer: QueueProducer, reader: TieredReader, inserts: GetOrInsert): Store {
+function combine(producer: QueueProducer, reader: TieredReader, inserts: GetOrInsert, gate: CallGate): Store {
   const close = async () => {
+    gate.close();
     // Both, also when one fails: an open connection would keep the process alive.
     const results = await Promise.allSettled([producer.close(), reader.close()]);
     for (const result of results) if (result.status === 'rejected') throw result.reason;

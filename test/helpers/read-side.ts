@@ -1,3 +1,4 @@
+import { CallGate } from '../../src/call-gate.ts';
 import { Coherence } from '../../src/read/coherence.ts';
 import type { Held } from '../../src/read/held.ts';
 import { ItemReads } from '../../src/read/item-reads.ts';
@@ -98,7 +99,7 @@ export async function openReadSide(
     filter,
     source,
     presence: new Presence(l1, l2, l3, filter, config),
-    reads: new ItemReads(l1, coherence, flights, NOTHING_PENDING),
+    reads: new ItemReads(l1, coherence, flights, NOTHING_PENDING, new CallGate('reader')),
     async close() {
       coherence.close();
       filter.close();

@@ -1,7 +1,8 @@
 import test from 'ava';
 import * as fc from 'fast-check';
 import { InvalidItemError } from '../../src/errors.ts';
-import { parseId, parseNewItem, parseState, parseSubmitOptions } from '../../src/schema/item.ts';
+import { parseId, parseNewItem, parseState } from '../../src/schema/item.ts';
+import { submitManyOptionsOf, submitOptionsOf } from '../../src/schema/options.ts';
 
 test('an id is taken if and only if it is 1 to 255 bytes of UTF-8 without NUL', (t) => {
   const id = fc.oneof(
@@ -47,9 +48,16 @@ test('binary is the bytes of its view, in base64', (t) => {
 });
 
 test('options have their defaults, and bounds', (t) => {
-  t.like(parseSubmitOptions({}), { tiers: 'all', atomic: false, ttlMs: undefined });
-  t.like(parseSubmitOptions({ tiers: 'cache', ttlMs: 1 }), { tiers: 'cache', ttlMs: 1 });
+  t.like(submitManyOptionsOf({}), { tiers: 'all', atomic: false, ttlMs: undefined });
+  t.like(submitOptionsOf({ tiers: 'cache', ttlMs: 1 }), { tiers: 'cache', ttlMs: 1 });
   for (const ttlMs of [0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY]) {
-    t.throws(() => parseSubmitOptions({ ttlMs }), { instanceOf: InvalidItemError });
+    t.throws(() => submitOptionsOf({ ttlMs }), { instanceOf: InvalidItemError });
   }
+});
+
+test('bytes of shared memory are copied once, so that another thread cannot part them from their hash', (t) => {
+  const shared = new Uint8Array(new SharedArrayBuffer(3)).fill(7);
+  const { raw, body } = parseNewItem({ id: 'a', content: shared }, 100);
+  shared.fill(9);
+  t.is(Buffer.from(raw as Uint8Array).toString('base64'), body);
 });

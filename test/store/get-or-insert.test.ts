@@ -1,3 +1,4 @@
+import { CallGate } from '../../src/call-gate.ts';
 import { EventEmitter, once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
@@ -57,7 +58,12 @@ test('getOrInsertWith: a failed factory, a failed read and content that cannot b
   t.deepEqual(await a.status('id'), { status: 'missing' });
   t.like(await a.getOrInsertWith('id', () => 'now'), { content: 'now' }, 'the next call tries again');
 
-  const unread = new GetOrInsert(a, { get: () => Promise.reject(broken) }, { maxContentBytes: 100 });
+  const unread = new GetOrInsert(
+    a,
+    { get: () => Promise.reject(broken) },
+    { maxContentBytes: 100 },
+    new CallGate('store'),
+  );
   let calls = 0;
   await t.throwsAsync(
     unread.run('other', () => ++calls),
