@@ -1,15 +1,13 @@
 import { BentoCache, bentostore } from 'bentocache';
 import { memoryDriver } from 'bentocache/drivers/memory';
 import pLimit from 'p-limit';
-import type { Config } from '../src/config.ts';
-import { keysOf } from '../src/keys.ts';
 import { createLogger } from '../src/log.ts';
 import { closePool, createPool, type Pool } from '../src/postgres/pool.ts';
 import { closeRedis, createRedis, type Redis } from '../src/redis/connect.ts';
 import { connectReader } from '../src/read/open-reader.ts';
 import { MemoryTier } from '../src/tiers/memory.ts';
 import type { TieredReader } from '../src/read/tiered-reader.ts';
-import { createDeployment } from '../test/helpers/deployment.ts';
+import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import type { Emit } from './metric.ts';
 
 const IDS = 20_000;
@@ -73,12 +71,12 @@ export async function readBench(emit: Emit): Promise<void> {
     await insertRows(pool, ids);
     await reader.getMany(ids);
     await hits(emit, reader, ids);
-    await fromRedis(emit, config, redis, ids);
-    await fromPostgres(emit, config, pool, redis, ids);
+    await fromRedis(emit, deployment, redis, ids);
+    await fromPostgres(emit, deployment, pool, redis, ids);
   } finally {
     await reader.close();
     await pool.query(`DELETE FROM items WHERE id = ANY($1)`, [ids]);
-    await redis.del(ids.map((id) => keysOf(config.namespace).item(id)));
+    await redis.del(ids.map((id) => deployment.keys.item(id)));
     await closePool(pool);
     await closeRedis(redis);
     await deployment.close();
@@ -124,8 +122,12 @@ async function hits(emit: Emit, reader: TieredReader, ids: readonly string[]): P
 }
 
 /** Every read goes to L2: L1 keeps nothing. */
-async function fromRedis(emit: Emit, base: Config, redis: Redis, ids: readonly string[]): Promise<void> {
-  const keys = keysOf(base.namespace);
+async function fromRedis(
+  emit: Emit,
+  { config: base, keys }: Deployment,
+  redis: Redis,
+  ids: readonly string[],
+): Promise<void> {
   const reader = await connectReader(
     { ...base, l1MaxBytes: 0, filterMaxBytes: 0 },
     createLogger('bench', 'silent'),
@@ -180,12 +182,11 @@ async function warm(reader: TieredReader, ids: readonly string[]): Promise<void>
 /** Every read goes to L3: neither L1 nor L2 keeps anything. */
 async function fromPostgres(
   emit: Emit,
-  base: Config,
+  { config: base, keys }: Deployment,
   pool: Pool,
   redis: Redis,
   ids: readonly string[],
 ): Promise<void> {
-  const keys = keysOf(base.namespace);
   const reader = await connectReader(
     { ...base, l1MaxBytes: 0, filterMaxBytes: 0 },
     createLogger('bench', 'silent'),

@@ -1,7 +1,8 @@
 import { type Config, loadConfig } from '../src/config.ts';
-import { type Keys, keysOf } from '../src/keys.ts';
+import { type CopyKeys, type Keys, keysOf } from '../src/keys.ts';
 import { createLogger } from '../src/log.ts';
 import { createPool, type Pool } from '../src/postgres/pool.ts';
+import { CacheGeneration } from '../src/redis/cache-generation.ts';
 import { closeRedis, createRedis, type Redis, whenReady } from '../src/redis/connect.ts';
 import { QueueWatch } from './queue-watch.ts';
 import type { Scratch } from './scratch.ts';
@@ -15,6 +16,8 @@ export interface Observer {
   readonly queue: Redis;
   /** The Redis of the L2 copies. */
   readonly cache: Redis;
+  /** Keys of the L2 copies that readers use. */
+  readonly copies: CopyKeys;
   readonly pool: Pool;
   readonly watch: QueueWatch;
   close(): Promise<void>;
@@ -26,18 +29,21 @@ export async function openObserver(scratch: Scratch): Promise<Observer> {
   const keys = keysOf(config.namespace);
   const queue = createRedis(config.redisUrl, 'patient', log);
   const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
+  const generation = new CacheGeneration(cache, queue, keys, config, log);
   const pool = createPool(config.databaseUrl, 2, log);
   const disconnect = async (): Promise<void> => {
+    generation.close();
     await Promise.all([closeRedis(queue), closeRedis(cache), pool.end()]);
   };
   try {
     await Promise.all([whenReady(queue, CONNECT_MS), whenReady(cache, CONNECT_MS)]);
+    const { copies } = await generation.known(CONNECT_MS);
     const watch = await QueueWatch.open(queue, keys);
     const close = async (): Promise<void> => {
       await watch.close();
       await disconnect();
     };
-    return { config, keys, queue, cache, pool, watch, close };
+    return { config, keys, queue, cache, copies, pool, watch, close };
   } catch (error) {
     await disconnect();
     throw error;

@@ -59,18 +59,18 @@ async function read(
   return tookMs;
 }
 
-async function forget({ cache, keys }: Observer, ids: readonly string[]): Promise<void> {
+async function forget({ cache, copies }: Observer, ids: readonly string[]): Promise<void> {
   for (let from = 0; from < ids.length; from += KEYS_PER_COMMAND) {
-    await cache.unlink(...ids.slice(from, from + KEYS_PER_COMMAND).map((id) => keys.item(id)));
+    await cache.unlink(...ids.slice(from, from + KEYS_PER_COMMAND).map((id) => copies.item(id)));
   }
 }
 
-async function copiesOf({ cache, keys }: Observer, ids: readonly string[]): Promise<number> {
-  let copies = 0;
+async function copiesOf({ cache, copies }: Observer, ids: readonly string[]): Promise<number> {
+  let found = 0;
   for (let from = 0; from < ids.length; from += KEYS_PER_COMMAND) {
-    copies += await cache.exists(...ids.slice(from, from + KEYS_PER_COMMAND).map((id) => keys.item(id)));
+    found += await cache.exists(...ids.slice(from, from + KEYS_PER_COMMAND).map((id) => copies.item(id)));
   }
-  return copies;
+  return found;
 }
 
 /** A read from L3 fills L2 in the background. */

@@ -1,3 +1,4 @@
+import { parseCopyKey } from '../src/keys.ts';
 import { decodeStored, versionOf } from '../src/schema/stored-item.ts';
 import type { Differences } from './differences.ts';
 import type { Found, Model } from './model.ts';
@@ -61,24 +62,25 @@ export async function auditL3(
 
 /** Every copy in Redis. */
 export async function auditL2(
-  { cache, keys }: Observer,
+  { cache, keys, copies }: Observer,
   model: Model,
   differences: Differences,
 ): Promise<TierCounts> {
   const audit = new Audit('L2', model, differences);
   // SCAN may give a key twice.
   const seen = new Set<string>();
-  const prefix = keys.itemPrefix;
-  for await (const page of cache.scanStream({ match: `${prefix}*`, count: PAGE })) {
+  for await (const page of cache.scanStream({ match: `${keys.itemPrefix}*`, count: PAGE })) {
     const keysOfPage: string[] = page;
-    const found = keysOfPage.filter((key) => !seen.has(key));
+    const found = keysOfPage.filter(
+      (key) => !seen.has(key) && parseCopyKey(keys, key)?.generation === copies.generation,
+    );
     if (found.length === 0) continue;
     const values = await cache.mget(found);
     found.forEach((key, i) => {
       seen.add(key);
       const value = values[i];
       if (value === null || value === undefined) return;
-      const stored = decodeStored(key.slice(key.indexOf(':', prefix.length) + 1), value);
+      const stored = decodeStored(parseCopyKey(keys, key)?.id ?? '', value);
       const { state, contentHash } = stored;
       audit.see(stored.id, {
         deleted: stored.kind === 'd',

@@ -152,17 +152,23 @@ export const OPTIONS = {
     'Batches the change feed keeps (about 40 KB for 1,000 items).',
     integer(10).default(1000),
   ),
+  cacheNeverOlder: option(
+    'TIERLINE_CACHE_NEVER_OLDER',
+    '0 or 1',
+    "Set it when the cache's Redis never comes back older than what it acknowledged (`appendfsync always`, no failover to a replica): its copies then stay in use over its restarts.",
+    flag.default(false),
+  ),
   tombstoneTtlMs: option(
     'TIERLINE_TOMBSTONE_TTL_MS',
     'ms',
-    'Life of a delete marker in L2; longer than any read takes.',
-    integer(1000).default(HOUR),
+    'Life of a delete marker in L2; longer than any older copy may be on its way (1 s).',
+    integer(2000).default(HOUR),
   ),
   backfillTtlMs: option(
     'TIERLINE_BACKFILL_TTL_MS',
     'ms',
     'Life of an L2 copy that a read filled in from L3.',
-    integer(1000).default(24 * HOUR),
+    integer(2000).default(24 * HOUR),
   ),
   purgeAfterMs: option(
     'TIERLINE_PURGE_AFTER_MS',

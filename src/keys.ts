@@ -10,10 +10,12 @@
  *   {ns}:outcome:<c>  string  JSON of chunk c's outcomes that are not plain `applied`; expires
  *   {ns}:series:<m>   hash    what settled in minute m since 1970, in slots of 10 s; expires
  *   {ns}:chores       hash    maintenance chore -> JSON of its last run
+ *   {ns}:cache        hash    generation of the L2 copies, server: run id of the cache server it was made for
  *   {ns}:writes:*     BullMQ's queue of chunks
  *   {ns}:ranges-queue:* BullMQ's queue of range deletes
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
- *   ns:item:{b}:<id>  string  the L2 copy of one item; b is its bucket, 0 to 63
+ *   ns:item:{b}:<g>:<id> string  the L2 copy of one item; b is its bucket, 0 to 63, g the generation of the copies
+ *   ns:bucket:{b}:epoch  string  changes when the bucket lost copies: a look at Postgres from before counts no more
  *
  * The braces are a Redis Cluster hash tag: whatever one script or transaction touches together lies in one slot. The L2
  * copies spread over the slots of 64 buckets, so that one script writes all that a batch has in a bucket: 4 µs of Redis and 8 µs
@@ -27,11 +29,26 @@ export interface Keys {
   readonly ranges: string;
   readonly feed: string;
   readonly chores: string;
+  readonly cache: string;
   outcome(chunkId: string): string;
   series(minute: number): string;
-  /** Begins the key of every L2 copy. */
+  /** Begins the key of every L2 copy, of whatever generation. */
   readonly itemPrefix: string;
+  copies(generation: string): CopyKeys;
+}
+
+/** The keys of the L2 copies of one generation, and of their buckets' epochs. */
+export interface CopyKeys {
+  readonly generation: string;
   item(id: string): string;
+  /** Of all generations: it lies in the slot of the bucket's copies, and no id makes the same key. */
+  epoch(bucket: number): string;
+}
+
+/** What the key of an L2 copy says; undefined for any other key. */
+export interface CopyKeyParts {
+  readonly generation: string;
+  readonly id: string;
 }
 
 export const ITEM_BUCKETS = 64;
@@ -49,7 +66,6 @@ export const MAINTENANCE_QUEUE = 'maintenance';
 export function keysOf(namespace: string): Keys {
   const tag = `{${namespace}}`;
   const itemPrefix = `${namespace}:item:`;
-  const buckets = Array.from({ length: ITEM_BUCKETS }, (_, bucket) => `${itemPrefix}{${bucket}}:`);
   return {
     queuePrefix: tag,
     clock: `${tag}:clock`,
@@ -60,7 +76,26 @@ export function keysOf(namespace: string): Keys {
     chores: `${tag}:chores`,
     series: (minute) => `${tag}:series:${minute}`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,
+    cache: `${tag}:cache`,
     itemPrefix,
-    item: (id) => (buckets[bucketOf(id)] as string) + id,
+    copies(generation) {
+      const prefixes = Array.from(
+        { length: ITEM_BUCKETS },
+        (_, bucket) => `${itemPrefix}{${bucket}}:${generation}:`,
+      );
+      return {
+        generation,
+        item: (id) => (prefixes[bucketOf(id)] as string) + id,
+        epoch: (bucket) => `${namespace}:bucket:{${bucket}}:epoch`,
+      };
+    },
   };
+}
+
+/** Takes a key of `itemPrefix` apart. A generation holds no colon, an id may. */
+export function parseCopyKey({ itemPrefix }: Keys, key: string): CopyKeyParts | undefined {
+  if (!key.startsWith(itemPrefix)) return undefined;
+  const found = /^\{\d+\}:([^:]+):/.exec(key.slice(itemPrefix.length));
+  if (found === null) return undefined;
+  return { generation: found[1] as string, id: key.slice(itemPrefix.length + found[0].length) };
 }

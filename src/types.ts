@@ -316,7 +316,7 @@ export interface ReadCounters {
     readonly requests: number;
     readonly failures: number;
     readonly skipped: number;
-    /** Items read from L3 that were not kept in L2, because reads found more than it may be given meanwhile. */
+    /** Items read from L3 that were not kept in L2, because reads found more than it may be given meanwhile, or it took too long. */
     readonly unfilled: number;
   };
   readonly l3: {

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { bucketOf, ITEM_BUCKETS, keysOf } from '../src/keys.ts';
+import { bucketOf, ITEM_BUCKETS, keysOf, parseCopyKey } from '../src/keys.ts';
 
 const COUNT = 64_000;
 const IDS: Readonly<Record<string, (n: number) => string>> = {
@@ -20,6 +20,11 @@ for (const [what, idOf] of Object.entries(IDS)) {
 }
 
 test('the hash tag of a copy is its bucket, whatever braces its id holds', (t) => {
-  const { item } = keysOf('ns');
-  for (const id of ['a', '{b}', 'x{y}z', '}{', ':']) t.is(item(id), `ns:item:{${bucketOf(id)}}:${id}`);
+  const keys = keysOf('ns');
+  for (const id of ['a', '{b}', 'x{y}z', '}{', ':', 'a:b', '{1}:g2:c']) {
+    const key = keys.copies('g1').item(id);
+    t.is(key, `ns:item:{${bucketOf(id)}}:g1:${id}`);
+    t.deepEqual(parseCopyKey(keys, key), { generation: 'g1', id });
+  }
+  t.is(parseCopyKey(keys, keys.copies('g1').epoch(3)), undefined);
 });

@@ -55,10 +55,11 @@ export function tiersAgree({ l2, l3 }: ItemFigures): boolean | undefined {
   return l2.item.digest === l3.item.digest;
 }
 
-async function copyOf({ cache, keys }: Sources, id: string): Promise<TierAnswer> {
-  const key = keys.item(id);
-  const [value, ttlMs] = await Promise.all([cache.get(key), cache.pttl(key)]);
-  if (value === null) return { state: 'absent' };
+async function copyOf({ items }: Sources, id: string): Promise<TierAnswer> {
+  await items.confirm();
+  const copy = await items.inspect(id);
+  if (copy === undefined) return { state: 'absent' };
+  const { value, ttlMs } = copy;
   return { state: 'found', item: decodeStored(id, value), ...(ttlMs >= 0 && { ttlMs }) };
 }
 

@@ -5,7 +5,9 @@ import { type Keys, keysOf, MAINTENANCE_QUEUE, RANGES_QUEUE, WRITES_QUEUE } from
 import type { Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
 import { checkPostgres, closePool, createPool, type Pool } from '../postgres/pool.ts';
+import { CacheGeneration } from '../redis/cache-generation.ts';
 import { closeRedis, createRedis, type Redis, whenReady } from '../redis/connect.ts';
+import { ItemStore } from '../redis/item-store.ts';
 
 /** What the pages are made from. */
 export interface Sources {
@@ -15,6 +17,8 @@ export interface Sources {
   /** `failFast` connections: a page tells what is away instead of waiting for it. */
   readonly queue: Redis;
   readonly cache: Redis;
+  readonly generation: CacheGeneration;
+  readonly items: ItemStore;
   readonly pool: Pool;
   readonly writes: Queue;
   readonly ranges: Queue;
@@ -32,6 +36,7 @@ export async function openSources(
   const keys = keysOf(config.namespace);
   const queue = createRedis(config.redisUrl, 'failFast', log);
   const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
+  const generation = new CacheGeneration(cache, queue, keys, config, log);
   const pool = createPool(config.databaseUrl, POOL_SIZE, log);
   const queues: Queue[] = [];
   const open = (name: string): Queue => {
@@ -46,11 +51,12 @@ export async function openSources(
   };
   async function close(): Promise<void> {
     await Promise.all(queues.map((opened) => opened.close()));
+    generation.close();
     await Promise.all([closeRedis(queue), closeRedis(cache), closePool(pool)]);
   }
   try {
     await Promise.all([whenReady(queue, START_TIMEOUT_MS), whenReady(cache, START_TIMEOUT_MS)]);
-    await checkPostgres(pool);
+    await Promise.all([generation.known(START_TIMEOUT_MS), checkPostgres(pool)]);
     await checkGivenMerkleKey(pool, config.merkleKey);
     const sources = {
       config,
@@ -58,6 +64,8 @@ export async function openSources(
       keys,
       queue,
       cache,
+      generation,
+      items: new ItemStore(cache, generation),
       pool,
       writes: open(WRITES_QUEUE),
       ranges: open(RANGES_QUEUE),

@@ -24,7 +24,7 @@ export async function startDashboard(options: Options = {}): Promise<RunningDash
   const log = createLogger('dashboard', config.logLevel);
   const credentials = new Credentials(config);
   const { sources, close: closeSources } = await openSources(config, log);
-  const counter = new CopyCounter(sources.cache, sources.keys, log);
+  const counter = new CopyCounter(sources);
   const { app, readiness } = await createServer(sources, credentials, counter);
 
   async function release(): Promise<void> {

@@ -3,16 +3,17 @@ import { foldOps, opsOf, type Chunk, type Op, type Row } from '../batch/fold.ts'
 import { stampToMs, type Stamp } from '../clock.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind } from '../postgres/pool.ts';
+import type { Look } from '../redis/cache-session.ts';
 import { hasRangeBefore, unsettledBefore } from '../redis/pending.ts';
 import { recordSettled } from '../redis/series.ts';
 import type { FeedJobs } from '../schema/feed.ts';
 import { isReplay } from '../schema/job.ts';
 import { changesOf } from './changes.ts';
-import { copyRows } from './copies.ts';
+import { copyAndSettle, copyRows } from './copy-writer.ts';
 import type { BatchWritten } from './drain-observer.ts';
 import { applyIsolating, unitsOf, type Isolated } from './isolate.ts';
 import { feedJobs } from './outcome.ts';
-import { persist, settle, type WriterParts } from './writer-parts.ts';
+import { persist, type WriterParts } from './writer-parts.ts';
 
 /** `deferred`: something with an earlier stamp must come first; the chunk is to be written again in a moment. */
 export type ChunkFate = 'settled' | 'deferred';
@@ -38,32 +39,44 @@ export class BatchWriter {
     const cacheRows = this.#fold(ops.filter((op) => op.route === 'c'));
 
     const started = performance.now();
-    const stored = await persist(this.#parts, 'l3', () => this.#store(durable, batchId));
+    let look: Look | undefined;
+    const stored = await persist(this.#parts, 'l3', () => {
+      look = this.#parts.items.look();
+      return this.#store(durable, batchId);
+    });
     const inPostgres = performance.now();
     const { rows } = stored;
-    const cached = await persist(this.#parts, 'l2', () => copyRows(this.#parts, stored, cacheRows));
-    const inRedis = performance.now();
-
-    const jobs = feedJobs(chunks, {
-      ops,
-      rows: new Map(rows.map((row) => [row.id, row])),
-      differing: stored.differing,
-      cached: new Map(cacheRows.map((row, i) => [row.id, { row, stored: cached[i] === true }])),
-      dead: stored.dead,
-    });
-    // What looked for an item that an earlier write may bring is written again, once that write has settled.
-    const premature = new Set(
-      chunks.filter(
-        (chunk, i) => hurried.has(chunk) && jobs[i]?.[2].some(([, status]) => status === 'missing') === true,
-      ),
+    let inRedis = inPostgres;
+    let settling: Chunk[] = [];
+    let settledJobs: FeedJobs = [];
+    const settledAtMs = await copyAndSettle(
+      this.#parts,
+      (isFirst) => copyRows(this.#parts, isFirst ? look : undefined, stored, cacheRows),
+      ({ superseded }) => {
+        inRedis = performance.now();
+        const jobs = feedJobs(chunks, {
+          ops,
+          rows: new Map(rows.map((row) => [row.id, row])),
+          differing: stored.differing,
+          cached: new Map(cacheRows.map((row, i) => [row.id, { row, stored: superseded[i] !== true }])),
+          dead: stored.dead,
+        });
+        // What looked for an item that an earlier write may bring is written again, once that write has settled.
+        const premature = new Set(
+          chunks.filter(
+            (chunk, i) =>
+              hurried.has(chunk) && jobs[i]?.[2].some(([, status]) => status === 'missing') === true,
+          ),
+        );
+        settling = chunks.filter((chunk) => !premature.has(chunk));
+        settledJobs = jobs.filter((_, i) => !premature.has(chunks[i] as Chunk));
+        return {
+          jobs: settledJobs,
+          changes: changesOf(rows, stored.differing, cacheRows),
+          settled: newestStamps(premature.size === 0 ? ops : settling.flatMap(opsOf)),
+        };
+      },
     );
-    const settling = chunks.filter((chunk) => !premature.has(chunk));
-    const settledJobs = jobs.filter((_, i) => !premature.has(chunks[i] as Chunk));
-    const settledAtMs = await settle(this.#parts, {
-      jobs: settledJobs,
-      changes: changesOf(rows, stored.differing, cacheRows),
-      settled: newestStamps(premature.size === 0 ? ops : settling.flatMap(opsOf)),
-    });
     recordSettled(this.#parts, settledAtMs, settling);
     this.#parts.observer.batchWritten({
       ...countsOf(settledJobs),

@@ -22,6 +22,10 @@ export interface DrainObserver {
   chunkRefused(): void;
   /** A step found its backend away and will be tried again. */
   stepRetried(step: string): void;
+  /** Copies whose look at Postgres was too old for L2: they were made anew. */
+  copiesLate(count: number): void;
+  /** Copies that L2 cannot take: what it had of their ids was dropped. */
+  copiesDropped(count: number): void;
   batchWritten(batch: BatchWritten): void;
 }
 
@@ -29,5 +33,7 @@ export const UNOBSERVED_DRAIN: DrainObserver = {
   chunkParsed: () => undefined,
   chunkRefused: () => undefined,
   stepRetried: () => undefined,
+  copiesLate: () => undefined,
+  copiesDropped: () => undefined,
   batchWritten: () => undefined,
 };

@@ -16,11 +16,12 @@ import {
   type RangeProgress,
 } from '../postgres/range-deletes.ts';
 import { readRows } from '../postgres/read-items.ts';
+import type { Look } from '../redis/cache-session.ts';
 import { unsettledBefore } from '../redis/pending.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import type { RangeJob } from '../schema/job.ts';
 import { changesOf } from './changes.ts';
-import { copyOfStored, copyRows, type WrittenRows } from './copies.ts';
+import { copyAndSettle, copyRows, copyStoredRows, type WrittenRows } from './copy-writer.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 /** Rows of one transaction: enough to hide the round trips, few enough not to hold locks for long. */
@@ -47,6 +48,8 @@ interface Page {
 interface Step {
   readonly progress: RangeProgress;
   readonly rows: WrittenRows | undefined;
+  /** Taken before the rows were written. */
+  readonly look: Look | undefined;
 }
 
 /**
@@ -100,7 +103,7 @@ export class RangeDelete {
         continue;
       }
       progress = step.progress;
-      copying = this.#copy(step.rows).then(() => step.progress.afterId);
+      copying = this.#copy(step.rows, step.look).then(() => step.progress.afterId);
       copying.catch(() => undefined);
       await report({ phase: progress.phase, deleted: progress.deleted, earlier: 0 });
       if (this.#stopping) break;
@@ -113,15 +116,19 @@ export class RangeDelete {
 
   /** Notes a new range; of one that was begun before, tells again what was perhaps deleted and not told. */
   async #begin(rangeId: string, job: RangeJob): Promise<RangeProgress> {
-    const { pool, items, config } = this.#parts;
+    const { pool } = this.#parts;
     await beginRange(pool, rangeId, job);
     const progress = await inTransaction(pool, (db) => lockRange(db, rangeId));
     const ids = await overwrittenIds(pool, job, progress);
     for (let at = 0; at < ids.length; at += BATCH_ROWS) {
-      const stored = await readRows(pool, ids.slice(at, at + BATCH_ROWS));
-      await items.setNewer(stored.map((item) => copyOfStored(item, config)));
+      const part = ids.slice(at, at + BATCH_ROWS);
+      const stored = await readRows(pool, part);
       const rows = stored.map((item) => ({ ...item, deleted: item.kind === 'd' }));
-      await settle(this.#parts, { jobs: [], changes: changesOf(rows, new Map(), []), settled: [] });
+      await copyAndSettle(
+        this.#parts,
+        () => copyStoredRows(this.#parts, part),
+        () => ({ jobs: [], changes: changesOf(rows, new Map(), []), settled: [] }),
+      );
     }
     return progress;
   }
@@ -158,11 +165,12 @@ export class RangeDelete {
     // A phase begins at its own start: of the one before nothing may be left to tell. Not inside the transaction: what copies
     // asks the same pool, which may be of one connection.
     if (page.rows.length === 0) await copying;
+    const look = this.#parts.items.look();
     return inTransaction(this.#parts.pool, async (db) => {
       await byIndexOnly(db);
       const progress = await lockRange(db, rangeId);
       if (progress.phase !== page.place.phase || progress.afterId !== page.place.afterId) {
-        return { progress, rows: undefined };
+        return { progress, rows: undefined, look };
       }
       const { rows, stateDigests } = page;
       const done =
@@ -173,19 +181,19 @@ export class RangeDelete {
         copiedTo: rows.length === 0 ? '' : (copiedTo ?? progress.copiedTo),
       };
       await moveRange(db, rangeId, next);
-      return { progress: next, rows: written(page, done, job) };
+      return { progress: next, rows: written(page, done, job), look };
     });
   }
 
   /** L2 first, then the feed, as for any batch; the range itself stays in flight until its last batch. */
-  async #copy(rows: WrittenRows): Promise<void> {
+  async #copy(rows: WrittenRows, look: Look | undefined): Promise<void> {
     if (rows.rows.length === 0) return;
-    await persist(this.#parts, 'l2', () => copyRows(this.#parts, rows));
-    await settle(this.#parts, {
-      jobs: [],
-      changes: changesOf(rows.rows, rows.differing, []),
-      settled: [],
-    });
+    const changes = changesOf(rows.rows, rows.differing, []);
+    await copyAndSettle(
+      this.#parts,
+      (isFirst) => copyRows(this.#parts, isFirst ? look : undefined, rows),
+      () => ({ jobs: [], changes, settled: [] }),
+    );
   }
 
   async #settle(rangeId: string, deleted: number): Promise<void> {

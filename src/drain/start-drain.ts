@@ -7,6 +7,7 @@ import { Digester } from '../merkle/digest.ts';
 import { claimMerkleKey } from '../postgres/merkle-key.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { isClockRaised } from '../redis/clock.ts';
+import { CacheGeneration } from '../redis/cache-generation.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { ItemStore } from '../redis/item-store.ts';
 import { raiseAboveRows } from './writer-parts.ts';
@@ -40,9 +41,11 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
   const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
   const blocking = createRedis(config.redisUrl, 'patient', log);
   const pool = createPool(config.databaseUrl, config.poolSize, log);
+  const generation = new CacheGeneration(cache, queue, keys, config, log);
   const stopRetrying = new AbortController();
 
   async function release(): Promise<void> {
+    generation.close();
     await Promise.all([closeRedis(queue), closeRedis(cache), closeRedis(blocking), closePool(pool)]);
   }
 
@@ -53,7 +56,7 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
     config,
     log,
     observer,
-    items: new ItemStore(cache, keys),
+    items: new ItemStore(cache, generation),
     digester: new Digester(config.merkleKey),
     signal: stopRetrying.signal,
   };
@@ -65,7 +68,7 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
       whenReady(blocking, START_TIMEOUT_MS),
     ]);
     await checkQueueServer(queue, log);
-    await checkPostgres(pool);
+    await Promise.all([generation.known(START_TIMEOUT_MS), checkPostgres(pool)]);
     await claimMerkleKey(pool, config.merkleKey);
     if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
     started = new Drain(parts, blocking);

@@ -41,12 +41,19 @@ export function persist<T>(
   });
 }
 
-/** Tells the feed, clears what was in flight, and returns the time on Redis's clock. */
-export async function settle(parts: WriterParts, settlement: Settlement): Promise<number> {
+/**
+ * Tells the feed, clears what was in flight, and returns the time on Redis's clock. Undefined when readers use another
+ * generation of L2 copies by now: write the copies again and settle then.
+ */
+export async function settle(parts: WriterParts, settlement: Settlement): Promise<number | undefined> {
   const { queue, keys, config } = parts;
   const settled = await persist(parts, 'feed', () =>
     settleBatch(queue, keys, settlement, config.feedMaxEntries),
   );
+  if (settled === undefined) {
+    await persist(parts, 'generation', () => parts.items.confirm());
+    return undefined;
+  }
   if (!settled.clockRaised) await persist(parts, 'clock', () => raiseAboveRows(parts));
   return settled.atMs;
 }

@@ -12,6 +12,8 @@ export class DrainMetrics implements DrainObserver {
   readonly #batchChunks: Histogram;
   readonly #stages: Histogram<'stage'>;
   readonly #latency: Histogram;
+  readonly #lateCopies: Counter;
+  readonly #droppedCopies: Counter;
   readonly #retries: Counter<'step'>;
 
   constructor(registry: Registry) {
@@ -65,6 +67,16 @@ export class DrainMetrics implements DrainObserver {
       buckets: SETTLE_BUCKETS,
       registers,
     });
+    this.#lateCopies = new Counter({
+      name: 'tierline_drain_late_copies_total',
+      help: 'L2 copies that were made anew because their look at Postgres was too old',
+      registers,
+    });
+    this.#droppedCopies = new Counter({
+      name: 'tierline_drain_dropped_copies_total',
+      help: 'L2 copies that Redis could not take: what it had of their ids was dropped',
+      registers,
+    });
     this.#retries = new Counter({
       name: 'tierline_drain_retries_total',
       help: 'Batch steps that found their backend away and were tried again',
@@ -72,6 +84,14 @@ export class DrainMetrics implements DrainObserver {
       registers,
     });
     for (const step of ['l3', 'l2', 'feed', 'clock']) this.#retries.inc({ step }, 0);
+  }
+
+  copiesLate(count: number): void {
+    this.#lateCopies.inc(count);
+  }
+
+  copiesDropped(count: number): void {
+    this.#droppedCopies.inc(count);
   }
 
   chunkParsed(parseMs: number): void {

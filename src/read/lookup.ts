@@ -132,6 +132,7 @@ export class TierLookup implements Route {
     if (flights.length === 0) return again;
     await inChunks(flights, Math.ceil(this.#chunkItems / 2), this.#l3Limit, async (chunk) => {
       const floors = final ? chunk.map((flight) => lander.floorOf(flight)) : [];
+      const look = this.#l2.look();
       let answers: (StoredItem | undefined)[];
       try {
         answers = await this.#l3.getMany(chunk.map((flight) => flight.id));
@@ -150,8 +151,9 @@ export class TierLookup implements Route {
         else if (answer !== undefined && toFill.has(flight)) fill.push(answer);
         else if (answer !== undefined && toRepair.has(flight)) repair.push(answer);
       });
-      if (fill.length > 0) this.#l2.backfill(fill);
-      if (repair.length > 0) void this.#l2.repair(repair);
+      if (look === undefined) return;
+      if (fill.length > 0) this.#l2.backfill(fill, look);
+      if (repair.length > 0) void this.#l2.repair(repair, look);
     });
     return again;
   }

@@ -6,6 +6,7 @@ import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
+import { CacheGeneration } from '../redis/cache-generation.ts';
 import { closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { FeedTail } from '../redis/feed.ts';
 import { ItemStore } from '../redis/item-store.ts';
@@ -54,11 +55,16 @@ export async function connectReader(
   const keys = keysOf(config.namespace);
   const queue = createRedis(config.redisUrl, 'failFast', log);
   const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
+  const generation = new CacheGeneration(cache, queue, keys, config, log);
   const tail = new FeedTail(config.redisUrl, keys, log);
   const pool = createPool(config.databaseUrl, config.poolSize, log);
 
   const l1 = new MemoryTier<Held>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
-  const l2 = new RedisTier(new ItemStore(cache, keys), { ...config, timeoutMs: config.l2TimeoutMs }, log);
+  const l2 = new RedisTier(
+    new ItemStore(cache, generation),
+    { ...config, timeoutMs: config.l2TimeoutMs },
+    log,
+  );
   const l3 = new PostgresTier(pool, config.l3TimeoutMs);
   const source = new FilterSource(pool, queue, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs: config.l2TimeoutMs };
@@ -68,14 +74,16 @@ export async function connectReader(
   const coherence = new Coherence(l1, flights, [filter, l2], log);
   // Before the tail starts: it takes its cursor first, and L1 is served from then on.
   tail.listen(coherence);
+  tail.listen(generation);
 
   const release = async () => {
     await l2.close();
+    generation.close();
     await Promise.all([tail.close(), closeRedis(queue), closeRedis(cache), closePool(pool)]);
   };
   try {
     await Promise.all([whenReady(queue, START_TIMEOUT_MS), whenReady(cache, START_TIMEOUT_MS)]);
-    await checkPostgres(pool);
+    await Promise.all([generation.known(START_TIMEOUT_MS), checkPostgres(pool)]);
     await checkGivenMerkleKey(pool, config.merkleKey);
     await tail.start(START_TIMEOUT_MS);
   } catch (error) {

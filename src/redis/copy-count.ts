@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Keys } from '../keys.ts';
+import { type Keys, parseCopyKey } from '../keys.ts';
 import type { Redis } from './connect.ts';
 
 const SCAN_COUNT = 4000;
@@ -8,9 +8,14 @@ const PAUSE_MS = 5;
 
 /**
  * Counts the L2 copies by walking the keys: Redis has no counter of keys with a prefix, and its DBSIZE counts the queue
- * too. Copies that come or go meanwhile may be missed, so the figure is a close estimate.
+ * too. Copies of other generations, which nobody reads, are left out. Copies that come or go meanwhile may be missed, so the figure is a close estimate.
  */
-export async function countCopies(redis: Redis, keys: Keys, signal: AbortSignal): Promise<number> {
+export async function countCopies(
+  redis: Redis,
+  keys: Keys,
+  generation: string,
+  signal: AbortSignal,
+): Promise<number> {
   let count = 0;
   let cursor = '0';
   do {
@@ -22,7 +27,7 @@ export async function countCopies(redis: Redis, keys: Keys, signal: AbortSignal)
       'COUNT',
       SCAN_COUNT,
     );
-    count += found.length;
+    count += found.filter((key) => parseCopyKey(keys, key)?.generation === generation).length;
     cursor = next;
     if (cursor !== '0') await sleep(PAUSE_MS, undefined, { signal });
   } while (cursor !== '0');

@@ -14,6 +14,8 @@ export interface FeedEntry {
   readonly jobs: string;
   /** JSON of `FeedChanges`. */
   readonly changes: string;
+  /** Set when this entry tells of a new generation of L2 copies. */
+  readonly generation?: string;
 }
 
 export interface FeedListener {
@@ -158,7 +160,13 @@ export class FeedTail {
     if (number !== this.#number + 1) this.#tellGap('trimmed');
     this.#cursor = id;
     this.#number = number;
-    const entry = { id, jobs: fieldOf(fields, 'jobs'), changes: fieldOf(fields, 'changes') };
+    const generation = fields.includes('cache') ? { generation: fieldOf(fields, 'cache') } : undefined;
+    const entry = {
+      id,
+      jobs: fieldOf(fields, 'jobs'),
+      changes: fieldOf(fields, 'changes'),
+      ...generation,
+    };
     for (const listener of this.#listeners) listener.onEntry?.(entry);
   }
 

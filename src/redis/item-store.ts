@@ -1,15 +1,18 @@
 import type { ChainableCommander, Redis } from 'ioredis';
 import { z } from 'zod';
-import { bucketOf, type Keys } from '../keys.ts';
+import { bucketOf } from '../keys.ts';
 import { STORED_HEAD_CHARS } from '../schema/stored-item.ts';
+import type { CacheGeneration } from './cache-generation.ts';
+import { type CacheSession, LOOK_MS, type Look, newEpoch } from './cache-session.ts';
+import { redisFailure } from './failure.ts';
 import { isUnknownScript, Script } from './script.ts';
 
 const setNewerScript = new Script('set-newer');
 const dropCopyScript = new Script('drop-copy');
 /** Ids of one MGET. */
 const PART_IDS = 125;
-/** Places, from 1, of the entries for which a newer one is stored. */
-const refusedReply = z.array(z.int());
+/** Server time, epoch, whether the call was taken, and the places, from 1, of the entries for which a newer one is stored. */
+const setNewerReply = z.tuple([z.number(), z.string(), z.literal([0, 1])], z.int());
 
 export interface StoredEntry {
   readonly id: string;
@@ -19,14 +22,56 @@ export interface StoredEntry {
   readonly ttlMs: number;
 }
 
-/** The L2 copies: one text value an item, only ever replaced by a newer one. */
+/**
+ * What became of a copy. `stored`: L2 holds it. `newer`: L2 holds a newer one. `late`: refused, because the look it comes from
+ * is too old or from before copies were lost: look again. `dropped`: Redis cannot take it (memory, or an error that is the
+ * key's own); the older copy is gone too, so readers go on to L3.
+ */
+export type CopyFate = 'stored' | 'newer' | 'late' | 'dropped';
+
+/** The entries of one bucket, by their places. */
+interface BucketCall {
+  readonly bucket: number;
+  readonly places: readonly number[];
+}
+
+/** L2 cannot be used: which copies in it are good is not known at the moment. Try again. */
+export class CacheUnknownError extends Error {
+  constructor() {
+    super('the generation of the copies is not known yet');
+  }
+}
+
+/**
+ * The L2 copies: one text value an item, only ever replaced by a newer one, and only written from a fresh look at Postgres.
+ * Every method throws `CacheUnknownError` while the generation of the copies is unknown.
+ */
 export class ItemStore {
   readonly #redis: Redis;
-  readonly #keys: Keys;
+  readonly #generation: CacheGeneration;
 
-  constructor(redis: Redis, keys: Keys) {
+  constructor(redis: Redis, generation: CacheGeneration) {
     this.#redis = redis;
-    this.#keys = keys;
+    this.#generation = generation;
+  }
+
+  /** Names the connection and the generation in which copies are written; undefined while that is unknown. */
+  get session(): CacheSession | undefined {
+    return this.#generation.session;
+  }
+
+  /** Take it before the statement is sent whose rows are to be written; undefined while the generation is unknown. */
+  look(): Look | undefined {
+    return this.#generation.session?.look();
+  }
+
+  /** Asks whether the generation is still the one in use; it is unknown for a moment when it is not. */
+  confirm(): Promise<void> {
+    return this.#generation.confirm();
+  }
+
+  isFresh(look: Look): boolean {
+    return this.#generation.session?.isFresh(look) === true;
   }
 
   /**
@@ -34,8 +79,9 @@ export class ItemStore {
    * at while Redis serves the next (500 ids: a fifth less time than one MGET).
    */
   getParts(ids: readonly string[]): Promise<(string | null)[]>[] {
+    const { copies } = this.#known();
     return Array.from({ length: Math.ceil(ids.length / PART_IDS) }, (_, part) => {
-      const keys = ids.slice(part * PART_IDS, (part + 1) * PART_IDS).map((id) => this.#keys.item(id));
+      const keys = ids.slice(part * PART_IDS, (part + 1) * PART_IDS).map((id) => copies.item(id));
       const values = this.#redis.mget(keys);
       // Whoever waits for the part before hears of a broken connection there.
       values.catch(() => undefined);
@@ -45,76 +91,128 @@ export class ItemStore {
 
   /** The first characters of each value, enough for `decodeStoredHead`; '' where there is none. One round trip. */
   async getHeads(ids: readonly string[]): Promise<string[]> {
+    const { copies } = this.#known();
     const pipeline = this.#redis.pipeline();
-    for (const id of ids) pipeline.getrange(this.#keys.item(id), 0, STORED_HEAD_CHARS - 1);
-    return (await repliesOf(pipeline)).map(String);
+    for (const id of ids) pipeline.getrange(copies.item(id), 0, STORED_HEAD_CHARS - 1);
+    return (await resultsOf(pipeline)).map(([error, reply]) => {
+      if (error === null) return String(reply);
+      // A value of another type is no copy, as for MGET.
+      if (redisFailure(error) === 'data') return '';
+      throw error;
+    });
+  }
+
+  /** One copy with its life in milliseconds, -1 for no end; undefined where there is none. For people to look at. */
+  async inspect(id: string): Promise<{ readonly value: string; readonly ttlMs: number } | undefined> {
+    const key = this.#known().copies.item(id);
+    const [value, ttlMs] = await Promise.all([this.#redis.get(key), this.#redis.pttl(key)]);
+    return value === null ? undefined : { value, ttlMs };
   }
 
   /** Drops a value that cannot be used, unless another has taken its place. */
   async dropCopy(id: string, value: string): Promise<void> {
-    await dropCopyScript.run(this.#redis, [this.#keys.item(id)], [value]);
+    await dropCopyScript.run(this.#redis, [this.#known().copies.item(id)], [value]);
+  }
+
+  /**
+   * Drops copies whatever they are. Their buckets begin a new epoch: one of them may have been all that kept an older copy
+   * out. DEL is taken from a full server too.
+   */
+  async drop(ids: readonly string[]): Promise<void> {
+    const { copies } = this.#known();
+    const pipeline = this.#redis.pipeline();
+    for (const { bucket, places } of callsOf(ids)) {
+      pipeline.del(copies.epoch(bucket), ...places.map((i) => copies.item(ids[i] as string)));
+    }
+    for (const [error] of await resultsOf(pipeline)) if (error !== null) throw error;
   }
 
   /**
    * Stores each entry unless a newer one is there: one call of the script a bucket, all in one round trip.
+   * @param look taken before the rows were asked for that the entries come from
    * @param likelyAbsent hardly any has a copy yet: the script tries SET NX first (4 instead of 5 to 6 µs of Redis an item;
    *   for an item that has one it is 1 µs more)
-   * @returns for each entry whether it is what L2 holds now
+   * @returns the fate of each entry
+   * @throws what kept Redis from answering
    */
-  async setNewer(entries: readonly StoredEntry[], likelyAbsent = false): Promise<boolean[]> {
-    const taken = entries.map(() => true);
-    const calls = callsOf(entries);
-    let replies: unknown[];
-    try {
-      replies = await this.#runScript(entries, calls, likelyAbsent);
-    } catch (error) {
-      if (!isUnknownScript(error)) throw error;
+  async setNewer(
+    entries: readonly StoredEntry[],
+    look: Look | undefined,
+    likelyAbsent = false,
+  ): Promise<CopyFate[]> {
+    const fates = entries.map((): CopyFate => 'late');
+    if (look === undefined || entries.length === 0) return fates;
+    // A server is known by its connection: what was seen on another says nothing of this one.
+    if (look.session !== this.#known()) return fates;
+    const calls = callsOf(entries.map(({ id }) => id));
+    let results = await this.#runScript(entries, calls, look, likelyAbsent);
+    if (results.some(([error]) => isUnknownScript(error))) {
       await setNewerScript.load(this.#redis);
-      replies = await this.#runScript(entries, calls, likelyAbsent);
+      if (look.session !== this.#known()) return fates;
+      results = await this.#runScript(entries, calls, look, likelyAbsent);
     }
-    replies.forEach((reply, c) => {
-      for (const place of refusedReply.parse(reply)) taken[calls[c]?.[place - 1] as number] = false;
+    const unwritable: number[] = [];
+    results.forEach(([error, reply], c) => {
+      const { bucket, places } = calls[c] as BucketCall;
+      if (error !== null) {
+        if (redisFailure(error) === 'away') throw error;
+        unwritable.push(...places);
+        return;
+      }
+      const [serverMs, epoch, taken, ...newer] = setNewerReply.parse(reply);
+      look.session.heard(serverMs, bucket, epoch);
+      if (taken === 0) return;
+      for (const i of places) fates[i] = 'stored';
+      for (const place of newer) fates[places[place - 1] as number] = 'newer';
     });
-    return taken;
+    if (unwritable.length > 0) {
+      await this.drop(unwritable.map((i) => (entries[i] as StoredEntry).id));
+      for (const i of unwritable) fates[i] = 'dropped';
+    }
+    return fates;
   }
 
   #runScript(
     entries: readonly StoredEntry[],
-    calls: readonly number[][],
+    calls: readonly BucketCall[],
+    { session, at, epochs }: Look,
     likelyAbsent: boolean,
-  ): Promise<unknown[]> {
+  ): Promise<Result[]> {
     const pipeline = this.#redis.pipeline();
-    for (const call of calls) {
-      const keys: string[] = [];
-      const args: (string | number)[] = [likelyAbsent ? 1 : 0];
-      for (const i of call) {
+    for (const { bucket, places } of calls) {
+      const keys = [session.copies.epoch(bucket)];
+      const args: (string | number)[] = [at, LOOK_MS, epochs[bucket] ?? '', newEpoch(), likelyAbsent ? 1 : 0];
+      for (const i of places) {
         const { id, value, ttlMs } = entries[i] as StoredEntry;
-        keys.push(this.#keys.item(id));
+        keys.push(session.copies.item(id));
         args.push(value, ttlMs);
       }
       pipeline.evalsha(setNewerScript.sha, keys.length, ...keys, ...args);
     }
-    return repliesOf(pipeline);
+    return resultsOf(pipeline);
+  }
+
+  #known(): CacheSession {
+    const session = this.#generation.session;
+    if (session === undefined) throw new CacheUnknownError();
+    return session;
   }
 }
 
-/** The places of the entries of each bucket. */
-function callsOf(entries: readonly StoredEntry[]): number[][] {
+/** The places of the ids of each bucket. */
+function callsOf(ids: readonly string[]): BucketCall[] {
   const calls = new Map<number, number[]>();
-  entries.forEach(({ id }, i) => {
+  ids.forEach((id, i) => {
     const bucket = bucketOf(id);
-    const call = calls.get(bucket);
-    if (call === undefined) calls.set(bucket, [i]);
-    else call.push(i);
+    const places = calls.get(bucket);
+    if (places === undefined) calls.set(bucket, [i]);
+    else places.push(i);
   });
-  return [...calls.values()];
+  return Array.from(calls, ([bucket, places]) => ({ bucket, places }));
 }
 
-/** @throws the first error among the replies */
-async function repliesOf(pipeline: ChainableCommander): Promise<unknown[]> {
-  const results = await pipeline.exec();
-  return (results ?? []).map(([error, reply]) => {
-    if (error !== null) throw error;
-    return reply;
-  });
+type Result = readonly [error: Error | null, reply: unknown];
+
+async function resultsOf(pipeline: ChainableCommander): Promise<Result[]> {
+  return (await pipeline.exec()) ?? [];
 }

@@ -17,6 +17,8 @@ export interface Settlement {
   readonly changes: FeedChanges;
   /** The newest stamp of each id in the batch. */
   readonly settled: Iterable<readonly [id: string, stamp: Stamp]>;
+  /** Generation in which the copies of the batch were written; undefined when it has none. */
+  readonly generation?: string | undefined;
 }
 
 export interface Settled {
@@ -27,13 +29,16 @@ export interface Settled {
   readonly clockRaised: boolean;
 }
 
-/** Announces a batch on the feed and clears its in-flight and pending notes, in one step. */
+/**
+ * Announces a batch on the feed and clears its in-flight and pending notes, in one step. Undefined, and nothing is done, when
+ * readers use another generation of copies than the batch wrote: they would not see it.
+ */
 export async function settleBatch(
   redis: Redis,
   keys: Keys,
   batch: Settlement,
   feedMaxEntries: number,
-): Promise<Settled> {
+): Promise<Settled | undefined> {
   const withExceptions = batch.jobs.filter(([, , exceptions]) => exceptions.length > 0);
   const args: (string | number)[] = [
     feedMaxEntries,
@@ -42,6 +47,7 @@ export async function settleBatch(
     OUTCOME_TTL_MS,
     batch.jobs.length,
     withExceptions.length,
+    batch.generation ?? '',
     ...batch.jobs.map(([chunkId]) => chunkId),
     ...withExceptions.map(([, , exceptions]) => JSON.stringify(exceptions)),
   ];
@@ -50,10 +56,11 @@ export async function settleBatch(
   const [entryId, raised] = settleReply.parse(
     await settleScript.run(
       redis,
-      [keys.feed, keys.inflight, keys.pending, keys.clock, keys.ranges, ...outcomeKeys],
+      [keys.feed, keys.inflight, keys.pending, keys.clock, keys.ranges, keys.cache, ...outcomeKeys],
       args,
     ),
   );
+  if (entryId === '') return undefined;
   // A stream's ids begin with the server's time.
   return { entryId, atMs: Number.parseInt(entryId, 10), clockRaised: raised === 1 };
 }

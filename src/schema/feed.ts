@@ -3,7 +3,8 @@ import { outcomeExceptionSchema } from './job.ts';
 
 /**
  * One entry of the change feed, as the fields `n` (its number: one more than the entry before, so that a reader sees any
- * loss), `jobs` (for producers) and `changes` (for readers). The two are parsed apart: a producer skips the changes.
+ * loss), `jobs` (for producers) and `changes` (for readers). The two are parsed apart: a producer skips the changes. An entry
+ * of a new generation of L2 copies has both empty, and the generation as the field `cache`.
  */
 
 /** `[chunk id, operations in it, exceptions]` of each chunk the batch settled. */

@@ -17,30 +17,41 @@ const CLOSE_PATIENCE_MS = 1000;
  * Fills L2 with what reads found in L3, beside the reads. A cold reader that filled at full speed kept Redis busy 5 µs an item,
  * and the MGETs of its next reads waited behind that: half of its throughput went there.
  *
- * What waits grows old: an id that changes meanwhile is to be forgotten. A newer copy that lived for a moment only would be
- * gone by the time the older one is written, and nothing would keep that from being read.
+ * What waits grows old: an id that changes meanwhile is to be forgotten, and so is what comes from a look at Postgres that L2
+ * would find too old.
  */
-export class Backfill {
-  readonly #write: (items: readonly StoredItem[]) => Promise<void>;
+export class Backfill<L> {
+  readonly #write: (items: readonly StoredItem[], look: L) => Promise<void>;
+  readonly #isFresh: (look: L) => boolean;
   readonly #now: () => number;
-  readonly #waiting = new Map<string, StoredItem>();
+  readonly #waiting = new Map<string, { readonly item: StoredItem; readonly look: L }>();
   #waitingChars = 0;
   #running: Promise<void> | undefined;
   readonly #hurry = new AbortController();
   #dropped = 0;
 
-  /** @param write stores items; never rejects. @param now milliseconds from any start. */
-  constructor(write: (items: readonly StoredItem[]) => Promise<void>, now = () => performance.now()) {
+  /**
+   * @param write stores items of one look at Postgres; never rejects
+   * @param isFresh whether L2 still takes what comes from a look
+   * @param now milliseconds from any start
+   */
+  constructor(
+    write: (items: readonly StoredItem[], look: L) => Promise<void>,
+    isFresh: (look: L) => boolean,
+    now = () => performance.now(),
+  ) {
     this.#write = write;
+    this.#isFresh = isFresh;
     this.#now = now;
   }
 
-  /** Items that did not fit. */
+  /** Items that did not fit, or waited too long. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  offer(items: readonly StoredItem[]): void {
+  /** @param look from before the items were asked for */
+  offer(items: readonly StoredItem[], look: L): void {
     for (const item of items) {
       this.forget(item.id);
       const chars = charsOf(item);
@@ -48,7 +59,7 @@ export class Backfill {
         this.#dropped++;
         continue;
       }
-      this.#waiting.set(item.id, item);
+      this.#waiting.set(item.id, { item, look });
       this.#waitingChars += chars;
     }
     if (this.#waiting.size > 0) this.#running ??= this.#run();
@@ -56,10 +67,10 @@ export class Backfill {
 
   /** The id has changed. */
   forget(id: string): void {
-    const item = this.#waiting.get(id);
-    if (item === undefined) return;
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined) return;
     this.#waiting.delete(id);
-    this.#waitingChars -= charsOf(item);
+    this.#waitingChars -= charsOf(waiting.item);
   }
 
   /** Any id may have changed. */
@@ -77,22 +88,33 @@ export class Backfill {
   async #run(): Promise<void> {
     while (this.#waiting.size > 0) {
       const startedAt = this.#now();
-      await this.#write(this.#nextChunk());
+      const chunk = this.#nextChunk();
+      if (chunk === undefined) break;
+      await this.#write(chunk.items, chunk.look);
       await this.#pause(PAUSES * (this.#now() - startedAt));
     }
     this.#running = undefined;
   }
 
-  #nextChunk(): StoredItem[] {
-    const chunk: StoredItem[] = [];
+  /** Looks follow one another, so what is good for the first item is good for all of its chunk. */
+  #nextChunk(): { items: StoredItem[]; look: L } | undefined {
+    const items: StoredItem[] = [];
+    const old: StoredItem[] = [];
     let chars = 0;
-    for (const item of this.#waiting.values()) {
-      if (chunk.length === CHUNK_ITEMS || chars >= CHUNK_CHARS) break;
-      chunk.push(item);
+    let oldest: L | undefined;
+    for (const { item, look } of this.#waiting.values()) {
+      if (items.length === CHUNK_ITEMS || chars >= CHUNK_CHARS) break;
+      if (oldest === undefined && !this.#isFresh(look)) {
+        old.push(item);
+        continue;
+      }
+      oldest ??= look;
+      items.push(item);
       chars += charsOf(item);
     }
-    for (const { id } of chunk) this.forget(id);
-    return chunk;
+    for (const { id } of [...old, ...items]) this.forget(id);
+    this.#dropped += old.length;
+    return oldest === undefined ? undefined : { items, look: oldest };
   }
 
   async #pause(ms: number): Promise<void> {

@@ -1,7 +1,8 @@
 import { CorruptItemError, TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { FeedChanges } from '../schema/feed.ts';
-import type { ItemStore } from '../redis/item-store.ts';
+import type { Look } from '../redis/cache-session.ts';
+import { CacheUnknownError, type ItemStore } from '../redis/item-store.ts';
 import {
   decodeStored,
   decodeStoredHead,
@@ -34,10 +35,14 @@ export class RedisTier implements Tier {
   readonly #options: RedisTierOptions;
   readonly #log: Logger;
   readonly #breaker = new Breaker({ failureThreshold: FAILURES_TO_OPEN, cooldownMs: COOLDOWN_MS });
-  readonly #fills = new Backfill((items) => this.#store(items, true));
+  readonly #fills = new Backfill<Look>(
+    (items, look) => this.#store(items, look, true),
+    (look) => this.#items.isFresh(look),
+  );
   #requests = 0;
   #failures = 0;
   #skipped = 0;
+  #refused = 0;
 
   constructor(items: ItemStore, options: RedisTierOptions, log: Logger) {
     this.#items = items;
@@ -50,7 +55,7 @@ export class RedisTier implements Tier {
       requests: this.#requests,
       failures: this.#failures,
       skipped: this.#skipped,
-      unfilled: this.#fills.dropped,
+      unfilled: this.#fills.dropped + this.#refused,
     };
   }
 
@@ -77,9 +82,14 @@ export class RedisTier implements Tier {
     return values.map((value) => (value === '' ? undefined : decodeStoredHead(value)));
   }
 
+  /** Take it before L3 is asked for what may be filled in; undefined when L2 takes nothing at the moment. */
+  look(): Look | undefined {
+    return this.#items.look();
+  }
+
   /** Keeps what L3 said of ids that L2 did not have, for a bounded time. Failing only costs a later read its speed. */
-  backfill(items: readonly StoredItem[]): void {
-    this.#fills.offer(items);
+  backfill(items: readonly StoredItem[], look: Look): void {
+    this.#fills.offer(items, look);
   }
 
   /** What waits to be filled in and has changed since would be older than what readers were given. */
@@ -103,15 +113,19 @@ export class RedisTier implements Tier {
   }
 
   /** Replaces copies that were found older than what this process knows to be settled. */
-  repair(items: readonly StoredItem[]): Promise<void> {
-    return this.#store(items, false);
+  repair(items: readonly StoredItem[], look: Look): Promise<void> {
+    return this.#store(items, look, false);
   }
 
-  async #store(items: readonly StoredItem[], likelyAbsent: boolean): Promise<void> {
+  /** What is refused is left for a later read. */
+  async #store(items: readonly StoredItem[], look: Look, likelyAbsent: boolean): Promise<void> {
     const entries = items.map((item) => this.#entry(item));
-    await this.#ask(() => this.#items.setNewer(entries, likelyAbsent)).catch((error: unknown) =>
-      this.#log.debug({ err: error }, 'L2 took no copies'),
-    );
+    try {
+      const fates = await this.#ask(() => this.#items.setNewer(entries, look, likelyAbsent));
+      for (const fate of fates) if (fate === 'late' || fate === 'dropped') this.#refused++;
+    } catch (error) {
+      this.#log.debug({ err: error }, 'L2 took no copies');
+    }
   }
 
   /** Drops a copy whose content does not match its hash, so that the next read fills it from L3. */
@@ -129,6 +143,11 @@ export class RedisTier implements Tier {
   }
 
   async #ask<T>(work: () => Promise<T>): Promise<T> {
+    // Not a failure of Redis: nobody has said yet which of its copies are good.
+    if (this.#items.session === undefined) {
+      this.#skipped++;
+      throw new TierUnavailableError('l2', new CacheUnknownError());
+    }
     try {
       return await this.#breaker.run(() => {
         this.#requests++;

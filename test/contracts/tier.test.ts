@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { TierUnavailableError } from '../../src/errors.ts';
 import { createPool } from '../../src/postgres/pool.ts';
+import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis } from '../../src/redis/connect.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
@@ -16,12 +17,14 @@ const TIERS: Record<
   string,
   (deployment: Deployment) => Promise<{ tier: Tier; backend: Proxy; close(): Promise<unknown> }>
 > = {
-  RedisTier: async ({ config, keys, log }) => {
+  RedisTier: async ({ config, keys, log, redis: queue }) => {
     const backend = await startProxy(config.redisUrl);
     const redis = createRedis(backend.url, 'failFast', log);
     await redis.connect();
-    const tier = new RedisTier(new ItemStore(redis, keys), { ...config, timeoutMs: 200 }, log);
-    return { tier, backend, close: () => closeRedis(redis) };
+    const generation = new CacheGeneration(redis, queue, keys, config, log);
+    await generation.known(5000);
+    const tier = new RedisTier(new ItemStore(redis, generation), { ...config, timeoutMs: 200 }, log);
+    return { tier, backend, close: () => closeRedis(redis).then(() => generation.close()) };
   },
   PostgresTier: async ({ config, log }) => {
     const backend = await startProxy(config.databaseUrl);

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Chunk } from '../../src/batch/fold.ts';
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
-import { ItemStore, type StoredEntry } from '../../src/redis/item-store.ts';
+import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { refusePoison } from '../helpers/poison.ts';
@@ -34,11 +34,11 @@ test('I9: the same refused operation twice in one batch is one dead letter, and 
 class MeddlingStore extends ItemStore {
   meddle: (() => Promise<unknown>) | undefined;
 
-  override async setNewer(entries: readonly StoredEntry[], likelyAbsent?: boolean): Promise<boolean[]> {
+  override async setNewer(...given: Parameters<ItemStore['setNewer']>): Promise<CopyFate[]> {
     const meddle = this.meddle;
     this.meddle = undefined;
     await meddle?.();
-    return super.setNewer(entries, likelyAbsent);
+    return super.setNewer(...given);
   }
 }
 
@@ -51,7 +51,7 @@ test('a state set for an item whose earlier write settles in the middle is not c
   };
   const earlier = await noted(chunkOf([{ id: 'x', stamp: FIRST, kind: 'json', body: '1' }]));
   const state = await noted(chunkOf([{ id: 'x', stamp: FIRST + 1, kind: 'state', state: 'open' }]));
-  const items = new MeddlingStore(redis, keys);
+  const items = new MeddlingStore(redis, deployment.generation);
   items.meddle = () => writerOf(deployment).write([earlier]);
   const writer = new BatchWriter({ ...writerPartsOf(deployment), items });
   t.deepEqual(await writer.write([state]), ['deferred']);

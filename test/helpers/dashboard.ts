@@ -20,7 +20,7 @@ export interface QuietDashboard extends Dashboard {
 export async function quietDashboard(deployment: Deployment, extra: Options = {}): Promise<QuietDashboard> {
   const config = loadConfig({ ...deployment.options, dashboardToken: TOKEN, ...extra });
   const { sources, close } = await openSources(config, deployment.log);
-  const counter = new CopyCounter(sources.cache, sources.keys, deployment.log);
+  const counter = new CopyCounter(sources);
   const dashboard = await createServer(sources, new Credentials(config), counter);
   const { app } = dashboard;
   await app.ready();

@@ -5,7 +5,9 @@ import { type Keys, keysOf } from '../../src/keys.ts';
 import { createLogger, type Logger } from '../../src/log.ts';
 import { migrate } from '../../src/postgres/migrator.ts';
 import { createPool, type Pool } from '../../src/postgres/pool.ts';
+import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts';
+import { ItemStore } from '../../src/redis/item-store.ts';
 
 /**
  * A deployment of its own on the shared test servers (or on a Redis given by URL): a fresh database with the schema, and a fresh Redis namespace.
@@ -19,10 +21,14 @@ export interface Deployment {
     readonly namespace: string;
   };
   readonly config: Config;
-  readonly keys: Keys;
+  /** `item`: the key of the L2 copy, in the generation of now. */
+  readonly keys: Keys & { item(id: string): string };
   readonly log: Logger;
   /** A connection to the queue's Redis for looking and meddling. */
   readonly redis: Redis;
+  /** The L2 copies, and which generation of them is in use. */
+  readonly items: ItemStore;
+  readonly generation: CacheGeneration;
   /** A pool on the database for looking and meddling. */
   readonly pool: Pool;
   /** Environment for worker processes of this deployment. */
@@ -50,17 +56,37 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
   const log = createLogger('test', 'silent');
   const redis = createRedis(redisUrl, 'patient', log);
   await redis.connect();
+  const cache = createRedis(config.cacheRedisUrl ?? redisUrl, 'failFast', log);
+  await cache.connect();
+  const keys = keysOf(name);
+  const generation = new CacheGeneration(cache, redis, keys, config, log);
+  await generation.known(5000);
   const pool = createPool(databaseUrl, 4, log);
   return {
     options,
     config,
-    keys: keysOf(name),
+    keys: {
+      ...keys,
+      item(id) {
+        const copies = generation.session?.copies;
+        if (copies === undefined) throw new Error('the generation of the copies is unknown');
+        return copies.item(id);
+      },
+    },
     log,
     redis,
+    items: new ItemStore(cache, generation),
+    generation,
     pool,
     env: { ...process.env, REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, TIERLINE_NAMESPACE: name },
-    emptyRedis: () => removeKeys(redis, name),
+    async emptyRedis() {
+      await removeKeys(redis, name);
+      await generation.confirm();
+      await generation.known(5000);
+    },
     async close() {
+      generation.close();
+      await closeRedis(cache);
       await removeKeys(redis, name);
       await closeRedis(redis);
       await pool.end();

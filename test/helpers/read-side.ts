@@ -8,7 +8,6 @@ import { Presence } from '../../src/read/presence.ts';
 import { SingleFlight } from '../../src/read/single-flight.ts';
 import { TrustedFilter } from '../../src/read/trusted-filter.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
-import { ItemStore } from '../../src/redis/item-store.ts';
 import type { StoredItem } from '../../src/schema/stored-item.ts';
 import { FilterSource } from '../../src/tiers/filter-source.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
@@ -75,13 +74,13 @@ export interface ReadSide {
 
 /** @param feedUrl where the tail connects, when not as everything else. */
 export async function openReadSide(
-  { config, keys, log, redis, pool }: Deployment,
+  { config, keys, log, redis, items, pool }: Deployment,
   feedUrl = config.redisUrl,
 ): Promise<ReadSide> {
   const timeoutMs = config.l2TimeoutMs;
   const tail = new FeedTail(feedUrl, keys, log);
   const l1 = new MemoryTier<Held>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
-  const l2 = new GatedRedisTier(new ItemStore(redis, keys), { ...config, timeoutMs }, log);
+  const l2 = new GatedRedisTier(items, { ...config, timeoutMs }, log);
   const l3 = new GatedPostgresTier(pool, config.l3TimeoutMs);
   const source = new FilterSource(pool, redis, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };

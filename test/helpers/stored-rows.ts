@@ -1,6 +1,6 @@
 import type { Pool } from '../../src/postgres/pool.ts';
 import type { Redis } from '../../src/redis/connect.ts';
-import type { Keys } from '../../src/keys.ts';
+import type { Deployment } from './deployment.ts';
 import { decodeStored } from '../../src/schema/stored-item.ts';
 import type { ModelRow } from './model.ts';
 
@@ -48,7 +48,7 @@ export function asCopy(row: ModelRow): object {
 /** The L2 copies of `ids` in the form of `asCopy`; undefined where there is none. */
 export async function storedCopies(
   redis: Redis,
-  keys: Keys,
+  keys: Pick<Deployment['keys'], 'item'>,
   ids: readonly string[],
 ): Promise<(object | undefined)[]> {
   const values = await redis.mget(ids.map((id) => keys.item(id)));

@@ -2,7 +2,6 @@ import { BatchWriter } from '../../src/drain/batch-writer.ts';
 import { UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
 import type { WriterParts } from '../../src/drain/writer-parts.ts';
 import { Digester } from '../../src/merkle/digest.ts';
-import { ItemStore } from '../../src/redis/item-store.ts';
 import type { Deployment } from './deployment.ts';
 
 /** The drain's own write path without its queue: tests choose the batches. */
@@ -10,11 +9,11 @@ export function writerOf(deployment: Deployment): BatchWriter {
   return new BatchWriter(writerPartsOf(deployment));
 }
 
-export function writerPartsOf({ pool, redis, keys, config, log }: Deployment): WriterParts {
+export function writerPartsOf({ pool, redis, items, keys, config, log }: Deployment): WriterParts {
   return {
     pool,
     queue: redis,
-    items: new ItemStore(redis, keys),
+    items,
     keys,
     digester: new Digester(config.merkleKey),
     config,

@@ -1,6 +1,6 @@
 import test from 'ava';
 import * as fc from 'fast-check';
-import { ItemStore } from '../../src/redis/item-store.ts';
+import type { CopyFate, ItemStore, StoredEntry } from '../../src/redis/item-store.ts';
 import { encodeStored } from '../../src/schema/stored-item.ts';
 import { ZERO_DIGEST } from '../../src/merkle/digest.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
@@ -9,11 +9,16 @@ let deployment: Deployment;
 let store: ItemStore;
 test.before(async () => {
   deployment = await createDeployment();
-  store = new ItemStore(deployment.redis, deployment.keys);
+  store = deployment.items;
 });
 test.after.always(() => deployment.close());
 
 let count = 0;
+
+/** From a look of this moment. */
+function setNewer(entries: readonly StoredEntry[], likelyAbsent = false): Promise<CopyFate[]> {
+  return store.setNewer(entries, store.look(), likelyAbsent);
+}
 
 function entry(id: string, contentVersion: number, stateVersion: number, ttlMs = 0) {
   const value = encodeStored({
@@ -47,8 +52,8 @@ test('I1 I2: whatever the order, and however they are stored, the newest copy st
     let newest: readonly [number, number] = [-1, -1];
     for (const { content, state, likelyAbsent } of copies) {
       const isNewer = content > newest[0] || (content === newest[0] && state >= newest[1]);
-      const [taken] = await store.setNewer([entry(id, content, state)], likelyAbsent);
-      t.is(taken, isNewer);
+      const [taken] = await setNewer([entry(id, content, state)], likelyAbsent);
+      t.is(taken, isNewer ? 'stored' : 'newer');
       if (isNewer) newest = [content, state];
     }
     t.deepEqual(await Promise.all(store.getParts([id])), [[entry(id, ...newest).value]]);
@@ -57,27 +62,27 @@ test('I1 I2: whatever the order, and however they are stored, the newest copy st
 });
 
 test('a batch of entries answers for each, and a forgotten script is loaded again', async (t) => {
-  await store.setNewer([entry('b', 5, 0)]);
+  await setNewer([entry('b', 5, 0)]);
   await deployment.redis.script('FLUSH');
-  t.deepEqual(await store.setNewer([entry('a', 1, 0), entry('b', 4, 9), entry('c', 1, 0)]), [
-    true,
-    false,
-    true,
+  t.deepEqual(await setNewer([entry('a', 1, 0), entry('b', 4, 9), entry('c', 1, 0)]), [
+    'stored',
+    'newer',
+    'stored',
   ]);
-  t.deepEqual(await store.setNewer([entry('b', 6, 0), entry('d', 1, 0), entry('c', 0, 7)], true), [
-    true,
-    true,
-    false,
+  t.deepEqual(await setNewer([entry('b', 6, 0), entry('d', 1, 0), entry('c', 0, 7)], true), [
+    'stored',
+    'stored',
+    'newer',
   ]);
-  t.deepEqual(await store.setNewer([]), []);
+  t.deepEqual(await setNewer([]), []);
 });
 
 test('a copy lives as long as it was given, whichever way it was stored', async (t) => {
   const { redis, keys } = deployment;
-  await store.setNewer([entry('brief', 1, 0, 60_000)], true);
+  await setNewer([entry('brief', 1, 0, 60_000)], true);
   t.true((await redis.pttl(keys.item('brief'))) > 0);
-  await store.setNewer([entry('brief', 2, 0)]);
+  await setNewer([entry('brief', 2, 0)]);
   t.is(await redis.pttl(keys.item('brief')), -1, 'a newer one brings its own life');
-  await store.setNewer([entry('brief', 3, 0, 60_000)]);
+  await setNewer([entry('brief', 3, 0, 60_000)]);
   t.true((await redis.pttl(keys.item('brief'))) > 0);
 });

@@ -17,19 +17,23 @@ function item(id: string, body = '1', contentVersion = 1): StoredItem {
   };
 }
 
-/** Writes are held until they are let go, one by one. */
+/** Writes are held until they are let go, one by one. Looks are numbers, of which those below `oldest` are too old. */
 function heldWrites() {
+  const looks = { now: 0, oldest: 0 };
   const written: StoredItem[][] = [];
   const waiting: (() => void)[] = [];
-  const backfill = new Backfill(
+  const backfill = new Backfill<number>(
     (items) => {
       written.push([...items]);
       return new Promise((resolve) => waiting.push(resolve));
     },
+    (look) => look >= looks.oldest,
     () => 0,
   );
   return {
     backfill,
+    looks,
+    offer: (items: readonly StoredItem[]) => backfill.offer(items, looks.now),
     written,
     /** Until the next write comes, or for long enough to see that none does. */
     async letGo() {
@@ -45,11 +49,11 @@ function heldWrites() {
 const idsOf = (chunks: readonly StoredItem[][]) => chunks.map((chunk) => chunk.map(({ id }) => id));
 
 test('I10: one write at a time, of 500 items or a megabyte', async (t) => {
-  const { backfill, written, letGo } = heldWrites();
-  backfill.offer([]);
-  backfill.offer([item('first')]);
-  backfill.offer(Array.from({ length: 600 }, (_, n) => item(`i.${n}`)));
-  backfill.offer([item('large.1', 'x'.repeat(900_000)), item('large.2', 'x'.repeat(900_000)), item('last')]);
+  const { backfill, offer, written, letGo } = heldWrites();
+  offer([]);
+  offer([item('first')]);
+  offer(Array.from({ length: 600 }, (_, n) => item(`i.${n}`)));
+  offer([item('large.1', 'x'.repeat(900_000)), item('large.2', 'x'.repeat(900_000)), item('last')]);
   t.deepEqual(idsOf(written), [['first']]);
   for (let i = 0; i < 4; i++) await letGo();
   t.deepEqual(
@@ -60,22 +64,22 @@ test('I10: one write at a time, of 500 items or a megabyte', async (t) => {
 });
 
 test('I10: what does not fit is left out, and counted', async (t) => {
-  const { backfill, written, letGo } = heldWrites();
+  const { backfill, offer, written, letGo } = heldWrites();
   const mega = 'x'.repeat(1024 * 1024);
-  backfill.offer([item('first')]);
-  backfill.offer(Array.from({ length: 20 }, (_, n) => item(`i.${n}`, mega)));
+  offer([item('first')]);
+  offer(Array.from({ length: 20 }, (_, n) => item(`i.${n}`, mega)));
   t.is(backfill.dropped, 5, '16 MiB with what each takes beside its text');
   for (let i = 0; i < 20; i++) await letGo();
   t.is(written.flat().length, 16);
-  backfill.offer([item('again', mega)]);
+  offer([item('again', mega)]);
   t.is(written.flat().length, 17, 'there is room again');
 });
 
 test('I6: what changed while it waited is not written, and the newest of an id is', async (t) => {
-  const { backfill, written, letGo } = heldWrites();
-  backfill.offer([item('first')]);
-  backfill.offer([item('a'), item('b'), item('c')]);
-  backfill.offer([item('c', '2', 2)]);
+  const { backfill, offer, written, letGo } = heldWrites();
+  offer([item('first')]);
+  offer([item('a'), item('b'), item('c')]);
+  offer([item('c', '2', 2)]);
   backfill.forget('a');
   await letGo();
   t.deepEqual(
@@ -85,18 +89,37 @@ test('I6: what changed while it waited is not written, and the newest of an id i
       ['c', 2],
     ],
   );
-  backfill.offer([item('d')]);
+  offer([item('d')]);
   backfill.forgetAll();
   await letGo();
   t.is(written.length, 2);
-  backfill.offer([item('e')]);
+  offer([item('e')]);
+  t.deepEqual(idsOf(written).at(-1), ['e'], 'it goes on after that');
+});
+
+test('I6: what waited until its look at Postgres was too old is left out, and counted', async (t) => {
+  const { backfill, looks, offer, written, letGo } = heldWrites();
+  offer([item('first')]);
+  offer([item('a'), item('b')]);
+  looks.now = 1;
+  offer([item('c')]);
+  looks.oldest = 1;
+  await letGo();
+  t.deepEqual(idsOf(written), [['first'], ['c']]);
+  t.is(backfill.dropped, 2);
+  looks.oldest = 2;
+  offer([item('d')]);
+  await letGo();
+  t.is(written.length, 2);
+  looks.now = 2;
+  offer([item('e')]);
   t.deepEqual(idsOf(written).at(-1), ['e'], 'it goes on after that');
 });
 
 test('I12: closing writes what waits, and gives up on a write that hangs', async (t) => {
-  const { backfill, written, letGo } = heldWrites();
-  backfill.offer([item('a')]);
-  backfill.offer([item('b')]);
+  const { backfill, offer, written, letGo } = heldWrites();
+  offer([item('a')]);
+  offer([item('b')]);
   const closed = backfill.close();
   await letGo();
   t.deepEqual(idsOf(written), [['a'], ['b']]);

@@ -1,26 +1,49 @@
--- Stores each L2 value unless the stored one is newer (content stamp first, then state stamp).
--- KEYS: the items, all of one bucket
--- ARGV: 1 whether most are expected to be absent (1 or 0)
+-- Stores each L2 value unless the stored one is newer (content stamp first, then state stamp); none of them when the look at
+-- Postgres that they come from is too old, or from before the bucket lost copies: the newer one may be among those.
+-- KEYS: 1 epoch of the bucket  2.. the items, all of that bucket
+-- ARGV: 1 time of the look, in ms of this server's clock  2 ms that a look is good for  3 the bucket's epoch at the look
+--       4 an epoch that no other call gives  5 whether most items are expected to be absent (1 or 0)
 --       then for each item its value, whose characters 3-18 and 19-34 are the two stamps, zero-padded, and its life in ms,
 --       0 for no end
--- Returns: the places (from 1) of those for which a newer one is stored; the others are stored, now or before
+-- Returns: { this server's time in ms, the bucket's epoch, 1 or 0 when nothing was stored,
+--            places (from 1) of those for which a newer one is stored; the others are stored, now or before }
 -- Zero-padded decimal text orders as its number does, so the 32 characters are compared as they are.
-local call = redis.call
-local likelyAbsent = ARGV[1] == '1'
-local refused = {}
+local call, pcall = redis.call, redis.pcall
+local goodFor = tonumber(ARGV[2])
+local likelyAbsent = ARGV[5] == '1'
+local shortLived = false
+
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Other programs may have put a value of another type there.
+local epoch = pcall('GET', KEYS[1])
+if type(epoch) ~= 'string' then
+  epoch = ARGV[4]
+  call('SET', KEYS[1], epoch)
+end
+if epoch ~= ARGV[3] or now >= ARGV[1] + goodFor then return { now, epoch, 0 } end
 
 local function set(key, value, life, ...)
   if life == '0' then return call('SET', key, value, ...) end
+  if tonumber(life) < goodFor then shortLived = true end
   return call('SET', key, value, 'PX', life, ...)
 end
 
-for i = 1, #KEYS do
-  local key, value, life = KEYS[i], ARGV[2 * i], ARGV[2 * i + 1]
+local reply = { now, epoch, 1 }
+for i = 2, #KEYS do
+  local key, value, life = KEYS[i], ARGV[2 * i + 2], ARGV[2 * i + 3]
   if not (likelyAbsent and set(key, value, life, 'NX')) then
-    local stored = call('GETRANGE', key, 2, 33)
+    local stored = pcall('GETRANGE', key, 2, 33)
     local given = string.sub(value, 3, 34)
-    if stored ~= '' and stored > given then refused[#refused + 1] = i
+    -- What is no copy of ours is written over: it would look newer for ever.
+    if type(stored) ~= 'string' then set(key, value, life)
+    elseif stored > given and #stored == 32 and not string.find(stored, '%D') then reply[#reply + 1] = i - 1
     elseif stored ~= given then set(key, value, life) end
   end
 end
-return refused
+-- A copy that dies before older looks do could be followed by an older one.
+if shortLived then
+  reply[2] = ARGV[4]
+  call('SET', KEYS[1], ARGV[4])
+end
+return reply

@@ -1,19 +1,22 @@
 -- Announces one batch on the feed and clears what it settled, in one step: who sees a chunk gone from inflight finds its
 -- outcomes stored. Running it twice is harmless.
--- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5 ranges (zset)
---       6.. outcome keys of chunks with exceptions
+-- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5 ranges (zset)  6 cache (hash)
+--       7.. outcome keys of chunks with exceptions
 -- ARGV: 1 feed entries to keep  2 jobs (JSON)  3 changes (JSON)  4 milliseconds to keep outcomes
---       5 chunks  6 exceptions  then the chunk ids, then the exceptions (JSON, in the order of their keys),
+--       5 chunks  6 exceptions  7 generation in which the batch's copies were written, '' when there are none
+--       then the chunk ids, then the exceptions (JSON, in the order of their keys),
 --       then id and stamp in turn for every operation's newest stamp of the batch
--- Returns: { the feed entry's id, 1 when the clock was raised above all stamps of Postgres since Redis was last empty }
+-- Returns: { the feed entry's id, 1 when the clock was raised above all stamps of Postgres since Redis was last empty };
+--          nothing was done and the id is '' when readers use another generation by now
 local chunks, exceptions = tonumber(ARGV[5]), tonumber(ARGV[6])
-local at = 7
+if ARGV[7] ~= '' and redis.call('HGET', KEYS[6], 'generation') ~= ARGV[7] then return { '', 0 } end
+local at = 8
 
 local gone = {}
 for i = 1, chunks do gone[i] = ARGV[at + i - 1] end
 at = at + chunks
 
-for i = 1, exceptions do redis.call('SET', KEYS[5 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
+for i = 1, exceptions do redis.call('SET', KEYS[6 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
 at = at + exceptions
 
 -- A pending stamp that is newer than the settled one belongs to a later write: it stays.

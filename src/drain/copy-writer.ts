@@ -1,0 +1,205 @@
+import type { Row } from '../batch/fold.ts';
+import { stampToMs } from '../clock.ts';
+import type { RowNow } from '../postgres/apply-batch.ts';
+import { readRows } from '../postgres/read-items.ts';
+import { type CacheSession, LOOK_MS, type Look } from '../redis/cache-session.ts';
+import { CacheUnknownError, type CopyFate, type StoredEntry } from '../redis/item-store.ts';
+import type { Settlement } from '../redis/settle.ts';
+import type { StoredItem } from '../schema/stored-item.ts';
+import { copyOfRow, copyOfStored, ownsContent, ownsStateOnly } from './copies.ts';
+import { persist, settle, type WriterParts } from './writer-parts.ts';
+
+/** Rows as their batch left them, and how some of them stand otherwise by now. */
+export interface WrittenRows {
+  readonly rows: readonly Row[];
+  readonly differing: ReadonlyMap<string, RowNow>;
+  /** No row was there before, so L2 has hardly a copy of any. */
+  readonly allNew: boolean;
+}
+
+export interface Copied {
+  /** The generation in which the copies were written; undefined when there were none. */
+  readonly generation: string | undefined;
+  /** For each row of L2 alone, whether a newer one has won. */
+  readonly superseded: readonly boolean[];
+}
+
+/** A copy to be made from what stands in Postgres now. `row`: what the batch says of the id; undefined when it owns no content. */
+interface Target {
+  readonly id: string;
+  readonly row?: Row;
+}
+
+/** After so many looks that were too old the copies are dropped instead: readers go on to L3, and the batch settles. */
+const MAX_LOOKS = 4;
+/** Rows of one look: few enough to be read and written in a moment on a busy server. */
+const LOOK_ROWS = 500;
+
+/**
+ * Writes the L2 copies of every row a batch shaped, and of rows for L2 alone.
+ * @param look taken before the batch's statement was sent; undefined: look again
+ * @throws CacheUnknownError when the generation is not known, or changed in the middle: the copies may lie in both
+ */
+export async function copyRows(
+  parts: WriterParts,
+  look: Look | undefined,
+  { rows, differing, allNew }: WrittenRows,
+  cacheRows: readonly Row[] = [],
+): Promise<Copied> {
+  const { items, digester, config, observer } = parts;
+  const own = rows.filter((row) => ownsContent(row, differing.get(row.id)));
+  const stateOnly = rows.filter((row) => ownsStateOnly(row, differing.get(row.id)));
+  const [recent, old] = look === undefined ? [[], cacheRows] : byAge(cacheRows, look);
+  if (own.length + stateOnly.length + cacheRows.length === 0)
+    return { generation: undefined, superseded: [] };
+
+  const session = knownSession(parts);
+  const superseded = new Set<Row>();
+  const first = [...own, ...recent];
+  const entries = [
+    ...own.map((row) => copyOfRow(row, differing.get(row.id), digester, config)),
+    ...recent.map((row) => copyOfRow(row, undefined, digester, config)),
+  ];
+  const fates = await items.setNewer(entries, look, allNew);
+  const late = first.filter((_, i) => fates[i] === 'late');
+  if (late.length > 0) observer.copiesLate(late.length);
+  noteDropped(parts, fates);
+  for (let i = own.length; i < first.length; i++) if (fates[i] === 'newer') superseded.add(first[i] as Row);
+  await copyFromPostgres(
+    parts,
+    [...stateOnly.map(({ id }) => ({ id })), ...[...late, ...old].map((row) => ({ id: row.id, row }))],
+    superseded,
+  );
+  if (items.session !== session) throw new CacheUnknownError();
+  return {
+    generation: session.copies.generation,
+    superseded: cacheRows.map((row) => superseded.has(row)),
+  };
+}
+
+/** Writes the L2 copies of rows as they stand in Postgres now. @throws as `copyRows` */
+export async function copyStoredRows(parts: WriterParts, ids: readonly string[]): Promise<Copied> {
+  const session = knownSession(parts);
+  await copyFromPostgres(
+    parts,
+    ids.map((id) => ({ id })),
+    new Set(),
+  );
+  if (parts.items.session !== session) throw new CacheUnknownError();
+  return { generation: session.copies.generation, superseded: [] };
+}
+
+/**
+ * Writes copies and then settles, once more when the generation of the copies changed in between: readers would not have
+ * seen them.
+ * @param copy given whether the look from before the statement is to be used
+ */
+export async function copyAndSettle(
+  parts: WriterParts,
+  copy: (isFirst: boolean) => Promise<Copied>,
+  settlementOf: (copied: Copied) => Settlement,
+): Promise<number> {
+  for (let isFirst = true; ; isFirst = false) {
+    const copied = await persist(parts, 'l2', () => copy(isFirst));
+    const atMs = await settle(parts, { ...settlementOf(copied), generation: copied.generation });
+    if (atMs !== undefined) return atMs;
+  }
+}
+
+/**
+ * Rows for L2 alone come from no statement. A recent one is as good as a look: what is newer than it was written after it. An
+ * older one, of a worker that was stopped or a chunk that waited, may have been overtaken by a row whose copy is gone again.
+ */
+function byAge(cacheRows: readonly Row[], look: Look): [recent: Row[], old: Row[]] {
+  const since = look.at - LOOK_MS;
+  const isRecent = (row: Row) => stampToMs(Math.max(row.contentVersion, row.stateVersion)) > since;
+  return [cacheRows.filter(isRecent), cacheRows.filter((row) => !isRecent(row))];
+}
+
+function knownSession({ items }: WriterParts): CacheSession {
+  if (items.session === undefined) throw new CacheUnknownError();
+  return items.session;
+}
+
+/** Looks at Postgres, as often as it takes, and writes what stands there. @param superseded takes the rows of L2 alone that lost */
+async function copyFromPostgres(
+  parts: WriterParts,
+  targets: readonly Target[],
+  superseded: Set<Row>,
+): Promise<void> {
+  let open = targets;
+  for (let looks = 0; open.length > 0; looks++) {
+    if (looks === MAX_LOOKS) return drop(parts, open);
+    const late: Target[] = [];
+    for (let at = 0; at < open.length; at += LOOK_ROWS) {
+      late.push(...(await lookAndCopy(parts, open.slice(at, at + LOOK_ROWS), superseded)));
+    }
+    open = late;
+  }
+}
+
+/** Returns the targets for which even this look was too old. */
+async function lookAndCopy(
+  parts: WriterParts,
+  targets: readonly Target[],
+  superseded: Set<Row>,
+): Promise<Target[]> {
+  const { pool, items, digester, config } = parts;
+  const look = items.look();
+  const stored = await readRows(
+    pool,
+    targets.map(({ id }) => id),
+  );
+  const nowById = new Map(stored.map((item) => [item.id, item]));
+  const gone: Target[] = [];
+  const written: Target[] = [];
+  const entries: StoredEntry[] = [];
+  for (const target of targets) {
+    const { id, row } = target;
+    const now = nowById.get(id);
+    if (row?.route === 'c') {
+      if (now !== undefined && now.contentVersion > row.contentVersion) superseded.add(row);
+      else {
+        written.push(target);
+        entries.push(copyOfRow(row, undefined, digester, config));
+      }
+    } else if (now === undefined) {
+      gone.push(target);
+    } else {
+      written.push(target);
+      entries.push(
+        row?.contentVersion === now.contentVersion
+          ? copyOfRow(row, rowNow(now), digester, config)
+          : copyOfStored(now, config),
+      );
+    }
+  }
+  // Purged meanwhile: an older copy must not stay.
+  if (gone.length > 0) await items.drop(gone.map(({ id }) => id));
+  const fates = await items.setNewer(entries, look);
+  noteDropped(parts, fates);
+  written.forEach(({ row }, i) => {
+    if (row?.route === 'c' && fates[i] === 'newer') superseded.add(row);
+  });
+  return written.filter((_, i) => fates[i] === 'late');
+}
+
+async function drop({ items, observer, log }: WriterParts, targets: readonly Target[]): Promise<void> {
+  log.warn(
+    { copies: targets.length, looks: MAX_LOOKS },
+    'every look at Postgres took too long; L2 copies dropped',
+  );
+  await items.drop(targets.map(({ id }) => id));
+  observer.copiesDropped(targets.length);
+}
+
+function noteDropped({ observer, log }: WriterParts, fates: readonly CopyFate[]): void {
+  const dropped = fates.filter((fate) => fate === 'dropped').length;
+  if (dropped === 0) return;
+  log.warn({ copies: dropped }, 'the cache took no copies of some items; readers find them in Postgres');
+  observer.copiesDropped(dropped);
+}
+
+function rowNow({ id, contentVersion, stateVersion, state, kind }: StoredItem): RowNow {
+  return { id, contentVersion, stateVersion, state, deleted: kind === 'd' };
+}

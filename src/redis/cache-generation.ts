@@ -1,0 +1,183 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { Keys } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import { CacheSession } from './cache-session.ts';
+import { within } from './connect.ts';
+import type { FeedEntry, FeedListener } from './feed.ts';
+import { Script } from './script.ts';
+import { ServerInfo } from './server-info.ts';
+
+const adoptScript = new Script('adopt-cache');
+const adoptReply = z.tuple([z.string(), z.string()]);
+
+/** Between two attempts to learn the generation, doubled up to the second. */
+const RETRY_MS = 20;
+const MAX_RETRY_MS = 1000;
+/** Before connecting anew to find the server that others use: two that find different servers must not chase each other. */
+const MOVE_MS = 500;
+
+export interface CacheGenerationOptions {
+  /** A cache server comes back with all that it acknowledged: its copies stay good over restarts. */
+  readonly cacheNeverOlder: boolean;
+}
+
+/**
+ * Which generation of L2 copies this process uses.
+ *
+ * A cache server that restarts, or a replica that takes its place, may have copies from before what has settled since.
+ * Both show by another run id. So the queue's Redis keeps the generation together with the run id of the server that it
+ * was made for; copies carry it in their keys; and whoever meets another server makes a new one before using it.
+ *
+ * - **known** (`session`): connected, and the queue's Redis has said which generation belongs to this server.
+ * - **unknown**: from the moment the connection is lost until that has been asked again. Nothing is read from L2 or
+ *   written to it.
+ *
+ * Others learn of a new generation by the feed. One whose server is not the one that it was made for connects again: it
+ * may still be talking to the server that was replaced.
+ */
+export class CacheGeneration implements FeedListener {
+  readonly #cache: Redis;
+  readonly #queue: Redis;
+  readonly #keys: Keys;
+  readonly #options: CacheGenerationOptions;
+  readonly #log: Logger;
+  readonly #stop = new AbortController();
+  #session: CacheSession | undefined;
+  /** What began in an earlier round says nothing of this one: another connection, or another generation told of. */
+  #round = 0;
+  /** No generation is known yet for this connection: its server is the one to use from now on. */
+  #isNew = true;
+  #lastError: unknown;
+  #waiting: (() => void)[] = [];
+
+  /** @param cache not a `patient` connection: those send commands of a lost connection again on the next */
+  constructor(cache: Redis, queue: Redis, keys: Keys, options: CacheGenerationOptions, log: Logger) {
+    this.#cache = cache;
+    this.#queue = queue;
+    this.#keys = keys;
+    this.#options = options;
+    this.#log = log;
+    cache.on('ready', this.#onReady);
+    cache.on('close', this.#onClose);
+    if (cache.status === 'ready') this.#onReady();
+  }
+
+  /** Undefined while it is unknown. */
+  get session(): CacheSession | undefined {
+    return this.#session;
+  }
+
+  /** Waits until the generation is known. @throws when it is not within `timeoutMs` */
+  async known(timeoutMs: number): Promise<CacheSession> {
+    const learned = async (): Promise<CacheSession> => {
+      while (this.#session === undefined) {
+        this.#stop.signal.throwIfAborted();
+        await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      }
+      return this.#session;
+    };
+    return within(timeoutMs, learned()).catch((error: unknown) => {
+      throw this.#lastError ?? error;
+    });
+  }
+
+  /** Asks the queue's Redis whether the generation is still the one in use; it is unknown when it is not. */
+  async confirm(): Promise<void> {
+    const session = this.#session;
+    if (session === undefined) return;
+    const [generation] = await this.#ask('', false);
+    if (generation !== session.copies.generation) this.#follow();
+  }
+
+  onEntry({ generation }: FeedEntry): void {
+    if (generation !== undefined && generation !== this.#session?.copies.generation) this.#follow();
+  }
+
+  /** One of the entries that were missed may have told of a new generation. */
+  onGap(): void {
+    this.#follow();
+  }
+
+  close(): void {
+    this.#stop.abort();
+    this.#cache.off('ready', this.#onReady);
+    this.#cache.off('close', this.#onClose);
+    this.#session = undefined;
+    this.#wake();
+  }
+
+  readonly #onReady = (): void => {
+    this.#isNew = true;
+    this.#learn();
+  };
+
+  readonly #onClose = (): void => {
+    this.#round++;
+    this.#session = undefined;
+  };
+
+  /** Another generation than ours may be in use. */
+  #follow(): void {
+    this.#session = undefined;
+    if (this.#cache.status === 'ready') this.#learn();
+  }
+
+  #learn(): void {
+    const round = ++this.#round;
+    void this.#untilLearned(() => round !== this.#round || this.#stop.signal.aborted);
+  }
+
+  async #untilLearned(isOver: () => boolean): Promise<void> {
+    for (let failures = 0; !isOver(); failures++) {
+      try {
+        const session = await this.#begin();
+        if (isOver()) return;
+        if (session !== undefined) {
+          this.#session = session;
+          this.#isNew = false;
+          this.#lastError = undefined;
+          this.#wake();
+          return;
+        }
+        this.#log.warn('L2 copies are kept by another cache server now; connecting again');
+        await this.#pause(MOVE_MS * (1 + Math.random()));
+        if (!isOver()) this.#cache.disconnect(true);
+        return;
+      } catch (error) {
+        this.#lastError = error;
+        this.#log.debug({ err: error }, 'the generation of L2 copies could not be asked');
+      }
+      await this.#pause(Math.min(RETRY_MS * 2 ** Math.min(failures, 8), MAX_RETRY_MS));
+    }
+  }
+
+  /** Undefined when the generation in use is another server's. */
+  async #begin(): Promise<CacheSession | undefined> {
+    const runId = (await ServerInfo.of(this.#cache, 'server')).text('run_id');
+    if (runId === undefined) {
+      throw new Error('the cache server does not tell its run_id; allow it the command INFO server');
+    }
+    let [generation, server] = await this.#ask(runId, this.#isNew);
+    // The queue's Redis lost it: this server is as good as any.
+    if (generation === '') [generation, server] = await this.#ask(runId, true);
+    return server === runId ? CacheSession.begin(this.#cache, this.#keys.copies(generation)) : undefined;
+  }
+
+  async #ask(runId: string, make: boolean): Promise<[generation: string, server: string]> {
+    const keys = [this.#keys.cache, this.#keys.clock, this.#keys.feed];
+    const neverOlder = this.#options.cacheNeverOlder ? 1 : 0;
+    return adoptReply.parse(await adoptScript.run(this.#queue, keys, [runId, make ? 1 : 0, neverOlder]));
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
+  }
+}

@@ -1,0 +1,28 @@
+-- The generation of the L2 copies for one cache server. The copies of a server that was not the one before may be from long
+-- ago, so it gets a generation of its own, and the feed tells those who still use the other.
+-- KEYS: 1 cache (hash)  2 clock (hash)  3 feed (stream)
+-- ARGV: 1 run id of the server  2 1 when another server makes a new generation, 0 to ask only
+--       3 1 when a cache server never comes back older: then every server has the same generation
+-- Returns: { generation, run id of the server it is for }; both '' when there is none yet and none was made
+local generation, server = unpack(redis.call('HMGET', KEYS[1], 'generation', 'server'))
+if generation and (server == ARGV[1] or ARGV[3] == '1') then return { generation, ARGV[1] } end
+if ARGV[2] == '0' then return { generation or '', server or '' } end
+
+-- Milliseconds since 1970 in base 36, and above the generation before: so none is given twice, not even by a Redis that came
+-- back older and has forgotten some.
+local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
+local time = redis.call('TIME')
+local number = time[1] * 1000 + math.floor(time[2] / 1000)
+if generation then number = math.max(number, tonumber(generation, 36) + 1) end
+local made = ''
+while number > 0 do
+  local digit = number % 36
+  made = string.sub(DIGITS, digit + 1, digit + 1) .. made
+  number = math.floor(number / 36)
+end
+redis.call('HSET', KEYS[1], 'generation', made, 'server', ARGV[1])
+if generation then
+  local entry = redis.call('HINCRBY', KEYS[2], 'entries', 1)
+  redis.call('XADD', KEYS[3], '*', 'n', entry, 'jobs', '[]', 'changes', '{"ids":[],"cv":[],"kinds":""}', 'cache', made)
+end
+return { made, ARGV[1] }
