@@ -1,5 +1,5 @@
 import type { Stamp } from '../clock.ts';
-import { decodeStored, type StoredItem } from '../schema/stored-item.ts';
+import { decodeStored, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
 import { type Queryable, timed } from './pool.ts';
 
@@ -36,21 +36,29 @@ export async function readRows(
   return rows.map(toStored);
 }
 
-/** Those of `ids` that have a live row, in no order. */
-export async function liveAmong(
+/** The same without the contents. */
+export async function readHeads(
   db: Queryable,
   ids: readonly string[],
   timeoutMs?: number,
-): Promise<string[]> {
-  const { rows } = await db.query<{ id: string }>(
+): Promise<(StoredHead & { readonly id: string })[]> {
+  const { rows } = await db.query<{ id: string; kind: 'j' | 'b' | 'd'; cv: Stamp; sv: Stamp }>(
     timed({
-      name: 'tierline-live',
-      text: 'SELECT id FROM items WHERE id = ANY($1::text[]) AND NOT deleted',
+      name: 'tierline-heads',
+      text: `SELECT id, CASE WHEN deleted THEN 'd' WHEN content IS NULL THEN 'b' ELSE 'j' END AS kind,
+               content_version AS cv, state_version AS sv
+             FROM items WHERE id = ANY($1::text[])`,
       values: [textArray(ids)],
       timeoutMs,
     }),
   );
-  return rows.map(({ id }) => id);
+  return rows.map(({ id, kind, cv, sv }) => ({
+    id,
+    kind,
+    contentVersion: cv,
+    stateVersion: sv,
+    origin: 'r',
+  }));
 }
 
 export function toStored([id, text]: ItemRow): StoredItem {

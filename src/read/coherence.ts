@@ -3,6 +3,7 @@ import type { Logger } from '../log.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
+import type { Floors } from './floors.ts';
 import { floorOf, type Held } from './held.ts';
 import type { SingleFlight } from './single-flight.ts';
 
@@ -33,6 +34,7 @@ export interface ChangeListener {
  */
 export class Coherence implements FeedListener {
   readonly #l1: MemoryTier<Held>;
+  readonly #floors: Floors;
   readonly #flights: SingleFlight;
   readonly #others: readonly ChangeListener[];
   readonly #log: Logger;
@@ -42,11 +44,20 @@ export class Coherence implements FeedListener {
   /** L1 entries of this epoch may be given out. A plain field: every hit compares it. */
   serving = DOWN;
 
-  constructor(l1: MemoryTier<Held>, flights: SingleFlight, others: readonly ChangeListener[], log: Logger) {
+  constructor(
+    l1: MemoryTier<Held>,
+    floors: Floors,
+    flights: SingleFlight,
+    others: readonly ChangeListener[],
+    log: Logger,
+  ) {
     this.#l1 = l1;
+    this.#floors = floors;
     this.#flights = flights;
     this.#others = others;
     this.#log = log;
+    // A flight may have read L2 before that version was there.
+    floors.listen((id, { contentVersion, stateVersion }) => flights.raise(id, contentVersion, stateVersion));
   }
 
   /** How often all of L1 was taken out of service. */
@@ -65,8 +76,9 @@ export class Coherence implements FeedListener {
     }
     const { ids, cv, sv, kinds } = changes;
     for (let i = 0; i < ids.length; i++) {
-      this.apply(ids[i] as string, cv[i] as Stamp, sv?.[i] ?? 0, kinds[i] === 'c');
+      this.#apply(ids[i] as string, cv[i] as Stamp, sv?.[i] ?? 0, kinds[i] === 'c');
     }
+    this.#floors.entryCame();
     for (const other of this.#others) other.onChanges(changes);
   }
 
@@ -90,13 +102,20 @@ export class Coherence implements FeedListener {
     for (const other of this.#others) other.onLive?.();
   }
 
-  /** A write has settled. @param l2Only the change is in no row: it must not outlive its copy as a floor. */
-  apply(id: string, contentVersion: Stamp, stateVersion: Stamp, l2Only: boolean): void {
+  /** A write of this process has settled, perhaps as one that is in no row: in L2 only, or refused. */
+  ownSettled(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
+    this.#floors.ownSettled(id, { contentVersion, stateVersion });
+    this.#apply(id, contentVersion, stateVersion, true);
+  }
+
+  /** @param noRow the change may be in no row: it must not outlive its copy as a floor. */
+  #apply(id: string, contentVersion: Stamp, stateVersion: Stamp, noRow: boolean): void {
     this.#flights.raise(id, contentVersion, stateVersion);
+    if (!noRow) this.#floors.announced(id, contentVersion, stateVersion);
     const held = this.#l1.peek(id);
     if (held === undefined || (contentVersion <= held.contentVersion && stateVersion <= held.stateVersion))
       return;
-    const floor = l2Only
+    const floor = noRow
       ? floorOf(held.contentVersion, held.stateVersion)
       : floorOf(Math.max(contentVersion, held.contentVersion), Math.max(stateVersion, held.stateVersion));
     this.#l1.set(id, floor, 0);
@@ -106,6 +125,7 @@ export class Coherence implements FeedListener {
   close(): void {
     this.#live = false;
     this.serving = DOWN;
+    this.#floors.close();
     this.#l1.clear();
   }
 }

@@ -46,6 +46,14 @@ export function floorOf(contentVersion: Stamp, stateVersion: Stamp): Held {
   return { item: undefined, contentVersion, stateVersion, state: '', epoch: NEVER, origin: 'r' };
 }
 
+/** The newer one in each register. */
+export function newestOf(a: Stamps, b: Stamps | undefined): Stamps {
+  return {
+    contentVersion: Math.max(a.contentVersion, b?.contentVersion ?? 0),
+    stateVersion: Math.max(a.stateVersion, b?.stateVersion ?? 0),
+  };
+}
+
 /** Bytes of the value as L1 counts them: the length of the stored text, which is known. */
 export function bytesOf(stored: StoredItem | undefined): number {
   return stored === undefined ? 0 : storedChars(stored);

@@ -5,6 +5,7 @@ import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Lookup, TierName } from '../types.ts';
 import type { Coherence } from './coherence.ts';
 import { allEnded, type Flight } from './flight.ts';
+import type { Floors } from './floors.ts';
 import { type Held, isBelow } from './held.ts';
 import { isComplete, type PendingItem, type PendingView, withPending } from './pending-view.ts';
 import type { SingleFlight } from './single-flight.ts';
@@ -12,6 +13,7 @@ import type { SingleFlight } from './single-flight.ts';
 /** Reads by id: own writes on their way, L1, and a flight through the tiers for the rest. */
 export class ItemReads {
   readonly #l1: MemoryTier<Held>;
+  readonly #floors: Floors;
   readonly #coherence: Coherence;
   readonly #flights: SingleFlight;
   readonly #pending: PendingView;
@@ -21,6 +23,7 @@ export class ItemReads {
 
   constructor(
     l1: MemoryTier<Held>,
+    floors: Floors,
     coherence: Coherence,
     flights: SingleFlight,
     pending: PendingView,
@@ -28,6 +31,7 @@ export class ItemReads {
   ) {
     this.#gate = gate;
     this.#l1 = l1;
+    this.#floors = floors;
     this.#coherence = coherence;
     this.#flights = flights;
     this.#pending = pending;
@@ -74,7 +78,7 @@ export class ItemReads {
     const served = held !== undefined && held.epoch === this.#coherence.serving ? held : undefined;
     const own = this.#ownOf(id);
     if (own === undefined) return served?.item;
-    return served !== undefined || this.#isAnswer(own, held) ? withPending(id, served, own) : undefined;
+    return served !== undefined || this.#isAnswer(id, own) ? withPending(id, served, own) : undefined;
   }
 
   async getMany(given: readonly string[]): Promise<(Item | undefined)[]> {
@@ -85,15 +89,21 @@ export class ItemReads {
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as string;
       const own = this.#ownOf(id);
-      if (own !== undefined && this.#isAnswer(own, this.#l1.peek(id))) continue;
+      if (own !== undefined && this.#isAnswer(id, own)) continue;
       answers[i] = this.#serve(id);
       if (answers[i] === undefined) open.push(i);
     }
-    while (open.length > 0) {
-      const flights = open.map((i) => this.#flights.join(parseId(ids[i] as string)));
-      await allEnded(flights);
-      for (let k = 0; k < open.length; k++) answers[open[k] as number] = (flights[k] as Flight).held;
-      open = this.#outdated(ids, answers);
+    if (open.length === 0) return ids.map((id, i) => this.#overlaid(id, answers[i]));
+    const endReading = this.#floors.beginReading();
+    try {
+      while (open.length > 0) {
+        const flights = open.map((i) => this.#flights.join(parseId(ids[i] as string)));
+        await allEnded(flights);
+        for (let k = 0; k < open.length; k++) answers[open[k] as number] = (flights[k] as Flight).held;
+        open = this.#outdated(ids, answers);
+      }
+    } finally {
+      endReading();
     }
     return ids.map((id, i) => this.#overlaid(id, answers[i]));
   }
@@ -106,11 +116,12 @@ export class ItemReads {
     const open: number[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as string;
-      const known = this.#l1.peek(id);
+      const floor = this.#floors.of(id);
       const answer = answers[i];
       const own = this.#ownOf(id);
-      if (own !== undefined && this.#isAnswer(own, known)) continue;
-      if (answer !== undefined && (known === undefined || !isBelow(answer, known))) continue;
+      if (own !== undefined && this.#isAnswer(id, own)) continue;
+      if (answer !== undefined && (floor === undefined || !isBelow(answer, floor))) continue;
+      const known = this.#l1.peek(id);
       if (known?.epoch === this.#coherence.serving) answers[i] = known;
       else open.push(i);
     }
@@ -133,7 +144,7 @@ export class ItemReads {
   /** @param served what L1 has just given, so that it is counted once. */
   async #find(id: string, served: Held | undefined): Promise<Lookup> {
     const before = this.#ownOf(id);
-    if (before !== undefined && this.#isAnswer(before, this.#l1.peek(id))) {
+    if (before !== undefined && this.#isAnswer(id, before)) {
       return found(withPending(id, undefined, before), 'pending');
     }
     let held = served ?? (before === undefined ? undefined : this.#serve(id));
@@ -162,11 +173,12 @@ export class ItemReads {
   }
 
   /** Whether an own write says everything: no tier could add to it, and none is known to have newer. */
-  #isAnswer(own: PendingItem, known: Held | undefined): boolean {
+  #isAnswer(id: string, own: PendingItem): boolean {
     if (!isComplete(own)) return false;
+    const floor = this.#floors.of(id);
     return (
-      known === undefined ||
-      (own.contentVersion > known.contentVersion && own.stateVersion > known.stateVersion)
+      floor === undefined ||
+      (own.contentVersion > floor.contentVersion && own.stateVersion > floor.stateVersion)
     );
   }
 }

@@ -7,6 +7,8 @@ import { inTime } from '../tiers/deadline.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
 import type { Status } from '../types.ts';
+import type { Floors } from './floors.ts';
+import { isBelow } from './held.ts';
 import type { ItemReads } from './item-reads.ts';
 import type { PendingView } from './pending-view.ts';
 
@@ -17,20 +19,34 @@ export interface StatusParts {
   readonly timeoutMs: number;
   readonly l2: RedisTier;
   readonly l3: PostgresTier;
+  readonly floors: Floors;
   readonly reads: ItemReads;
   readonly pending: PendingView;
 }
 
 /** Asks every tier, and the index of pending writes of all processes, at once. @throws TierUnavailableError of any of them */
 export async function statusOf(id: string, parts: StatusParts): Promise<Status> {
-  const { queue, keys, timeoutMs, l2, l3, reads, pending } = parts;
-  const [[stamp], [copy], [row]] = await Promise.all([
+  const endReading = parts.floors.beginReading();
+  try {
+    return await askedStatus(id, parts);
+  } finally {
+    endReading();
+  }
+}
+
+async function askedStatus(id: string, parts: StatusParts): Promise<Status> {
+  const { queue, keys, timeoutMs, l2, l3, floors, reads, pending } = parts;
+  const [[stamp], [copy], [found]] = await Promise.all([
     inTime(pendingStamps(queue, keys, [id]), timeoutMs).catch((error: unknown) => {
       throw new TierUnavailableError('l2', error);
     }),
     l2.getHeads([id]),
-    l3.getMany([id]),
+    l3.getHeads([id]),
   ]);
+  const floor = floors.of(id);
+  // When another read gave out a newer version meanwhile, Postgres has it by now.
+  const [row] = floor !== undefined && isBelow(found, floor) ? await l3.getHeads([id]) : [found];
+  if (row !== undefined) floors.given(id, row);
   const own = pending.get(id);
   const waiting = Math.max(stamp ?? 0, own === undefined ? 0 : versionOf(own));
   const inL1 = reads.isServed(id);

@@ -1,9 +1,10 @@
-import type { Stamp } from '../clock.ts';
 import { toItem } from '../schema/live-item.ts';
-import { type StoredItem, versionOf } from '../schema/stored-item.ts';
+import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item } from '../types.ts';
-import { floorOf, type Held, isBelow } from './held.ts';
+import type { Floors } from './floors.ts';
+import { type Held, isBelow } from './held.ts';
+import type { PageWatch } from './page-watch.ts';
 import { isNewer, type PendingView } from './pending-view.ts';
 
 /**
@@ -12,24 +13,29 @@ import { isNewer, type PendingView } from './pending-view.ts';
  */
 export class Observed {
   readonly #l1: MemoryTier<Held>;
+  readonly #floors: Floors;
   readonly #pending: PendingView;
   readonly #getMany: (ids: readonly string[]) => Promise<(Item | undefined)[]>;
 
   constructor(
     l1: MemoryTier<Held>,
+    floors: Floors,
     pending: PendingView,
     getMany: (ids: readonly string[]) => Promise<(Item | undefined)[]>,
   ) {
     this.#l1 = l1;
+    this.#floors = floors;
     this.#pending = pending;
     this.#getMany = getMany;
   }
 
-  /**
-   * The items of live rows, in their order; undefined where the id is known to be gone by now.
-   * @param settledBelow rows older than this have settled: every tier has them, so no later read can be older.
-   */
-  async reconcile(rows: readonly StoredItem[], settledBelow: Stamp): Promise<(Item | undefined)[]> {
+  /** Call it before the query is sent, and the returned function once its rows are reconciled, or when it failed. */
+  beginReading(): () => void {
+    return this.#floors.beginReading();
+  }
+
+  /** The items of live rows, in their order; undefined where the id is known to be gone by now. */
+  async reconcile(rows: readonly StoredItem[]): Promise<(Item | undefined)[]> {
     const behind = new Map<string, Item | undefined>();
     for (;;) {
       const asked = behind.size;
@@ -40,33 +46,34 @@ export class Observed {
       const current = await this.#getMany(ids);
       ids.forEach((id, i) => behind.set(id, current[i]));
     }
-    return rows.map((row) => (behind.has(row.id) ? behind.get(row.id) : this.#itemOf(row, settledBelow)));
+    return rows.map((row) => (behind.has(row.id) ? behind.get(row.id) : this.#itemOf(row)));
   }
 
-  /** An item of a page that was reconciled some time ago, as it is to be given out now; undefined when it is gone. */
-  async refresh(item: Item): Promise<Item | undefined> {
-    const known = this.#l1.peek(item.id);
-    const own = this.#pending.get(item.id);
-    const newest = Math.max(
-      known === undefined ? 0 : versionOf(known),
-      own === undefined ? 0 : versionOf(own),
-    );
-    return newest > item.version ? (await this.#getMany([item.id]))[0] : item;
+  /** Watches the rows of a page while they wait for their turn in a scan. Call it before the reading ends. */
+  watch(rows: readonly StoredItem[]): PageWatch {
+    return this.#floors.watch(new Map(rows.map((row) => [row.id, row])));
+  }
+
+  /** An item of a watched page, as it is to be given out now; undefined when it is gone. */
+  async refresh(item: Item, watch: PageWatch): Promise<Item | undefined> {
+    const { id } = item;
+    const isCurrent =
+      !watch.isOutdated(id) &&
+      !watch.isBelow(id, this.#floors.of(id)) &&
+      !watch.isBelow(id, this.#pending.get(id));
+    return isCurrent ? item : (await this.#getMany([id]))[0];
   }
 
   #isBehind(row: StoredItem): boolean {
-    const known = this.#l1.peek(row.id);
+    const floor = this.#floors.of(row.id);
     const own = this.#pending.get(row.id);
-    return (own !== undefined && isNewer(own, row)) || (known !== undefined && isBelow(row, known));
+    return (own !== undefined && isNewer(own, row)) || (floor !== undefined && isBelow(row, floor));
   }
 
-  #itemOf(row: StoredItem, settledBelow: Stamp): Item {
+  #itemOf(row: StoredItem): Item {
     const known = this.#l1.peek(row.id);
     if (known?.item !== undefined && !isNewer(row, known)) return known.item;
-    // The floor keeps a later read from answering out of an L2 that does not have this write yet.
-    if (known === undefined ? versionOf(row) >= settledBelow : isNewer(row, known)) {
-      this.#l1.set(row.id, floorOf(row.contentVersion, row.stateVersion), 0);
-    }
+    this.#floors.given(row.id, row);
     return toItem(row);
   }
 }

@@ -10,7 +10,7 @@ import { CacheGeneration } from '../redis/cache-generation.ts';
 import { closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { FeedTail } from '../redis/feed.ts';
 import { ItemStore } from '../redis/item-store.ts';
-import { settledBelow } from '../redis/pending.ts';
+import { settledCheck } from '../redis/settled-check.ts';
 import { inTime } from '../tiers/deadline.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
@@ -18,6 +18,7 @@ import { PostgresTier } from '../tiers/postgres.ts';
 import { RedisTier } from '../tiers/redis.ts';
 import type { Reader } from '../types.ts';
 import { Coherence } from './coherence.ts';
+import { Floors, type SettledQuestion } from './floors.ts';
 import type { Held } from './held.ts';
 import { ItemReads } from './item-reads.ts';
 import { TierLookup } from './lookup.ts';
@@ -70,8 +71,10 @@ export async function connectReader(
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs: config.l2TimeoutMs };
   const filter = new TrustedFilter(source, tail, queue, keys, filterOptions, log);
   const lookup = new TierLookup(l2, l3, filter, config, log);
-  const flights = new SingleFlight(l1, lookup);
-  const coherence = new Coherence(l1, flights, [filter, l2], log);
+  const askSettled: SettledQuestion = (seen) => inTime(settledCheck(queue, keys, seen), config.l2TimeoutMs);
+  const floors = new Floors(l1, askSettled, log);
+  const flights = new SingleFlight(l1, floors, lookup);
+  const coherence = new Coherence(l1, floors, flights, [filter, l2], log);
   // Before the tail starts: it takes its cursor first, and L1 is served from then on.
   tail.listen(coherence);
   tail.listen(generation);
@@ -87,28 +90,27 @@ export async function connectReader(
     await checkGivenMerkleKey(pool, config.merkleKey);
     await tail.start(START_TIMEOUT_MS);
   } catch (error) {
+    coherence.close();
     filter.close();
     await release();
     if (error instanceof TierlineError) throw error;
     throw new TierUnavailableError('l2', messageOf(error));
   }
   const gate = new CallGate('reader');
-  const reads = new ItemReads(l1, coherence, flights, pending, gate);
-  const presence = new Presence(l1, l2, l3, filter, config);
-  const observed = new Observed(l1, pending, (ids) => reads.getMany(ids));
-  // Unknown while Redis is away: then every row counts as unsettled.
-  const horizon = () => inTime(settledBelow(queue, keys), config.l2TimeoutMs).catch(() => 0);
+  const reads = new ItemReads(l1, floors, coherence, flights, pending, gate);
+  const presence = new Presence(floors, l2, l3, filter, config);
+  const observed = new Observed(l1, floors, pending, (ids) => reads.getMany(ids));
   return new TieredReader({
     gate,
     l1,
     reads,
-    verified: new VerifiedReads(l1, l2, l3, (id) => reads.lookup(id)),
+    verified: new VerifiedReads(l1, floors, l2, l3, (id) => reads.lookup(id)),
     coherence,
     tail,
     filter,
     presence,
-    queries: new Queries(pool, observed, horizon, config.l3TimeoutMs, gate),
-    status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, reads, pending },
+    queries: new Queries(pool, observed, config.l3TimeoutMs, gate),
+    status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, pending },
     health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter },
     merkle: new MerkleView(pool, gate),
     counters: () => countersOf({ l1, reads, flights, coherence, lookup, l2, l3, presence, filter, tail }),

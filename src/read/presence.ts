@@ -2,11 +2,14 @@ import pLimit, { type LimitFunction } from 'p-limit';
 import type { Config } from '../config.ts';
 import { TierUnavailableError } from '../errors.ts';
 import type { StoredHead } from '../schema/stored-item.ts';
-import type { MemoryTier } from '../tiers/memory.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
-import { type Held, isBelow } from './held.ts';
+import type { Floors } from './floors.ts';
+import { isBelow } from './held.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
+
+/** Rounds through L3 for ids of which other reads give out newer versions all the time. */
+const MAX_ROUNDS = 3;
 
 interface Question {
   readonly id: string;
@@ -20,7 +23,7 @@ interface Question {
  * Nothing that cannot be asked is taken for a no. Questions of one moment share the round trip.
  */
 export class Presence {
-  readonly #l1: MemoryTier<Held>;
+  readonly #floors: Floors;
   readonly #l2: RedisTier;
   readonly #l3: PostgresTier;
   readonly #filter: TrustedFilter;
@@ -29,8 +32,8 @@ export class Presence {
   #waiting: Question[] = [];
   #absent = 0;
 
-  constructor(l1: MemoryTier<Held>, l2: RedisTier, l3: PostgresTier, filter: TrustedFilter, config: Config) {
-    this.#l1 = l1;
+  constructor(floors: Floors, l2: RedisTier, l3: PostgresTier, filter: TrustedFilter, config: Config) {
+    this.#floors = floors;
     this.#l2 = l2;
     this.#l3 = l3;
     this.#filter = filter;
@@ -55,9 +58,19 @@ export class Presence {
     this.#waiting = [];
     for (let at = 0; at < questions.length; at += this.#chunkItems) {
       const chunk = questions.slice(at, at + this.#chunkItems);
-      this.#limit(() => this.#answer(chunk)).catch((error: unknown) => {
+      this.#limit(() => this.#answerChunk(chunk)).catch((error: unknown) => {
         for (const { reject } of chunk) reject(error);
       });
+    }
+  }
+
+  /** An answer older than what other reads give out meanwhile is asked for again. */
+  async #answerChunk(questions: readonly Question[]): Promise<void> {
+    const endReading = this.#floors.beginReading();
+    try {
+      await this.#answer(questions);
+    } finally {
+      endReading();
     }
   }
 
@@ -79,9 +92,26 @@ export class Presence {
         open.push(question);
       }
     });
-    if (open.length === 0) return;
-    const live = await this.#l3.liveAmong(open.map(({ id }) => id));
-    for (const { id, resolve } of open) resolve(live.has(id));
+    await this.#askL3(open);
+  }
+
+  async #askL3(questions: readonly Question[]): Promise<void> {
+    let open = questions;
+    for (let round = 1; open.length > 0; round++) {
+      const rows = await this.#l3.getHeads(open.map(({ id }) => id));
+      const older: Question[] = [];
+      open.forEach((question, i) => {
+        const row = rows[i];
+        const floor = this.#floors.of(question.id);
+        if (round < MAX_ROUNDS && floor !== undefined && isBelow(row, floor)) {
+          older.push(question);
+          return;
+        }
+        if (row !== undefined) this.#floors.given(question.id, row);
+        question.resolve(row !== undefined && row.kind !== 'd');
+      });
+      open = older;
+    }
   }
 
   /** An L2 that cannot be asked answers nothing. */
@@ -97,7 +127,7 @@ export class Presence {
   /** A copy that settles the question: not a fence, and not older than what this process knows. */
   #current(id: string, copy: StoredHead | undefined): StoredHead | undefined {
     if (copy === undefined || copy.kind === 'x') return undefined;
-    const known = this.#l1.peek(id);
-    return known !== undefined && isBelow(copy, known) ? undefined : copy;
+    const floor = this.#floors.of(id);
+    return floor !== undefined && isBelow(copy, floor) ? undefined : copy;
   }
 }

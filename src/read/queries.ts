@@ -1,59 +1,49 @@
-import type { Stamp } from '../clock.ts';
 import { type Pool, readL3 } from '../postgres/pool.ts';
 import { countRows, type Selection, selectIds, selectRows } from '../postgres/query-items.ts';
 import { parsePrefix, parseState } from '../schema/item.ts';
 import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
+import type { StoredItem } from '../schema/stored-item.ts';
 import type { Item, Page, Scan } from '../types.ts';
 import type { CallGate } from '../call-gate.ts';
 import { cursorAfter, idOfCursor } from './cursor.ts';
 import type { Observed } from './observed.ts';
-import { PagedScan } from './scan.ts';
+import { type HeldPage, PagedScan } from './scan.ts';
 
 const SCAN_PAGE = 1000;
 
 type PageRead = ReturnType<typeof pageOptionsOf>;
 type ScanRead = ReturnType<typeof scanOptionsOf>;
 
+interface ReadPage {
+  readonly rows: readonly StoredItem[];
+  readonly page: Page<Item>;
+}
+
 /** Reads of many items by what they have in common. Postgres answers; see `Observed` for how they agree with other reads. */
 export class Queries {
   readonly #pool: Pool;
   readonly #observed: Observed;
-  readonly #settledBelow: () => Promise<Stamp>;
   readonly #gate: CallGate;
   readonly #timeoutMs: number;
 
-  /**
-   * @param settledBelow a stamp below which all writes have settled; 0 when that cannot be told.
-   * @param timeoutMs milliseconds one page may take. A count reads every row it counts and has no limit.
-   */
-  constructor(
-    pool: Pool,
-    observed: Observed,
-    settledBelow: () => Promise<Stamp>,
-    timeoutMs: number,
-    gate: CallGate,
-  ) {
+  /** @param timeoutMs milliseconds one page may take. A count reads every row it counts and has no limit. */
+  constructor(pool: Pool, observed: Observed, timeoutMs: number, gate: CallGate) {
     this.#gate = gate;
     this.#timeoutMs = timeoutMs;
     this.#pool = pool;
     this.#observed = observed;
-    this.#settledBelow = settledBelow;
   }
 
   page(selection: Selection, { limit, after, signal }: PageRead): Promise<Page<Item>> {
-    return this.#page(selection, after, limit, signal);
+    return this.#page(selection, after, limit, signal, ({ page }) => page);
   }
 
   scan(selection: Selection, { after, signal }: ScanRead): Scan<Item> {
     idOfCursor(selection, after);
     return new PagedScan(
       after,
-      (from) => this.#page(selection, from, SCAN_PAGE, signal),
+      (from) => this.#page(selection, from, SCAN_PAGE, signal, (read) => this.#heldPage(selection, read)),
       (item) => cursorAfter(selection, item.id),
-      async (item) => {
-        const current = await this.#observed.refresh(item);
-        return current !== undefined && isSelected(current, selection) ? current : undefined;
-      },
     );
   }
 
@@ -71,22 +61,41 @@ export class Queries {
     return readL3(() => countRows(this.#pool, selection));
   }
 
-  async #page(
+  /** @param use makes the answer, in the moment in which the rows are known to be current. */
+  async #page<T>(
     selection: Selection,
     after: string | undefined,
     limit: number,
     signal: AbortSignal | undefined,
-  ): Promise<Page<Item>> {
+    use: (read: ReadPage) => T,
+  ): Promise<T> {
     const from = idOfCursor(selection, after);
-    const [{ rows, more }, horizon] = await this.#ask(
-      () =>
-        Promise.all([selectRows(this.#pool, selection, from, limit, this.#timeoutMs), this.#settledBelow()]),
-      signal,
-    );
-    const now = await this.#gate.run(signal, () => this.#observed.reconcile(rows, horizon));
-    const items = now.filter((item) => item !== undefined && isSelected(item, selection)) as Item[];
-    const last = rows.at(-1);
-    return more && last !== undefined ? { items, next: cursorAfter(selection, last.id) } : { items };
+    const endReading = this.#observed.beginReading();
+    try {
+      const { rows, more } = await this.#ask(
+        () => selectRows(this.#pool, selection, from, limit, this.#timeoutMs),
+        signal,
+      );
+      const now = await this.#gate.run(signal, () => this.#observed.reconcile(rows));
+      const items = now.filter((item) => item !== undefined && isSelected(item, selection)) as Item[];
+      const last = rows.at(-1);
+      const page = more && last !== undefined ? { items, next: cursorAfter(selection, last.id) } : { items };
+      return use({ rows, page });
+    } finally {
+      endReading();
+    }
+  }
+
+  #heldPage(selection: Selection, { rows, page }: ReadPage): HeldPage<Item> {
+    const watch = this.#observed.watch(rows);
+    return {
+      ...page,
+      refresh: async (item) => {
+        const current = await this.#observed.refresh(item, watch);
+        return current !== undefined && isSelected(current, selection) ? current : undefined;
+      },
+      release: () => watch.end(),
+    };
   }
 
   #ask<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {

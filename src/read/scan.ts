@@ -1,25 +1,27 @@
 import type { Page, Scan } from '../types.ts';
 
+/** A page whose items wait for the caller of a scan. */
+export interface HeldPage<T> extends Page<T> {
+  /** Makes one of its items what it is by now; undefined when it no longer belongs here. */
+  refresh(item: T): Promise<T | undefined>;
+  /** Called once, when no item of it will be refreshed any more. */
+  release(): void;
+}
+
 /** Streams pages one after another; only one is in memory, and each of its items is looked at again when its turn comes. */
 export class PagedScan<T> implements Scan<T> {
-  readonly #fetch: (after: string | undefined) => Promise<Page<T>>;
+  readonly #fetch: (after: string | undefined) => Promise<HeldPage<T>>;
   readonly #cursorOf: (item: T) => string;
-  readonly #refresh: (item: T) => Promise<T | undefined>;
   #after: string | undefined;
   #last: T | undefined;
 
-  /**
-   * @param after where to begin: a cursor, or undefined for the beginning.
-   * @param refresh makes an item of a page what it is by now; undefined when it no longer belongs here.
-   */
+  /** @param after where to begin: a cursor, or undefined for the beginning. */
   constructor(
     after: string | undefined,
-    fetch: (after: string | undefined) => Promise<Page<T>>,
+    fetch: (after: string | undefined) => Promise<HeldPage<T>>,
     cursorOf: (item: T) => string,
-    refresh: (item: T) => Promise<T | undefined>,
   ) {
     this.#after = after;
-    this.#refresh = refresh;
     this.#fetch = fetch;
     this.#cursorOf = cursorOf;
   }
@@ -31,10 +33,14 @@ export class PagedScan<T> implements Scan<T> {
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
     for (;;) {
       const page = await this.#fetch(this.#after);
-      for (const item of page.items) {
-        const current = await this.#refresh(item);
-        this.#last = item;
-        if (current !== undefined) yield current;
+      try {
+        for (const item of page.items) {
+          const current = await page.refresh(item);
+          this.#last = item;
+          if (current !== undefined) yield current;
+        }
+      } finally {
+        page.release();
       }
       if (page.next === undefined) return;
       this.#after = page.next;

@@ -2,7 +2,8 @@ import type { Stamp } from '../clock.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import { type AnsweringTier, Flight } from './flight.ts';
-import { bytesOf, type Held, heldOf, isBelow, NEVER, type Stamps } from './held.ts';
+import type { Floors } from './floors.ts';
+import { bytesOf, type Held, heldOf, isBelow, NEVER, newestOf, type Stamps } from './held.ts';
 
 /** Takes flights through the tiers and hands each answer to `land` or `fail`. */
 export interface Route {
@@ -29,13 +30,15 @@ export interface Lander {
 export class SingleFlight implements Lander {
   readonly #open = new Map<string, Flight>();
   readonly #l1: MemoryTier<Held>;
+  readonly #floors: Floors;
   readonly #route: Route;
   #boarding: Flight[] = [];
   #epoch = 0;
   #refusedFills = 0;
 
-  constructor(l1: MemoryTier<Held>, route: Route) {
+  constructor(l1: MemoryTier<Held>, floors: Floors, route: Route) {
     this.#l1 = l1;
+    this.#floors = floors;
     this.#route = route;
   }
 
@@ -61,14 +64,17 @@ export class SingleFlight implements Lander {
   /** Changes may have been missed: what is under way may end for those who wait, but nobody joins it and L1 does not keep it. */
   startEpoch(epoch: number): void {
     this.#epoch = epoch;
+    // From now on the feed does not raise their fences, and another read of the id may answer before them.
+    for (const flight of this.#open.values()) flight.onEnd(this.#floors.beginReading());
     this.#open.clear();
   }
 
   land(flight: Flight, answer: StoredItem | undefined, tier: AnsweringTier, final: boolean): Landing {
-    const known = this.#l1.peek(flight.id);
-    const stale = isBelow(answer, flight) || (known !== undefined && isBelow(answer, known));
+    const floor = this.#floors.of(flight.id);
+    const stale = isBelow(answer, flight) || (floor !== undefined && isBelow(answer, floor));
     if (stale) this.#refusedFills++;
     if (stale && !final) return 'stale';
+    if (stale) this.#floors.forget(flight.id);
     // An answer below the fence is never served from L1, nor is one whose epoch has passed.
     const held = heldOf(answer, stale ? NEVER : flight.epoch);
     // Nothing tells of the end of a copy that lives in L2 only: L1 would go on serving it.
@@ -78,12 +84,8 @@ export class SingleFlight implements Lander {
     return 'landed';
   }
 
-  floorOf({ id, contentVersion, stateVersion }: Flight): Stamps {
-    const known = this.#l1.peek(id);
-    return {
-      contentVersion: Math.max(contentVersion, known?.contentVersion ?? 0),
-      stateVersion: Math.max(stateVersion, known?.stateVersion ?? 0),
-    };
+  floorOf(flight: Flight): Stamps {
+    return newestOf(flight, this.#floors.of(flight.id));
   }
 
   fail(flight: Flight, error: unknown): void {

@@ -191,7 +191,7 @@ export class TieredReader implements Reader {
 
   /** A write of this process has settled: what L1 holds of it is out of date from now on. */
   noteSettled(id: string, contentVersion: number, stateVersion: number): void {
-    this.#parts.coherence.apply(id, contentVersion, stateVersion, true);
+    this.#parts.coherence.ownSettled(id, contentVersion, stateVersion);
   }
 
   close(): Promise<void> {

@@ -7,7 +7,8 @@ import type { MemoryTier } from '../tiers/memory.ts';
 import type { RedisTier } from '../tiers/redis.ts';
 import type { Tier } from '../tiers/tier.ts';
 import type { Item, Lookup } from '../types.ts';
-import { floorOf, type Held } from './held.ts';
+import type { Floors } from './floors.ts';
+import { floorOf, type Held, isBelow } from './held.ts';
 
 /** Copies that may be bad before L3 is the one that answers: one in L1, one in L2, and one filled in meanwhile. */
 const MAX_COPIES = 4;
@@ -15,12 +16,20 @@ const MAX_COPIES = 4;
 /** Reads whose content is hashed again. A bad copy is dropped where it lies, so that L3 fills its place. */
 export class VerifiedReads {
   readonly #l1: MemoryTier<Held>;
+  readonly #floors: Floors;
   readonly #l2: RedisTier;
   readonly #l3: Tier;
   readonly #lookup: (id: string) => Promise<Lookup>;
 
-  constructor(l1: MemoryTier<Held>, l2: RedisTier, l3: Tier, lookup: (id: string) => Promise<Lookup>) {
+  constructor(
+    l1: MemoryTier<Held>,
+    floors: Floors,
+    l2: RedisTier,
+    l3: Tier,
+    lookup: (id: string) => Promise<Lookup>,
+  ) {
     this.#l1 = l1;
+    this.#floors = floors;
     this.#l2 = l2;
     this.#l3 = l3;
     this.#lookup = lookup;
@@ -37,13 +46,27 @@ export class VerifiedReads {
       // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
       if ((await this.#isIntactInL2(id)) && tier === 'l2') return item;
       if (tier === 'l3' || copies === MAX_COPIES) {
-        const [row] = await this.#l3.getMany([id]);
+        const row = await this.#rowOf(id);
         if (row === undefined || row.kind === 'd') return undefined;
         if (matchesHash(row)) return toItem(row);
         throw new CorruptItemError(
           `The content of ${JSON.stringify(id)} in Postgres does not match its hash. Restore the row, or submit the item again.`,
         );
       }
+    }
+  }
+
+  /** Not older than what other reads give out meanwhile. */
+  async #rowOf(id: string): Promise<StoredItem | undefined> {
+    const endReading = this.#floors.beginReading();
+    try {
+      let [row] = await this.#l3.getMany([id]);
+      const floor = this.#floors.of(id);
+      if (floor !== undefined && isBelow(row, floor)) [row] = await this.#l3.getMany([id]);
+      if (row !== undefined) this.#floors.given(id, row);
+      return row;
+    } finally {
+      endReading();
     }
   }
 

@@ -21,6 +21,9 @@ export interface MemoryTierOptions {
   now?: () => number;
 }
 
+/** Told of a value that leaves the tier for want of room, because it is too large, or because its time is up. */
+export type EvictionListener<V> = (id: string, value: V) => void;
+
 /** Totals since the tier was made. `clear` and `delete` are neither evictions nor expirations. */
 export interface MemoryTierCounters {
   hits: number;
@@ -62,6 +65,7 @@ export class MemoryTier<V> {
   readonly #ttlMs: number;
   readonly #jitter: () => number;
   readonly #now: () => number;
+  #onEvicted: EvictionListener<V> = () => undefined;
   readonly #entries = new Map<string, Entry<V>>();
   #newest: Entry<V> | undefined;
   #oldest: Entry<V> | undefined;
@@ -85,6 +89,11 @@ export class MemoryTier<V> {
     this.#now = now;
   }
 
+  /** Tells one listener; not of `delete`, `clear`, or a value that another one replaces. */
+  listen(onEvicted: EvictionListener<V>): void {
+    this.#onEvicted = onEvicted;
+  }
+
   /** The value last set, unless it was put out, deleted or has expired. Counts a hit or a miss. */
   get(id: string): V | undefined {
     const entry = this.#entries.get(id);
@@ -93,8 +102,7 @@ export class MemoryTier<V> {
       return undefined;
     }
     if (entry.expiresAt <= this.#now()) {
-      this.#drop(entry);
-      this.#expirations++;
+      this.#expire(entry);
       this.#misses++;
       return undefined;
     }
@@ -107,6 +115,11 @@ export class MemoryTier<V> {
   peek(id: string): V | undefined {
     const entry = this.#entries.get(id);
     return entry !== undefined && entry.expiresAt > this.#now() ? entry.value : undefined;
+  }
+
+  /** The same also when its time is up: what was last known, and not what may be given out. */
+  last(id: string): V | undefined {
+    return this.#entries.get(id)?.value;
   }
 
   /**
@@ -122,6 +135,7 @@ export class MemoryTier<V> {
     const cost = entryBytes(id, bytes);
     if (cost > this.#maxBytes) {
       this.#evictions++;
+      this.#onEvicted(id, value);
       return;
     }
     const now = this.#now();
@@ -195,15 +209,21 @@ export class MemoryTier<V> {
       const entry = (this.#hand ?? this.#oldest)!;
       this.#hand = entry.newer;
       if (entry.expiresAt <= now) {
-        this.#drop(entry);
-        this.#expirations++;
+        this.#expire(entry);
       } else if (entry.visited) {
         entry.visited = false;
       } else {
         this.#drop(entry);
         this.#evictions++;
+        this.#onEvicted(entry.id, entry.value);
       }
     }
+  }
+
+  #expire(entry: Entry<V>): void {
+    this.#drop(entry);
+    this.#expirations++;
+    this.#onEvicted(entry.id, entry.value);
   }
 
   #drop(entry: Entry<V>): void {

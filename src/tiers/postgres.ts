@@ -1,6 +1,6 @@
 import { type Pool, readL3 } from '../postgres/pool.ts';
-import { liveAmong, readRows } from '../postgres/read-items.ts';
-import type { StoredItem } from '../schema/stored-item.ts';
+import { readHeads, readRows } from '../postgres/read-items.ts';
+import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
 import type { Tier } from './tier.ts';
 
 /** L3: the rows in Postgres. What it does not know does not exist. */
@@ -21,14 +21,12 @@ export class PostgresTier implements Tier {
   }
 
   async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
-    const rows = await this.#ask(() => readRows(this.#pool, ids, this.#timeoutMs));
-    const byId = new Map(rows.map((row) => [row.id, row]));
-    return ids.map((id) => byId.get(id));
+    return inOrder(ids, await this.#ask(() => readRows(this.#pool, ids, this.#timeoutMs)));
   }
 
-  /** Those of `ids` that have a live row. @throws TierUnavailableError */
-  async liveAmong(ids: readonly string[]): Promise<Set<string>> {
-    return new Set(await this.#ask(() => liveAmong(this.#pool, ids, this.#timeoutMs)));
+  /** Kind and stamps of each row without its content. @throws TierUnavailableError */
+  async getHeads(ids: readonly string[]): Promise<(StoredHead | undefined)[]> {
+    return inOrder(ids, await this.#ask(() => readHeads(this.#pool, ids, this.#timeoutMs)));
   }
 
   async #ask<T>(work: () => Promise<T>): Promise<T> {
@@ -40,4 +38,12 @@ export class PostgresTier implements Tier {
       throw error;
     }
   }
+}
+
+function inOrder<T extends { readonly id: string }>(
+  ids: readonly string[],
+  rows: readonly T[],
+): (T | undefined)[] {
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  return ids.map((id) => byId.get(id));
 }

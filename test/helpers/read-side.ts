@@ -1,5 +1,6 @@
 import { CallGate } from '../../src/call-gate.ts';
 import { Coherence } from '../../src/read/coherence.ts';
+import { Floors } from '../../src/read/floors.ts';
 import type { Held } from '../../src/read/held.ts';
 import { ItemReads } from '../../src/read/item-reads.ts';
 import { TierLookup } from '../../src/read/lookup.ts';
@@ -8,6 +9,7 @@ import { Presence } from '../../src/read/presence.ts';
 import { SingleFlight } from '../../src/read/single-flight.ts';
 import { TrustedFilter } from '../../src/read/trusted-filter.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
+import { settledCheck } from '../../src/redis/settled-check.ts';
 import type { StoredItem } from '../../src/schema/stored-item.ts';
 import { FilterSource } from '../../src/tiers/filter-source.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
@@ -61,6 +63,7 @@ class GatedPostgresTier extends PostgresTier {
 /** The parts of a reader with gates behind its tiers. */
 export interface ReadSide {
   readonly l1: MemoryTier<Held>;
+  readonly floors: Floors;
   readonly l2: GatedRedisTier;
   readonly l3: GatedPostgresTier;
   readonly tail: FeedTail;
@@ -85,20 +88,22 @@ export async function openReadSide(
   const source = new FilterSource(pool, redis, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };
   const filter = new TrustedFilter(source, tail, redis, keys, filterOptions, log);
-  const flights = new SingleFlight(l1, new TierLookup(l2, l3, filter, config, log));
-  const coherence = new Coherence(l1, flights, [filter, l2], log);
+  const floors = new Floors(l1, (seen) => settledCheck(redis, keys, seen), log);
+  const flights = new SingleFlight(l1, floors, new TierLookup(l2, l3, filter, config, log));
+  const coherence = new Coherence(l1, floors, flights, [filter, l2], log);
   tail.listen(coherence);
   await tail.start(2000);
   return {
     l1,
+    floors,
     l2,
     l3,
     tail,
     coherence,
     filter,
     source,
-    presence: new Presence(l1, l2, l3, filter, config),
-    reads: new ItemReads(l1, coherence, flights, NOTHING_PENDING, new CallGate('reader')),
+    presence: new Presence(floors, l2, l3, filter, config),
+    reads: new ItemReads(l1, floors, coherence, flights, NOTHING_PENDING, new CallGate('reader')),
     async close() {
       coherence.close();
       filter.close();

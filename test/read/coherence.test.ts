@@ -130,7 +130,7 @@ for (const from of ['L1', 'L2'] as const) {
 
 test('I6: rows of a query are compared again when others of its page had to be read', async (t) => {
   const { deployment, side, put } = await setUp(t);
-  const observed = new Observed(side.l1, NOTHING_PENDING, (ids) => side.reads.getMany(ids));
+  const observed = new Observed(side.l1, side.floors, NOTHING_PENDING, (ids) => side.reads.getMany(ids));
   for (const id of ['a', 'b']) await put(id, 10);
   const rows = await readRows(deployment.pool, ['a', 'b']);
   t.like(await side.reads.get('b'), { content: 'v10' });
@@ -138,7 +138,7 @@ test('I6: rows of a query are compared again when others of its page had to be r
   await delivered(deployment, side);
   await deployment.redis.del(deployment.keys.item('b'));
   const arrived = side.l3.gate.shut();
-  const reconciling = observed.reconcile(rows, 100);
+  const reconciling = observed.reconcile(rows);
   await arrived;
   await put('a', 30);
   t.like(await side.reads.get('a'), { content: 'v30' }, 'given out by another call meanwhile');

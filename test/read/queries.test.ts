@@ -253,6 +253,7 @@ test('I6: a query and get never take each other back', async (t) => {
   t.like(await reader.get('a'), { content: 'old' });
   // Committed in Postgres, and neither in L2 nor on the feed yet: a batch between its first step and its second.
   await redis.zadd(keys.inflight, 50, 'a chunk in flight');
+  await redis.hset(keys.pending, 'a', 100);
   await pool.query(`UPDATE items SET content = '"new"', content_version = 100 WHERE id = 'a'`);
   t.like((await reader.getByPrefix('a')).items[0], { content: 'new' });
   t.like(await reader.get('a'), { content: 'new' }, 'L1 had the older one');

@@ -12,7 +12,7 @@ function setUp(slots = 4) {
   return { clock, maxBytes, tier };
 }
 
-function ids(tier: MemoryTier<unknown>): string {
+function ids<V>(tier: MemoryTier<V>): string {
   return [...tier.entries()]
     .map(([id]) => id)
     .toSorted()

@@ -1,0 +1,185 @@
+import type { Stamp } from '../clock.ts';
+import type { Logger } from '../log.ts';
+import type { SeenVersion, SettledAnswer } from '../redis/settled-check.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
+import { floorOf, type Held, newestOf, type Stamps } from './held.ts';
+import { PageWatch } from './page-watch.ts';
+import { isNewer } from './pending-view.ts';
+import { RecentAnswers } from './recent-answers.ts';
+
+/** Until versions that are not known to have settled are asked about, and from then on between two questions. */
+const CHECK_MS = 50;
+/** While there are none: how old the horizon may grow as long as writes go on. */
+const HORIZON_MS = 1000;
+/** Versions of one question: 2 ms of Redis. */
+const CHECK_VERSIONS = 2000;
+
+/** Asks the queue's Redis which versions have settled. Rejects when it cannot be asked. */
+export type SettledQuestion = (seen: readonly SeenVersion[]) => Promise<SettledAnswer>;
+
+/**
+ * How new an answer must be (I6): the *floor* of an id is the newest version that this process gave out. L1 keeps it with its
+ * entry. But L1 evicts, so a floor that is still needed when its entry goes is kept here. It is needed in three cases:
+ *
+ * - **The version has not settled.** Postgres has a write before L2 and the feed do, so a later read of L2 could be older. The
+ *   floor stays until the feed announces that version or a newer one, or until Redis says that it has settled.
+ * - **A reading is in progress** that began before the version was given out, and may have looked before the write:
+ *   see `RecentAnswers`.
+ * - **A scan holds a page** that contains the id: see `PageWatch`.
+ *
+ * Otherwise every later read finds that version or a newer one: L2 has it or nothing, and Postgres has it.
+ *
+ * The bound of the first case. Most rows settled long before they are read, and the feed announced them before this process
+ * listened, so nothing here can wait for the feed alone. A version below the *horizon*, the oldest stamp in flight when Redis
+ * was last asked, has settled and is never kept. The horizon is asked for at the start, at most once a second while the
+ * feed brings entries, and every 50 ms while anything is kept, together with the notes of pending writes of each kept id. So
+ * what is kept for longer than 100 ms is in flight, also while one stuck chunk holds the horizon back. While Redis
+ * cannot be asked no write is accepted either: what is kept then is at most what was written in the second before.
+ *
+ * A replayed dead letter has a stamp of long ago. Until its L2 copy is written it counts as settled, although it is not.
+ */
+export class Floors {
+  readonly #l1: MemoryTier<Held>;
+  readonly #ask: SettledQuestion;
+  readonly #log: Logger;
+  readonly #unsettled = new Map<string, Stamps>();
+  readonly #recent = new RecentAnswers();
+  readonly #watches = new Set<PageWatch>();
+  #onSettled: (id: string, stamps: Stamps) => void = () => undefined;
+  #horizon: Stamp = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(l1: MemoryTier<Held>, ask: SettledQuestion, log: Logger) {
+    this.#l1 = l1;
+    this.#ask = ask;
+    this.#log = log;
+    l1.listen((id, held) => this.#keep(id, held));
+    this.#checkIn(0);
+  }
+
+  /** Floors that are kept beside L1. */
+  get size(): number {
+    return this.#unsettled.size + this.#recent.size;
+  }
+
+  /** @param onSettled told of a floor that Redis, and not the feed, said to have settled. */
+  listen(onSettled: (id: string, stamps: Stamps) => void): void {
+    this.#onSettled = onSettled;
+  }
+
+  /** Undefined: any answer will do. */
+  of(id: string): Stamps | undefined {
+    const held = this.#l1.last(id);
+    const kept = this.#unsettled.size === 0 ? undefined : this.#unsettled.get(id);
+    const recent = this.#recent.of(id);
+    if (kept === undefined && recent === undefined) return held;
+    const beside = kept === undefined ? recent : newestOf(kept, recent);
+    return held === undefined ? beside : newestOf(held, beside);
+  }
+
+  /** An answer was given out that L1 did not take. An older entry of L1 is served no more. */
+  given(id: string, stamps: Stamps): void {
+    const held = this.#l1.last(id);
+    if (held === undefined) {
+      this.#keep(id, stamps);
+    } else if (isNewer(stamps, held)) {
+      const { contentVersion, stateVersion } = newestOf(stamps, held);
+      this.#l1.set(id, floorOf(contentVersion, stateVersion), 0);
+    }
+  }
+
+  /** An own write was given out before it settled. It may have been refused, so only what is in progress heeds it. */
+  ownSettled(id: string, stamps: Stamps): void {
+    this.#recent.note(id, stamps);
+    for (const watch of this.#watches) watch.note(id, stamps);
+  }
+
+  /** The feed announced this version. */
+  announced(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
+    const kept = this.#unsettled.get(id);
+    if (kept !== undefined && !isNewer(kept, { contentVersion, stateVersion })) this.#release(id, kept);
+  }
+
+  /** An entry of the feed came, so writes go on. */
+  entryCame(): void {
+    this.#checkIn(HORIZON_MS);
+  }
+
+  /** Postgres has no such version any more: it came back older than it was. */
+  forget(id: string): void {
+    this.#unsettled.delete(id);
+    this.#recent.forget(id);
+  }
+
+  /** Call the returned function once, when the reading has ended. */
+  beginReading(): () => void {
+    return this.#recent.begin();
+  }
+
+  /** @param rows of a page that is held for some time. Call `end` of the watch when it no longer is. */
+  watch(rows: ReadonlyMap<string, Stamps>): PageWatch {
+    const watch = new PageWatch(rows, () => this.#watches.delete(watch));
+    for (const id of rows.keys()) {
+      const floor = this.of(id);
+      if (floor !== undefined) watch.note(id, floor);
+    }
+    this.#watches.add(watch);
+    return watch;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#unsettled.clear();
+  }
+
+  /** L1 does not hold `id` any more. */
+  #keep(id: string, stamps: Stamps): void {
+    this.#recent.note(id, stamps);
+    for (const watch of this.#watches) watch.note(id, stamps);
+    if (stamps.contentVersion < this.#horizon && stamps.stateVersion < this.#horizon) return;
+    if (stamps.contentVersion === 0 && stamps.stateVersion === 0) return;
+    this.#unsettled.set(id, newestOf(stamps, this.#unsettled.get(id)));
+    this.#checkIn(CHECK_MS);
+  }
+
+  #release(id: string, stamps: Stamps): void {
+    this.#unsettled.delete(id);
+    this.#recent.note(id, stamps);
+  }
+
+  #checkIn(ms: number): void {
+    if (this.#timer !== undefined || this.#closed) return;
+    this.#timer = setTimeout(() => void this.#check(), ms).unref();
+  }
+
+  async #check(): Promise<void> {
+    const asked: SeenVersion[] = [];
+    for (const [id, { contentVersion, stateVersion }] of this.#unsettled) {
+      if (asked.push({ id, contentVersion, stateVersion }) === CHECK_VERSIONS) break;
+    }
+    try {
+      const { horizon, settled } = await this.#ask(asked);
+      this.#horizon = Math.max(this.#horizon, horizon);
+      asked.forEach((seen, i) => this.#checked(seen, settled[i] === true));
+    } catch (error) {
+      this.#log.debug({ err: error }, 'cannot ask which versions have settled');
+    }
+    this.#timer = undefined;
+    if (this.#unsettled.size > 0) this.#checkIn(CHECK_MS);
+  }
+
+  #checked(seen: SeenVersion, hasSettled: boolean): void {
+    const kept = this.#unsettled.get(seen.id);
+    if (kept === undefined) return;
+    if (hasSettled && !isNewer(kept, seen)) {
+      this.#release(seen.id, kept);
+      this.#onSettled(seen.id, kept);
+    } else {
+      // To the end, so that the others get their turn.
+      this.#unsettled.delete(seen.id);
+      this.#unsettled.set(seen.id, kept);
+    }
+  }
+}

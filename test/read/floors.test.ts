@@ -1,0 +1,144 @@
+import test from 'ava';
+import * as fc from 'fast-check';
+import { createLogger } from '../../src/log.ts';
+import { Floors } from '../../src/read/floors.ts';
+import { type Held, heldOf } from '../../src/read/held.ts';
+import { RecentAnswers } from '../../src/read/recent-answers.ts';
+import { settledCheck } from '../../src/redis/settled-check.ts';
+import { MemoryTier } from '../../src/tiers/memory.ts';
+import { createDeployment } from '../helpers/deployment.ts';
+import { eventually } from '../helpers/eventually.ts';
+
+const stamps = (version: number) => ({ contentVersion: version, stateVersion: 0 });
+
+const seen = (id: string, contentVersion: number, stateVersion = 0) => ({
+  id,
+  contentVersion,
+  stateVersion,
+});
+
+/** Floors beside an L1 of `l1MaxBytes`, whose question Redis answers with what `redis` holds at that time. */
+function floorsOf(
+  redis: { horizon: number; settled: ReadonlySet<string>; away?: boolean },
+  { l1MaxBytes = 0, ttlMs = 60_000 } = {},
+) {
+  const l1 = new MemoryTier<Held>({ maxBytes: l1MaxBytes, ttlMs });
+  let asked = 0;
+  const ask = (seen: readonly { id: string }[]) => {
+    asked++;
+    if (redis.away === true) return Promise.reject(new Error('away'));
+    return Promise.resolve({
+      horizon: redis.horizon,
+      settled: seen.map(({ id }) => redis.settled.has(id)),
+    });
+  };
+  const floors = new Floors(l1, ask, createLogger('test', 'silent'));
+  return { l1, floors, asked: () => asked };
+}
+
+test('I6: a version that has not settled outlives its entry in L1, until the feed announces it or a newer one', (t) => {
+  const { l1, floors } = floorsOf({ horizon: 0, settled: new Set() });
+  l1.set('a', { ...heldOf(undefined, 0), contentVersion: 20, stateVersion: 5 }, 0);
+  t.is(l1.size, 0);
+  t.deepEqual(floors.of('a'), { contentVersion: 20, stateVersion: 5 });
+  floors.given('a', stamps(10));
+  floors.announced('a', 10, 5);
+  floors.announced('a', 30, 4);
+  t.deepEqual(floors.of('a'), { contentVersion: 20, stateVersion: 5 }, 'older in one register');
+  floors.announced('a', 30, 5);
+  t.is(floors.of('a'), undefined);
+  t.is(floors.size, 0);
+});
+
+test('I6: the floor of an entry that expires is kept too', async (t) => {
+  const { l1, floors } = floorsOf({ horizon: 0, settled: new Set() }, { l1MaxBytes: 10_000, ttlMs: 1 });
+  l1.set('a', { ...heldOf(undefined, 0), contentVersion: 20 }, 0);
+  await eventually(() => l1.peek('a') === undefined, 'expired');
+  t.is(floors.of('a')?.contentVersion, 20, 'still in L1, though not given out');
+  l1.get('a');
+  t.is(l1.size, 0);
+  t.is(floors.of('a')?.contentVersion, 20);
+});
+
+test('I10: rows that settled before they were read are not kept', async (t) => {
+  const { floors, asked } = floorsOf({ horizon: 1000, settled: new Set() });
+  await eventually(() => asked() === 1, 'the horizon is asked for at the start');
+  for (let i = 0; i < 10_000; i++) floors.given(`id.${i}`, stamps(i % 1000));
+  t.is(floors.size, 0);
+  floors.given('in flight', stamps(1000));
+  t.is(floors.size, 1);
+});
+
+test('I10: while Redis cannot be asked, only versions above the last horizon are kept, and let go afterwards', async (t) => {
+  const redis = { horizon: 1000, settled: new Set<string>(), away: false };
+  const { floors, asked } = floorsOf(redis);
+  await eventually(() => asked() === 1, 'the horizon is asked for');
+  redis.away = true;
+  for (let i = 0; i < 100; i++) floors.given(`id.${i}`, stamps(950 + i));
+  t.is(floors.size, 50);
+  await eventually(() => asked() > 3, 'asks again');
+  t.is(floors.size, 50);
+  redis.settled = new Set(Array.from({ length: 100 }, (_, i) => `id.${i}`));
+  redis.away = false;
+  await eventually(() => floors.size === 0, 'all have settled');
+});
+
+test('I6: a floor that Redis said to have settled is told, for reads that looked before', async (t) => {
+  const { floors } = floorsOf({ horizon: 0, settled: new Set(['a']) });
+  const told: string[] = [];
+  floors.listen((id, { contentVersion }) => told.push(`${id}@${contentVersion}`));
+  floors.given('a', stamps(20));
+  floors.given('b', stamps(20));
+  await eventually(() => told.length > 0, 'told');
+  t.deepEqual(told, ['a@20']);
+  t.is(floors.of('b')?.contentVersion, 20);
+});
+
+test('I6 I10: what has settled: below the oldest chunk in flight, or of an id that is not pending', async (t) => {
+  const deployment = await createDeployment();
+  t.teardown(() => deployment.close());
+  const { redis, keys } = deployment;
+  t.deepEqual(await settledCheck(redis, keys, []), { horizon: 0, settled: [] });
+  await redis.hset(keys.clock, 'last', 500);
+  t.deepEqual(await settledCheck(redis, keys, [seen('a', 500)]), { horizon: 501, settled: [true] });
+  // One chunk is stuck since stamp 100; what came later has settled, but for one write and one range delete.
+  await redis.zadd(keys.inflight, 100, 'stuck', 300, 'range', 400, 'chunk');
+  await redis.zadd(keys.ranges, 300, 'range');
+  await redis.hset(keys.pending, 'stuck', 100, 'b', 400);
+  const answer = await settledCheck(redis, keys, [
+    seen('a', 99, 99),
+    seen('stuck', 100),
+    seen('a', 350),
+    seen('b', 400),
+    seen('a', 99, 350),
+    seen('deleted', 300, 300),
+    seen('state deleted', 200, 300),
+  ]);
+  t.deepEqual(answer, { horizon: 100, settled: [true, false, true, false, true, false, false] });
+});
+
+test('I6 I10: an answer is kept while any reading goes on that began before it, and nothing when none goes on', (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(5), { maxLength: 200, size: 'max' }), (steps) => {
+      const recent = new RecentAnswers();
+      const open: { end: () => void; since: Map<string, number> }[] = [];
+      let version = 0;
+      for (const step of steps) {
+        if (step <= 1) open.push({ end: recent.begin(), since: new Map() });
+        else if (step <= 2) open.splice(version % Math.max(1, open.length), 1)[0]?.end();
+        else {
+          const id = `id.${step}`;
+          recent.note(id, stamps(++version));
+          for (const { since } of open) since.set(id, version);
+        }
+        for (const { since } of open) {
+          for (const [id, noted] of since) if ((recent.of(id)?.contentVersion ?? 0) < noted) return false;
+        }
+      }
+      for (const { end } of open) end();
+      return recent.size === 0;
+    }),
+    { numRuns: 500 },
+  );
+  t.pass();
+});
