@@ -71,10 +71,17 @@ export interface Ticket {
   settled(options?: WaitOptions): Promise<Outcome>;
 }
 
+export interface RangeOutcome {
+  /** How many items were live and are deleted now. */
+  readonly deleted: number;
+  /** How many rows Postgres refused to change: they stay as they were, and stand in `dead_letters` as deletes of their ids. */
+  readonly dead: number;
+}
+
 export interface RangeTicket {
   readonly version: number;
-  /** `deleted`: how many items were live and are deleted now. */
-  settled(options?: WaitOptions): Promise<{ readonly deleted: number }>;
+  /** @throws JobRefusedError when Postgres refused the range delete as a whole */
+  settled(options?: WaitOptions): Promise<RangeOutcome>;
 }
 
 export interface Rejection {

@@ -1,8 +1,10 @@
 import { DelayedError, type Job, type Processor, WaitingError, type Worker } from 'bullmq';
 import { Batcher } from '../batch/batcher.ts';
 import type { Chunk } from '../batch/fold.ts';
+import { messageOf } from '../errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
-import { chunkSchema, parseJob, rangeSchema } from '../schema/job.ts';
+import { failureKind } from '../postgres/pool.ts';
+import { chunkSchema, parseJob, rangeIdSchema, rangeSchema } from '../schema/job.ts';
 import { type Redis, within } from '../redis/connect.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
 import { RangeDelete } from './range-delete.ts';
@@ -128,9 +130,14 @@ export class Drain {
     const rangeId = job.id ?? '';
     const parsed = parseJob(rangeSchema, rangeId, job.data);
     if ('problem' in parsed) return this.#refuse(job, token, parsed.problem);
-    const waiting = await this.#rangeDelete.run(rangeId, parsed.data, (progress) =>
-      job.updateProgress(progress),
-    );
+    if (!rangeIdSchema.safeParse(rangeId).success) return this.#refuse(job, token, 'its id is no UUID');
+    let waiting: 'done' | 'earlier' | 'stopped';
+    try {
+      waiting = await this.#rangeDelete.run(rangeId, parsed.data, (progress) => job.updateProgress(progress));
+    } catch (error) {
+      if (failureKind(error) !== 'data') throw error;
+      return this.#refuse(job, token, `Postgres refused it: ${messageOf(error)}`);
+    }
     if (waiting === 'stopped') await giveBack(job, token);
     if (waiting === 'earlier') await postpone(job, token, BARRIER_MS);
   }

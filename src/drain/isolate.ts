@@ -1,9 +1,9 @@
 import { foldOps, type Op, type Row } from '../batch/fold.ts';
-import { boundedReason, messageOf } from '../errors.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { applyRows, differingRows, type RowNow } from '../postgres/apply-batch.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
-import { failureKind, inTransaction, sqlState, type Pool, type Queryable } from '../postgres/pool.ts';
+import { inTransaction, type Pool, type Queryable } from '../postgres/pool.ts';
+import { type Refusal, writeAllButRefused } from '../postgres/refused-parts.ts';
 
 export interface Isolated {
   /** What the surviving operations say. */
@@ -49,29 +49,10 @@ export function applyIsolating(
   digester: Digester,
 ): Promise<Isolated> {
   return inTransaction(pool, async (db) => {
-    const dead = new Map<Op, { message: string; state: string | undefined }>();
-
-    async function write(part: readonly Unit[]): Promise<void> {
-      await db.query('SAVEPOINT part');
-      try {
-        await applyRows(db, foldOps(part.flat(), digester), batchId);
-        await db.query('RELEASE SAVEPOINT part');
-        return;
-      } catch (error) {
-        if (failureKind(error) !== 'data') throw error;
-        await db.query('ROLLBACK TO SAVEPOINT part');
-        if (part.length === 1) {
-          const reason = { message: boundedReason(messageOf(error)), state: sqlState(error) };
-          for (const op of part[0] ?? []) dead.set(op, reason);
-          return;
-        }
-      }
-      const middle = part.length >> 1;
-      await write(part.slice(0, middle));
-      await write(part.slice(middle));
-    }
-
-    await write(units);
+    const refused = await writeAllButRefused(db, units, async (part) => {
+      await applyRows(db, foldOps(part.flat(), digester), batchId);
+    });
+    const dead = new Map([...refused].flatMap(([unit, why]) => unit.map((op) => [op, why] as const)));
     if (dead.size > 0) await bury(db, dead);
     const survivors = units.flat().filter((op) => !dead.has(op));
     const rows = foldOps(survivors, digester);
@@ -84,19 +65,15 @@ export function applyIsolating(
   });
 }
 
-function bury(
-  db: Queryable,
-  dead: ReadonlyMap<Op, { message: string; state: string | undefined }>,
-): Promise<void> {
+function bury(db: Queryable, dead: ReadonlyMap<Op, Refusal>): Promise<void> {
   return insertDeadLetters(
     db,
-    [...dead].map(([op, { message, state }]) => ({
+    [...dead].map(([op, refusal]) => ({
       itemId: op.id,
       stamp: op.stamp,
       chunkId: op.chunk.chunkId,
       payload: JSON.stringify(payloadOf(op)),
-      sqlState: state,
-      message,
+      ...refusal,
     })),
   );
 }

@@ -1,10 +1,5 @@
-import { randomUUID } from 'node:crypto';
-import { emptyRow, sealed, type Row } from '../batch/fold.ts';
-import { UNWRITTEN } from '../clock.ts';
-import { type Digest, ZERO_DIGEST } from '../merkle/digest.ts';
-import type { RowNow } from '../postgres/apply-batch.ts';
-import { type Overwritten, overwriteRows } from '../postgres/overwrite-rows.ts';
-import { inTransaction } from '../postgres/pool.ts';
+import { emptyRow, sealed } from '../batch/fold.ts';
+import { failureKind, inTransaction } from '../postgres/pool.ts';
 import {
   beginRange,
   byIndexOnly,
@@ -19,9 +14,10 @@ import { readRows } from '../postgres/read-items.ts';
 import type { Look } from '../redis/cache-session.ts';
 import { unsettledBefore } from '../redis/pending.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
-import type { RangeJob } from '../schema/job.ts';
+import type { OutcomeException, RangeJob } from '../schema/job.ts';
 import { changesOf } from './changes.ts';
 import { copyAndSettle, copyRows, copyStoredRows, type WrittenRows } from './copy-writer.ts';
+import { overwriteRange, overwriteRangeIsolating, type RangeRows } from './range-overwrite.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 /** Rows of one transaction: enough to hide the round trips, few enough not to hold locks for long. */
@@ -34,11 +30,8 @@ export interface RangeReport {
 }
 
 /** The rows after one place, ready to be written. */
-interface Page {
+interface Page extends RangeRows {
   readonly place: RangePlace;
-  readonly rows: readonly Row[];
-  /** What each state register becomes, for those that were written. */
-  readonly stateDigests: readonly Digest[];
 }
 
 /**
@@ -74,7 +67,10 @@ export class RangeDelete {
     this.#stopping = true;
   }
 
-  /** Returns `earlier` when something with an earlier stamp is still in flight, `stopped` when it was told to stop. */
+  /**
+   * Returns `earlier` when something with an earlier stamp is still in flight, `stopped` when it was told to stop.
+   * @throws what Postgres said when it refuses the range delete as a whole; another try would end the same
+   */
   async run(
     rangeId: string,
     job: RangeJob,
@@ -86,7 +82,7 @@ export class RangeDelete {
       await report({ phase: 'waiting', deleted: 0, earlier });
       return 'earlier';
     }
-    let progress = await persist(this.#parts, 'l3', () => this.#begin(rangeId, job));
+    let progress = await this.#l3(() => this.#begin(rangeId, job));
     let page = this.#page(job, progress);
     let copying = Promise.resolve<string | undefined>(undefined);
     let copiedTo: string | undefined;
@@ -94,10 +90,10 @@ export class RangeDelete {
       const current = await page;
       page = this.#page(job, placeAfter(current, job));
       const known = copiedTo;
-      const step = await persist(this.#parts, 'l3', () => this.#step(rangeId, job, current, known, copying));
+      const step = await this.#l3(() => this.#step(rangeId, job, current, known, copying));
       copiedTo = await copying;
       if (step.rows === undefined) {
-        progress = await persist(this.#parts, 'l3', () => this.#begin(rangeId, job));
+        progress = await this.#l3(() => this.#begin(rangeId, job));
         page = this.#page(job, progress);
         copiedTo = undefined;
         continue;
@@ -110,7 +106,7 @@ export class RangeDelete {
     }
     await copying;
     if (progress.phase !== 'done') return 'stopped';
-    await this.#settle(rangeId, progress.deleted);
+    await this.#settle(rangeId, progress);
     return 'done';
   }
 
@@ -135,7 +131,7 @@ export class RangeDelete {
 
   /** Begun before it is waited for: a failure is told then. */
   #page(job: RangeJob, place: RangePlace): Promise<Page> {
-    const page = persist(this.#parts, 'l3', () => this.#read(job, place));
+    const page = this.#l3(() => this.#read(job, place));
     page.catch(() => undefined);
     return page;
   }
@@ -166,23 +162,29 @@ export class RangeDelete {
     // asks the same pool, which may be of one connection.
     if (page.rows.length === 0) await copying;
     const look = this.#parts.items.look();
-    return inTransaction(this.#parts.pool, async (db) => {
-      await byIndexOnly(db);
-      const progress = await lockRange(db, rangeId);
-      if (progress.phase !== page.place.phase || progress.afterId !== page.place.afterId) {
-        return { progress, rows: undefined, look };
-      }
-      const { rows, stateDigests } = page;
-      const done =
-        rows.length === 0 ? NOTHING : await overwriteRows(db, rows, stateDigests, job.stamp, randomUUID());
-      const next = {
-        ...placeAfter(page, job),
-        deleted: progress.deleted + done.died,
-        copiedTo: rows.length === 0 ? '' : (copiedTo ?? progress.copiedTo),
-      };
-      await moveRange(db, rangeId, next);
-      return { progress: next, rows: written(page, done, job), look };
-    });
+    const stepWith = (overwrite: typeof overwriteRange) =>
+      inTransaction(this.#parts.pool, async (db): Promise<Step> => {
+        await byIndexOnly(db);
+        const progress = await lockRange(db, rangeId);
+        if (progress.phase !== page.place.phase || progress.afterId !== page.place.afterId) {
+          return { progress, rows: undefined, look };
+        }
+        const { died, refused, ...rows } = await overwrite(db, rangeId, job, page);
+        const next = {
+          ...placeAfter(page, job),
+          deleted: progress.deleted + died,
+          refused: progress.refused + refused,
+          copiedTo: page.rows.length === 0 ? '' : (copiedTo ?? progress.copiedTo),
+        };
+        await moveRange(db, rangeId, next);
+        return { progress: next, rows, look };
+      });
+    try {
+      return await stepWith(overwriteRange);
+    } catch (error) {
+      if (failureKind(error) !== 'data') throw error;
+      return stepWith(overwriteRangeIsolating);
+    }
   }
 
   /** L2 first, then the feed, as for any batch; the range itself stays in flight until its last batch. */
@@ -196,49 +198,21 @@ export class RangeDelete {
     );
   }
 
-  async #settle(rangeId: string, deleted: number): Promise<void> {
+  async #settle(rangeId: string, { deleted, refused }: RangeProgress): Promise<void> {
     const nothing = { ids: [], cv: [], kinds: '' };
-    await settle(this.#parts, {
-      jobs: [[rangeId, 1, [[0, 'range', deleted, null]]]],
-      changes: nothing,
-      settled: [],
-    });
+    const told: OutcomeException[] = [[0, 'range', deleted, null]];
+    if (refused > 0) told.push([1, 'range', refused, null]);
+    await settle(this.#parts, { jobs: [[rangeId, 1, told]], changes: nothing, settled: [] });
+  }
+
+  /** Waits for Postgres as long as it takes, but not for another answer to what it refuses. */
+  #l3<T>(work: () => Promise<T>): Promise<T> {
+    return persist(this.#parts, 'l3', work, (error) => failureKind(error) !== 'data');
   }
 }
-
-const NOTHING: Overwritten = { died: 0, otherwise: new Map(), partly: false };
 
 function placeAfter({ place, rows }: Page, { kind }: RangeJob): RangePlace {
   const last = rows.at(-1);
   if (last !== undefined) return { phase: place.phase, afterId: last.id };
   return { phase: kind === 'state' && place.phase === 'dead' ? 'live' : 'done', afterId: '' };
-}
-
-/** The rows that carry the range's stamp now, each with the registers that carry it. */
-function written(
-  { rows, stateDigests }: Page,
-  { otherwise, partly }: Overwritten,
-  { stamp }: RangeJob,
-): WrittenRows {
-  const differing = new Map<string, RowNow>();
-  const own: Row[] = [];
-  rows.forEach((row, i) => {
-    const now = otherwise.get(row.id);
-    if (now === undefined) {
-      if (!partly) own.push(row);
-      return;
-    }
-    const content = now.contentVersion === stamp;
-    const state = now.stateVersion === stamp;
-    if (!content && !state) return;
-    own.push({
-      ...row,
-      ...(content ? {} : { contentVersion: UNWRITTEN, contentDigest: ZERO_DIGEST }),
-      ...(state ? { stateVersion: stamp, stateDigest: stateDigests[i] as Digest } : {}),
-    });
-    const isWhole =
-      (content || now.contentVersion === UNWRITTEN) && (state || now.stateVersion === UNWRITTEN);
-    if (!isWhole) differing.set(row.id, now);
-  });
-  return { rows: own, differing, allNew: false };
 }

@@ -30,10 +30,11 @@ export function persist<T>(
   { log, signal, observer }: WriterParts,
   step: string,
   work: () => Promise<T>,
+  isTransient: (error: unknown) => boolean = () => true,
 ): Promise<T> {
   return retrying(work, {
     signal,
-    isTransient: () => true,
+    isTransient,
     onRetry: (error, attempt, delayMs) => {
       log.warn({ err: error, step, attempt, delayMs }, 'step failed, trying again');
       observer.stepRetried(step);

@@ -81,7 +81,11 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
   try {
     // After the note: a range delete that settled before it is in the table, a later one waits for the note.
     const covers = await Promise.all(
-      operations.map(({ id, stamp, state }) => rangeCover(pool, id, stamp, state)),
+      operations.map(async ({ id, stamp, state, kind }) => {
+        const cover = await rangeCover(pool, id, stamp, state);
+        // A delete brings nothing back, whatever the range did.
+        return cover === 'hidden' && kind === 'd' ? 'free' : cover;
+      }),
     );
     if (covers.every((cover) => cover === 'covered')) {
       await forgetReplay(redis, keys, chunkId);

@@ -17,6 +17,8 @@ export interface RangeProgress extends RangePlace {
   /** Up to here in this phase L2 and the feed know of it too: after a crash the rows behind are told again. */
   readonly copiedTo: string;
   readonly deleted: number;
+  /** Rows that Postgres would not change. */
+  readonly refused: number;
 }
 
 /** Notes a range delete that is new. */
@@ -30,10 +32,10 @@ export async function beginRange(db: Queryable, rangeId: string, job: RangeJob):
 /** Where the range delete is. Locked until the transaction ends: two workers take turns. */
 export async function lockRange(db: Queryable, rangeId: string): Promise<RangeProgress> {
   const { rows } = await db.query<RangeProgress>(
-    `SELECT phase, after_id AS "afterId", copied_to AS "copiedTo", deleted FROM range_deletes WHERE range_id = $1 FOR UPDATE`,
+    `SELECT phase, after_id AS "afterId", copied_to AS "copiedTo", deleted, refused FROM range_deletes WHERE range_id = $1 FOR UPDATE`,
     [rangeId],
   );
-  return rows[0] ?? { phase: 'done', afterId: '', copiedTo: '', deleted: 0 };
+  return rows[0] ?? { phase: 'done', afterId: '', copiedTo: '', deleted: 0, refused: 0 };
 }
 
 /**
@@ -48,8 +50,8 @@ export async function byIndexOnly(db: Queryable): Promise<void> {
 
 export async function moveRange(db: Queryable, rangeId: string, progress: RangeProgress): Promise<void> {
   await db.query(
-    `UPDATE range_deletes SET phase = $2, after_id = $3, deleted = $4, copied_to = $5, updated_at = now() WHERE range_id = $1`,
-    [rangeId, progress.phase, progress.afterId, progress.deleted, progress.copiedTo],
+    `UPDATE range_deletes SET phase = $2, after_id = $3, deleted = $4, copied_to = $5, refused = $6, updated_at = now() WHERE range_id = $1`,
+    [rangeId, progress.phase, progress.afterId, progress.deleted, progress.copiedTo, progress.refused],
   );
 }
 

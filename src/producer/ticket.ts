@@ -4,6 +4,7 @@ import type {
   BatchOutcome,
   BatchTicket,
   Outcome,
+  RangeOutcome,
   RangeTicket,
   Rejection,
   Ticket,
@@ -55,10 +56,10 @@ export class SubmittedRange implements RangeTicket {
     return this.#chunk.first;
   }
 
-  /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
-  async settled(options?: WaitOptions): Promise<{ deleted: number }> {
+  /** @throws JobRefusedError, SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
+  async settled(options?: WaitOptions): Promise<RangeOutcome> {
     await waitFor([this.#chunk], waitOptionsOf(options));
-    return { deleted: this.#chunk.rangeDeleted() };
+    return this.#chunk.rangeOutcome();
   }
 }
 

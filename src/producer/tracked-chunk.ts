@@ -1,7 +1,7 @@
 import type { Stamp } from '../clock.ts';
 import { JobRefusedError } from '../errors.ts';
 import type { OutcomeException } from '../schema/job.ts';
-import type { Outcome } from '../types.ts';
+import type { Outcome, RangeOutcome } from '../types.ts';
 
 /** One queued chunk from the producer's side: unsettled until the feed tells what became of its operations. */
 export class TrackedChunk {
@@ -66,14 +66,14 @@ export class TrackedChunk {
     return reason == null ? { status, version } : { status, version, reason };
   }
 
-  /** Of a range delete: how many items it deleted. @throws why that cannot be known. */
-  rangeDeleted(): number {
+  /** Of a range delete. @throws why that cannot be known. */
+  rangeOutcome(): RangeOutcome {
     const refused = this.#refusal();
-    if (refused !== undefined) throw new JobRefusedError(`No worker could read the range delete: ${refused}`);
-    return this.#exceptionOf(0)?.[2] ?? 0;
+    if (refused !== undefined) throw new JobRefusedError(`The range delete could not be run: ${refused}`);
+    return { deleted: this.#exceptionOf(0)?.[2] ?? 0, dead: this.#exceptionOf(1)?.[2] ?? 0 };
   }
 
-  /** Why no worker could read the job, if so. */
+  /** Why no worker could read or run the job, if so. */
   #refusal(): string | undefined {
     const [, status, , reason] = this.#exceptionOf(0) ?? [];
     return status === 'refused' ? (reason ?? 'no reason given') : undefined;

@@ -103,12 +103,20 @@ export type DeadPayload = z.output<typeof deadPayloadSchema>;
 /** One job of the ranges queue: every item of a prefix or a state is deleted as of `stamp`. */
 export const RANGE_JOB = 'range';
 
-export const rangeSchema = z.strictObject({
-  v: z.literal(1),
-  kind: z.enum(['prefix', 'state']),
-  value: z.string().min(1),
-  stamp: z.int().positive(),
-});
+export const rangeSchema = z
+  .strictObject({
+    v: z.literal(1),
+    kind: z.enum(['prefix', 'state']),
+    value: z.string(),
+    stamp: z.int().positive(),
+  })
+  .refine(({ kind, value }) => (kind === 'prefix' ? isId(value) : isState(value)), {
+    path: ['value'],
+    error: 'is no prefix or state that a producer takes',
+  });
+
+/** Range deletes are known by it in Postgres too. */
+export const rangeIdSchema = z.uuid();
 
 export type RangeJob = z.output<typeof rangeSchema>;
 
@@ -142,10 +150,10 @@ export function parseJob<T>(
  * all of the job: no worker could read it.
  */
 export const outcomeExceptionSchema = z.tuple([
-  /** Index of the operation in its chunk. */
+  /** Index of the operation in its chunk; for a range, 0 tells how many items it deleted, 1 how many rows Postgres refused. */
   z.int().min(0),
   z.enum(['superseded', 'missing', 'dead', 'range', 'refused']),
-  /** Version of the item once settled; for a range, how many items it deleted. */
+  /** Version of the item once settled; for a range, the number. */
   z.int().min(0),
   z.string().nullable(),
 ]);

@@ -32,6 +32,11 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
   await producer.flush();
   await countDeaths(pool);
 
+  const kept = ['range.0.kept', 'range.5.kept', 'range.99.kept'];
+  await producer.submitMany(kept.map((id) => ({ id, content: 'kept' })));
+  await producer.flush();
+  await refuseDeath(pool, kept);
+
   const range = await producer.deletePrefix('range.');
   const writer = keepWriting(producer);
   await eventually(
@@ -42,7 +47,7 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
   await Promise.all(workers.map((worker) => worker.stop('SIGKILL')));
   workers.push(await startWorker('drain', env), await startWorker('drain', env));
 
-  const { deleted } = await range.settled();
+  const { deleted, dead } = await range.settled();
   const revived = await writer.stop();
   await producer.flush();
   t.log(`${deleted} deleted, ${revived.size} ids written meanwhile`);
@@ -52,6 +57,10 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
   ]);
   t.is(deleted, deaths.rows[0]?.n ?? 0, 'as many as died of it');
   t.true(deleted > 0 && deleted <= ROWS);
+  t.is(dead, kept.length, 'rows that Postgres refused are told once each');
+  const letters = await pool.query('SELECT FROM dead_letters WHERE attempts = 1');
+  t.is(letters.rowCount, kept.length);
+  for (const id of kept) revived.add(id);
   const live = await pool.query<{ id: string }>('SELECT id FROM items WHERE NOT deleted ORDER BY id');
   t.deepEqual(
     live.rows.map((row) => row.id),
@@ -107,6 +116,14 @@ async function countDeaths(pool: Pool): Promise<void> {
     $$ BEGIN INSERT INTO deaths VALUES (NEW.content_version); RETURN NULL; END $$`);
   await pool.query(`CREATE TRIGGER note_death AFTER UPDATE ON items FOR EACH ROW
     WHEN (NEW.deleted AND NOT OLD.deleted) EXECUTE FUNCTION note_death()`);
+}
+
+/** Postgres refuses to make tombstones of these rows. */
+async function refuseDeath(pool: Pool, ids: readonly string[]): Promise<void> {
+  await pool.query(`CREATE FUNCTION refuse_death() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'this one stays' USING ERRCODE = '23514'; END $$`);
+  await pool.query(`CREATE TRIGGER refuse_death BEFORE UPDATE ON items FOR EACH ROW
+    WHEN (NEW.deleted AND NEW.id IN (${ids.map((id) => `'${id}'`).join()})) EXECUTE FUNCTION refuse_death()`);
 }
 
 async function deletedSoFar(pool: Pool): Promise<number> {

@@ -113,7 +113,7 @@ test('delete: a prefix or a state, with how many; an empty one is refused', asyn
   const prefix = await tierline('delete', '--prefix', 'dp.');
   t.deepEqual([prefix.code, prefix.stdout], [0, '2 deleted\n']);
   const state = await tierline('delete', '--state', 'old', '--json');
-  t.deepEqual([state.code, state.stdout], [0, '{"deleted":1}\n']);
+  t.deepEqual([state.code, state.stdout], [0, '{"deleted":1,"dead":0}\n']);
   const empty = await tierline('delete', '--prefix', '');
   t.is(empty.code, 1);
   t.regex(empty.stderr, /ERR_INVALID_ITEM/);

@@ -64,5 +64,5 @@ test('I8: a job that no worker could read is told to all who wait for it, and ne
   const chunk = new TrackedChunk('chunk', 100, 3, 'epoch');
   chunk.settle([[0, 'refused', 0, 'another format']]);
   t.deepEqual(chunk.outcomeOf(2), { status: 'dead', version: 102, reason: 'another format' });
-  t.throws(() => chunk.rangeDeleted(), { instanceOf: JobRefusedError, message: /another format/ });
+  t.throws(() => chunk.rangeOutcome(), { instanceOf: JobRefusedError, message: /another format/ });
 });

@@ -37,9 +37,12 @@ export const deleteCommand: Command = {
         prefix !== undefined
           ? await producer.deletePrefix(prefix)
           : await producer.deleteByState(state as string);
-      const { deleted } = await ticket.settled(wait);
-      await terminal.print(json ? JSON.stringify({ deleted }) : `${groupedDigits(deleted)} deleted`);
-      return EXIT.ok;
+      const { deleted, dead } = await ticket.settled(wait);
+      const refused = dead > 0 ? `, ${groupedDigits(dead)} refused (tierline dead-letters)` : '';
+      await terminal.print(
+        json ? JSON.stringify({ deleted, dead }) : `${groupedDigits(deleted)} deleted${refused}`,
+      );
+      return dead > 0 ? EXIT.failed : EXIT.ok;
     }
 
     const batch = await producer.deleteMany(ids);
