@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { ConfigError, messageOf } from './errors.ts';
+import { postgresUrl, redisUrl } from './connection-url.ts';
+import { ConfigError } from './errors.ts';
+import { isInjected, strangersIn } from './environment.ts';
 import { nearest } from './nearest.ts';
 import type { CallOptions } from './types.ts';
 
 const text = z.string().min(1);
-const redisUrl = text.regex(/^rediss?:\/\//, 'must start with redis:// or rediss://');
-const postgresUrl = text.regex(/^postgres(ql)?:\/\//, 'must start with postgres:// or postgresql://');
 const integer = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) =>
   z.coerce.number().int().min(minimum).max(maximum);
 
@@ -331,38 +331,16 @@ export type Options = { readonly [K in keyof Config]?: Config[K] | undefined };
 export type OpenOptions = Options & CallOptions;
 
 /**
- * Reads what an `open…` function was given, each option once.
- * @throws ConfigError when it is no object, cannot be read, or its signal is none
- */
-export function splitSignal(given: OpenOptions = {}): {
-  readonly signal: AbortSignal | undefined;
-  readonly overrides: Options;
-} {
-  if (typeof given !== 'object' || given === null) {
-    throw new ConfigError('Configuration cannot be used. The options must be an object.');
-  }
-  try {
-    const { signal, ...overrides } = given;
-    if (signal === undefined || signal instanceof AbortSignal) return { signal, overrides };
-  } catch (cause) {
-    throw new ConfigError(`Configuration cannot be used. The options cannot be read: ${messageOf(cause)}`, {
-      cause,
-    });
-  }
-  throw new ConfigError('Configuration cannot be used. signal: must be an AbortSignal.');
-}
-
-/**
  * The configuration from the environment with `overrides` on top.
- * @throws ConfigError naming each option that cannot be used, and unknown `TIERLINE_*` names with the nearest known one.
+ * @throws ConfigError naming each option that cannot be used, and misspelt ones with the nearest; other `TIERLINE_*` variables
+ *   are warned of once a process, except those of Kubernetes and Docker
  */
 export function loadConfig(overrides: Options = {}, environment: NodeJS.ProcessEnv = process.env): Config {
   const problems = [...unknownVariables(environment), ...unknownOptions(overrides)];
   const values: Record<string, unknown> = {};
   for (const [key, spec] of Object.entries(OPTIONS)) {
     const given = overrides[key as keyof Options];
-    // An empty variable counts as unset: that is what shells and compose files leave behind.
-    const raw = given ?? (environment[spec.env] === '' ? undefined : environment[spec.env]);
+    const raw = given ?? variable(environment, spec.env);
     const parsed = spec.schema.safeParse(raw);
     if (parsed.success) values[key] = parsed.data;
     else
@@ -374,11 +352,26 @@ export function loadConfig(overrides: Options = {}, environment: NodeJS.ProcessE
   return values as Config;
 }
 
-function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
+/** What its variable says; an empty one counts as unset, as shells and compose files leave it, and so does one of Kubernetes. */
+function variable(environment: NodeJS.ProcessEnv, name: string): string | undefined {
+  const value = environment[name];
+  return value === undefined || value === '' || isInjected(name, value) ? undefined : value;
+}
+
+const warnedOf = new Set<string>();
+
+function unknownVariables(environment: NodeJS.ProcessEnv): readonly string[] {
   const known = Object.values(OPTIONS).map((spec): string => spec.env);
-  return Object.keys(environment)
-    .filter((name) => name.startsWith('TIERLINE_') && !known.includes(name))
-    .map((name) => `${name} is not an option; did you mean ${nearest(name, known)}?`);
+  const { mistakes, unknown } = strangersIn(environment, known);
+  for (const name of unknown) {
+    if (warnedOf.has(name)) continue;
+    warnedOf.add(name);
+    process.emitWarning(`${name} is not an option of Tierline: it is ignored.`, {
+      type: 'TierlineWarning',
+      code: 'TIERLINE_UNKNOWN_VARIABLE',
+    });
+  }
+  return mistakes;
 }
 
 function unknownOptions(overrides: Options): string[] {

@@ -1,4 +1,4 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { loadConfig, OPTIONS, type Options } from '../src/config.ts';
 import { ConfigError } from '../src/errors.ts';
 
@@ -36,7 +36,7 @@ for (const [name, nearest] of [
   ['TIERLINE_CHUNK_MAXITEMS', 'TIERLINE_CHUNK_MAX_ITEMS'],
   ['TIERLINE_LOGLEVEL', 'TIERLINE_LOG_LEVEL'],
 ] as const) {
-  test(`an unknown name is refused with the nearest: ${name}`, (t) => {
+  test(`a near miss of an option is refused with its name: ${name}`, (t) => {
     const error = t.throws(() => loadConfig({}, { [name]: '1' }), {
       instanceOf: ConfigError,
       code: 'ERR_CONFIG',
@@ -69,12 +69,84 @@ for (const [name, value] of [
   });
 }
 
+for (const url of ['postgres://u:p@h:port/d', 'postgres://u:%zz@h/d', 'postgres://h:70000/d']) {
+  test(`a database URL that is none is refused by name, whatever is wrong: ${url}`, (t) => {
+    const error = t.throws(() => loadConfig({}, { DATABASE_URL: url }), { instanceOf: ConfigError });
+    t.regex(error?.message ?? '', /DATABASE_URL: is not a URL/);
+    const redis = url.replace('postgres', 'redis');
+    t.regex(t.throws(() => loadConfig({}, { REDIS_URL: redis })).message, /REDIS_URL: is not a URL/);
+  });
+}
+
+test('URLs that drivers take are taken', (t) => {
+  for (const url of [
+    'postgres://user:p%40ss@host:5432/db?sslmode=require',
+    'postgresql://%2Fvar%2Frun%2Fpostgresql/db',
+    'postgres:///db?host=/var/run/postgresql',
+  ]) {
+    t.is(loadConfig({}, { DATABASE_URL: url }).databaseUrl, url);
+  }
+  for (const url of ['redis://127.0.0.1', 'rediss://:p%40ss@host:6380/2', 'redis://[::1]:6379']) {
+    t.is(loadConfig({}, { REDIS_URL: url }).redisUrl, url);
+  }
+});
+
+const SERVICE = (name: string, port: number) => ({
+  [`${name}_SERVICE_HOST`]: '10.0.0.1',
+  [`${name}_SERVICE_PORT`]: `${port}`,
+  [`${name}_SERVICE_PORT_HTTP`]: `${port}`,
+  [`${name}_PORT`]: `tcp://10.0.0.1:${port}`,
+  [`${name}_PORT_${port}_TCP`]: `tcp://10.0.0.1:${port}`,
+  [`${name}_PORT_${port}_TCP_PROTO`]: 'tcp',
+  [`${name}_PORT_${port}_TCP_PORT`]: `${port}`,
+  [`${name}_PORT_${port}_TCP_ADDR`]: '10.0.0.1',
+});
+
+test.serial('what Kubernetes and Docker set for services named like us is not ours', (t) => {
+  const warnings = heard(t);
+  for (const name of ['TIERLINE', 'TIERLINE_DASHBOARD', 'TIERLINE_METRICS', 'TIERLINE_DRAIN_2']) {
+    const config = loadConfig(
+      {},
+      {
+        ...SERVICE(name, 80),
+        [`${name}_NAME`]: '/web/tierline',
+        [`${name}_ENV_PATH`]: '/usr/bin',
+      },
+    );
+    t.like(config, { dashboardPort: 3000, metricsPort: undefined });
+  }
+  t.deepEqual(warnings(), []);
+  t.is(loadConfig({}, { ...SERVICE('TIERLINE', 80), TIERLINE_DASHBOARD_PORT: '81' }).dashboardPort, 81);
+});
+
+test.serial('a name that is near no option is warned of once and ignored', async (t) => {
+  const warnings = heard(t);
+  for (let i = 0; i < 3; i++)
+    t.is(loadConfig({}, { TIERLINE_TEAM: 'a', TIERLINE_X: '1' }).namespace, 'tierline');
+  await new Promise((resolve) => setImmediate(resolve));
+  t.deepEqual(warnings(), [
+    'TIERLINE_TEAM is not an option of Tierline: it is ignored.',
+    'TIERLINE_X is not an option of Tierline: it is ignored.',
+  ]);
+});
+
+/** Tierline's warnings of this process from now on. */
+function heard(t: ExecutionContext): () => readonly string[] {
+  const messages: string[] = [];
+  const listen = ({ name, message }: Error) => {
+    if (name === 'TierlineWarning') messages.push(message);
+  };
+  process.on('warning', listen);
+  t.teardown(() => process.off('warning', listen));
+  return () => messages;
+}
+
 test('all problems are told at once, and no message repeats a value that may be secret', (t) => {
   const environment = {
     TIERLINE_MERKLE_KEY: 'tiny-secret',
     REDIS_URL: 'redis-secret',
     TIERLINE_POOL_SIZE: '0',
-    TIERLINE_X: '1',
+    TIERLINE_NAMESPCE: '1',
   };
   const error = t.throws(() => loadConfig({}, environment), { instanceOf: ConfigError });
   for (const name of Object.keys(environment)) t.true(error?.message.includes(name), name);

@@ -1,5 +1,5 @@
 import { abortableOpen } from '../abortable.ts';
-import { loadConfig, type OpenOptions, type Options, splitSignal } from '../config.ts';
+import { loadConfig, type OpenOptions, type Options } from '../config.ts';
 import { QueueUnavailableError, messageOf, TierlineError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger } from '../log.ts';
@@ -25,12 +25,11 @@ const START_TIMEOUT_MS = 5000;
  * Starts draining the writes queue in this process. Any number of processes may.
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
-export async function startDrain(
+export function startDrain(
   options?: OpenOptions,
   observer: DrainObserver = UNOBSERVED_DRAIN,
 ): Promise<DrainWorker> {
-  const { signal, overrides } = splitSignal(options);
-  return abortableOpen(() => connectDrain(overrides, observer), signal);
+  return abortableOpen(options, (overrides) => connectDrain(overrides, observer));
 }
 
 async function connectDrain(options: Options, observer: DrainObserver): Promise<DrainWorker> {

@@ -1,5 +1,5 @@
 import { abortableOpen } from '../abortable.ts';
-import { loadConfig, type Config, type OpenOptions, splitSignal } from '../config.ts';
+import { loadConfig, type Config, type OpenOptions } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
@@ -19,15 +19,14 @@ import type { TrackedChunk } from './tracked-chunk.ts';
  * Opens the write side: Redis only, for any service.
  * @throws ConfigError, UnsafeServerError, and QueueUnavailableError within `enqueueTimeoutMs` when Redis is away
  */
-export async function openProducer(
+export function openProducer(
   options?: OpenOptions,
   observer: ProducerObserver = UNOBSERVED_PRODUCER,
 ): Promise<Producer> {
-  const { signal, overrides } = splitSignal(options);
-  return abortableOpen(async () => {
+  return abortableOpen(options, async (overrides) => {
     const config = loadConfig(overrides);
     return connectProducer(config, createLogger('producer', config.logLevel), { observer });
-  }, signal);
+  });
 }
 
 export interface ProducerHooks {

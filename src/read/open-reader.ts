@@ -1,6 +1,6 @@
 import { abortableOpen } from '../abortable.ts';
 import { CallGate } from '../call-gate.ts';
-import { type Config, loadConfig, type OpenOptions, splitSignal } from '../config.ts';
+import { type Config, loadConfig, type OpenOptions } from '../config.ts';
 import { messageOf, TierlineError, TierUnavailableError } from '../errors.ts';
 import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
@@ -39,12 +39,11 @@ const START_TIMEOUT_MS = 2000;
  * Opens the read side: Redis and Postgres, for any service.
  * @throws ConfigError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
-export async function openReader(options?: OpenOptions): Promise<Reader> {
-  const { signal, overrides } = splitSignal(options);
-  return abortableOpen(async () => {
+export function openReader(options?: OpenOptions): Promise<Reader> {
+  return abortableOpen(options, async (overrides) => {
     const config = loadConfig(overrides);
     return connectReader(config, createLogger('reader', config.logLevel));
-  }, signal);
+  });
 }
 
 /** As `openReader`, for a process whose own writes shall be seen before they settle. */

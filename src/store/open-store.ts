@@ -1,6 +1,6 @@
 import { abortableOpen } from '../abortable.ts';
 import { CallGate } from '../call-gate.ts';
-import { loadConfig, type OpenOptions, type Options, splitSignal } from '../config.ts';
+import { loadConfig, type OpenOptions, type Options } from '../config.ts';
 import { createLogger } from '../log.ts';
 import { connectProducer } from '../producer/open-producer.ts';
 import { type ProducerObserver, UNOBSERVED_PRODUCER } from '../producer/producer-observer.ts';
@@ -19,12 +19,11 @@ import { OwnWrites } from './own-writes.ts';
  * not answer with what was there before.
  * @throws what `openProducer` and `openReader` throw
  */
-export async function openStore(
+export function openStore(
   options?: OpenOptions,
   observer: ProducerObserver = UNOBSERVED_PRODUCER,
 ): Promise<Store> {
-  const { signal, overrides } = splitSignal(options);
-  return abortableOpen(() => connectStore(overrides, observer), signal);
+  return abortableOpen(options, (overrides) => connectStore(overrides, observer));
 }
 
 async function connectStore(options: Options, observer: ProducerObserver): Promise<Store> {
