@@ -1,57 +1,44 @@
-import type { Crash, Fate } from './crash.ts';
-import { number } from './progress.ts';
-import type { Verdict } from './verdict.ts';
+import { duration, groupedDigits, table } from '../src/cli/table.ts';
 
-/** How long one stage took for how many items. */
-export interface Stage {
-  readonly name: string;
-  readonly items: number;
-  readonly ms: number;
-  readonly note?: string;
-}
+const LISTED = 20;
 
-const NAME = 34;
-const NUMBER = 12;
+/** What the demo measured and compared. One difference is enough to fail it. */
+export class Report {
+  #differences = 0;
+  readonly #listed: string[] = [];
+  readonly #stages: (readonly [name: string, items: number, time: string, perSecond: number])[] = [];
+  readonly #checks: (readonly [what: string, found: number, expected: number, verdict: string])[] = [];
 
-export function stageTable(stages: readonly Stage[]): string {
-  const rows = stages.map(({ name, items, ms, note }) =>
-    row(
-      name,
-      number(items),
-      seconds(ms),
-      number(items / (ms / 1000)),
-      note === undefined ? '' : `   ${note}`,
-    ),
-  );
-  return [row('stage', 'items', 'time', 'items/s', ''), ...rows].join('\n');
-}
-
-export function checkTable({ checks, root }: Verdict): string {
-  const rows = checks.all.map(({ what, found, expected }) =>
-    row(what, number(found), number(expected), found === expected ? 'exact' : 'WRONG', ''),
-  );
-  return [row('count', 'found', 'expected', '', ''), ...rows, '', `  Merkle root ${root}`].join('\n');
-}
-
-export function crashStory(crash: Crash, fate: Fate, lockMs: number): string {
-  const lines = [
-    `One worker was killed (SIGKILL) when ${number(crash.enqueued)} of the items were enqueued and ${number(crash.settled)} had settled.`,
-  ];
-  if (fate.held === 0) lines.push('It held no chunk at that moment: a run this short leaves little time.');
-  else {
-    lines.push(
-      `Chunks it held: ${fate.held}. BullMQ gave them back ${seconds(fate.recoveredAfterMs)} later, when its lock of ${seconds(lockMs)} had expired.`,
-      `Taken by another worker and settled: ${fate.recovered} of ${fate.held}.`,
-    );
+  difference(text: string | undefined): void {
+    if (text === undefined) return;
+    this.#differences++;
+    if (this.#listed.length < LISTED) this.#listed.push(text);
   }
-  return lines.map((line) => `  ${line}`).join('\n');
-}
 
-export function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(ms < 1000 ? 3 : 1)} s`;
-}
+  /** How long one stage took for how many items. */
+  stage(name: string, items: number, ms: number): void {
+    this.#stages.push([name, items, duration(ms), Math.round((items * 1000) / ms)]);
+  }
 
-function row(name: string, first: string, second: string, third: string, note: string): string {
-  const columns = [first, second, third].map((text) => text.padStart(NUMBER)).join('');
-  return `  ${name.padEnd(NAME)}${columns}${note}`.trimEnd();
+  /** A number as found, and as it must be. */
+  check(what: string, found: number, expected: number): void {
+    this.#checks.push([what, found, expected, found === expected ? 'exact' : 'WRONG']);
+    if (found !== expected) this.difference(`${what}: ${found}, expected ${expected}`);
+  }
+
+  get isExact(): boolean {
+    return this.#differences === 0;
+  }
+
+  tables(): string {
+    const stages = table(['stage', 'items', 'time', 'items/s'], this.#stages);
+    const checks = table(['count', 'found', 'expected', ''], this.#checks);
+    return `\n${stages}\n\n${checks}\n`;
+  }
+
+  verdict(): string {
+    if (this.isExact) return 'Every count and every item is exact.';
+    const more = this.#differences > LISTED ? ['…'] : [];
+    return [`${groupedDigits(this.#differences)} differences:`, ...this.#listed, ...more].join('\n  ');
+  }
 }

@@ -1,20 +1,43 @@
+import { once } from 'node:events';
+import { parseArgs } from 'node:util';
 import { messageOf } from '../src/errors.ts';
-import { migrate } from '../src/postgres/migrator.ts';
-import { Differences } from './differences.ts';
-import { openObserver } from './observer.ts';
-import type { DemoOptions } from './options.ts';
-import { Progress } from './progress.ts';
-import { createScratch, removeScratch, type Scratch } from './scratch.ts';
+import { CITY_COUNT } from './cities.ts';
+import { LOCK_MS } from './crash.ts';
+import { createDeployment } from './deployment.ts';
 import { tour } from './tour.ts';
 import { type StartGuarded, Workers } from './workers.ts';
 
-// What scripts/demo.mjs needs besides.
-export { HELP, parseOptions } from './options.ts';
+export const HELP = `Usage: npm run demo -- [options]
 
-/** BullMQ's lock on a chunk: how long a killed worker's chunks wait. Short, so that the demo is. */
-const LOCK_MS = 5000;
-/** What shells give a program that Ctrl-C ended. */
-const INTERRUPTED = 130;
+Sends real records through the whole system, kills a worker half way, and checks every count.
+
+  --items N   only the first N records, 1 to ${CITY_COUNT} (default: all)
+  --keep      leave services and workers up after the report, until Ctrl-C
+  --help      this text
+
+Uses the servers of REDIS_URL and DATABASE_URL when set (in a database and a key
+namespace of its own, removed at the end), else private ones.`;
+
+export interface DemoOptions {
+  /** How many records, from the first. */
+  readonly items: number;
+  /** Leaves services and workers up after the report. */
+  readonly keep: boolean;
+  readonly help: boolean;
+}
+
+/** @throws Error that says which option cannot be used. */
+export function parseOptions(args: readonly string[]): DemoOptions {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { items: { type: 'string' }, keep: { type: 'boolean' }, help: { type: 'boolean' } },
+  });
+  const items = Number(values.items ?? CITY_COUNT);
+  if (!Number.isInteger(items) || items < 1 || items > CITY_COUNT) {
+    throw new Error(`--items must be a whole number from 1 to ${CITY_COUNT}, not '${values.items}'`);
+  }
+  return { items, keep: values.keep ?? false, help: values.help ?? false };
+}
 
 export interface DemoParts {
   readonly options: DemoOptions;
@@ -27,77 +50,34 @@ export interface DemoParts {
 
 /** Runs the demo on running servers. Returns the exit code: 0 only if everything was exact. */
 export async function runDemo(parts: DemoParts): Promise<number> {
-  const { redisUrl, databaseUrl, startGuarded, signal } = parts;
-  const progress = new Progress(process.stdout);
-  const scratch = await createScratch(redisUrl, databaseUrl);
-  const env = { ...process.env, ...environmentOf(scratch), TIERLINE_CHUNK_LOCK_MS: String(LOCK_MS) };
+  const { options, redisUrl, databaseUrl, startGuarded, signal } = parts;
+  const deployment = await createDeployment(redisUrl, databaseUrl);
+  const env = { ...process.env, ...deployment.env, TIERLINE_CHUNK_LOCK_MS: String(LOCK_MS) };
   const workers = new Workers(startGuarded, env);
+  const stop = AbortSignal.any([signal, workers.failed]);
   let code = 1;
   try {
-    const stop = AbortSignal.any([signal, workers.failed]);
-    code = conclude(await perform(parts, scratch, workers, progress, stop), progress);
-    if (parts.options.keep) await keepRunning(scratch, progress, stop);
+    code = (await tour({ items: options.items, deployment, workers, signal: stop })) ? 0 : 1;
+    if (options.keep) await keepRunning(deployment.env, stop);
   } catch (error) {
-    code = signal.aborted ? INTERRUPTED : 1;
     // What was waited for says only that it was aborted.
     const why: unknown = workers.failed.aborted ? workers.failed.reason : error;
-    progress.say(signal.aborted ? 'interrupted' : `\nThe demo failed: ${messageOf(why)}`);
+    console.log(signal.aborted ? 'interrupted' : `\nThe demo failed: ${messageOf(why)}`);
+    // What shells give a program that Ctrl-C ended.
+    code = signal.aborted ? 130 : 1;
   }
   await workers.stop();
-  if (code === 1) progress.say(`The workers' logs: ${workers.logFile}`);
+  if (code === 1) console.log(`The workers' logs: ${workers.logFile}`);
   else workers.removeLog();
-  await removeScratch(scratch, databaseUrl);
+  await deployment.remove();
   return code;
 }
 
-async function perform(
-  { options }: DemoParts,
-  scratch: Scratch,
-  workers: Workers,
-  progress: Progress,
-  signal: AbortSignal,
-): Promise<Differences> {
-  const { items } = options;
-  const differences = new Differences();
-  await migrate(scratch.databaseUrl);
-  signal.throwIfAborted();
-  await Promise.all([
-    workers.start('maintenance', 'maintenance'),
-    workers.start('worker.1', 'drain'),
-    workers.start('worker.2', 'drain'),
-  ]);
-  progress.say('Two drain workers and maintenance are running');
-  const observer = await openObserver(scratch);
-  try {
-    const lockMs = LOCK_MS;
-    progress.say(await tour({ items, scratch, observer, workers, differences, progress, lockMs, signal }));
-  } finally {
-    await observer.close();
-  }
-  return differences;
-}
-
-function conclude(differences: Differences, progress: Progress): number {
-  if (differences.count === 0) {
-    progress.say('\n  Every count and every item is exact.');
-    return 0;
-  }
-  progress.say(`\n  ${differences.count} differences:`);
-  for (const line of differences.lines()) progress.say(`    ${line}`);
-  return 1;
-}
-
-async function keepRunning(scratch: Scratch, progress: Progress, stop: AbortSignal): Promise<void> {
-  progress.say('\nServices and workers stay up until Ctrl-C:');
-  for (const [name, value] of Object.entries(environmentOf(scratch))) progress.say(`  ${name}=${value}`);
+async function keepRunning(env: Readonly<Record<string, string>>, stop: AbortSignal): Promise<void> {
+  console.log('\nServices and workers stay up until Ctrl-C:');
+  for (const [name, value] of Object.entries(env)) console.log(`  ${name}=${value}`);
   // A signal alone does not keep the process alive.
   const alive = setInterval(() => undefined, 60_000);
-  if (!stop.aborted) {
-    await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }));
-  }
+  if (!stop.aborted) await once(stop, 'abort');
   clearInterval(alive);
-}
-
-function environmentOf({ redisUrl, databaseUrl, namespace }: Scratch): Record<string, string> {
-  return { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, TIERLINE_NAMESPACE: namespace };
 }

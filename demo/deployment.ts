@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto';
+import { type Config, loadConfig } from '../src/config.ts';
+import { type CopyKeys, type Keys, keysOf } from '../src/keys.ts';
+import { createLogger } from '../src/log.ts';
+import { migrate } from '../src/postgres/migrator.ts';
+import { createPool, type Pool } from '../src/postgres/pool.ts';
+import { CacheGeneration } from '../src/redis/cache-generation.ts';
+import { closeRedis, createRedis, type Redis, whenReady } from '../src/redis/connect.ts';
+
+const quiet = createLogger('demo', 'silent');
+const CONNECT_MS = 5000;
+
+/**
+ * Where the demo writes: a database and a namespace of its own, because exact counts need an empty place, also on servers that
+ * others use. Its connections go past the library, to see what is really there.
+ */
+export interface Deployment {
+  readonly config: Config;
+  readonly env: Readonly<Record<'REDIS_URL' | 'DATABASE_URL' | 'TIERLINE_NAMESPACE', string>>;
+  readonly keys: Keys;
+  readonly queue: Redis;
+  /** The Redis of the L2 copies. */
+  readonly cache: Redis;
+  /** Keys of the L2 copies that readers use. */
+  readonly copies: CopyKeys;
+  readonly pool: Pool;
+  /** Removes the database and every key. Workers must have ended. */
+  remove(): Promise<void>;
+}
+
+export async function createDeployment(redisUrl: string, serverUrl: string): Promise<Deployment> {
+  const namespace = `tierline_demo_${randomBytes(4).toString('hex')}`;
+  const url = new URL(serverUrl);
+  url.pathname = `/${namespace}`;
+  const server = createPool(serverUrl, 1, quiet);
+  await server.query(`CREATE DATABASE ${namespace}`);
+  await migrate(url.href);
+  const config = loadConfig({ redisUrl, databaseUrl: url.href, namespace, logLevel: 'silent' });
+  const queue = createRedis(config.redisUrl, 'patient', quiet);
+  const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', quiet);
+  const pool = createPool(config.databaseUrl, 2, quiet);
+  const keys = keysOf(namespace);
+  const generation = new CacheGeneration(cache, queue, keys, config, quiet);
+  await Promise.all([whenReady(queue, CONNECT_MS), whenReady(cache, CONNECT_MS)]);
+  const { copies } = await generation.known(CONNECT_MS);
+  return {
+    config,
+    env: { REDIS_URL: redisUrl, DATABASE_URL: url.href, TIERLINE_NAMESPACE: namespace },
+    keys,
+    queue,
+    cache,
+    copies,
+    pool,
+    async remove() {
+      generation.close();
+      await pool.end();
+      await server.query(`DROP DATABASE ${namespace} WITH (FORCE)`);
+      for (const redis of [queue, cache]) await removeKeys(redis, namespace);
+      await Promise.all([server.end(), closeRedis(queue), closeRedis(cache)]);
+    },
+  };
+}
+
+async function removeKeys(redis: Redis, namespace: string): Promise<void> {
+  for await (const page of redis.scanStream({ match: `*${namespace}*`, count: 5000 })) {
+    const keys: string[] = page;
+    if (keys.length > 0) await redis.unlink(...keys);
+  }
+}
