@@ -42,11 +42,7 @@ export class Workers {
     const options = { env: this.#env, stdio: ['ignore', 'pipe', 'pipe'], detached: true };
     const worker = this.#start({ command: process.execPath, args: [file] }, options);
     this.#running.set(name, worker);
-    void worker.ended.then((code) => {
-      if (this.#running.get(name) !== worker) return;
-      this.#running.delete(name);
-      this.#failed.abort(new Error(`worker process ${name} ended by itself with code ${code}`));
-    });
+    void this.#watch(name, worker);
     await new Promise<void>((resolve, reject) => {
       this.failed.addEventListener('abort', () => reject(this.failed.reason), { once: true });
       for (const stream of [worker.stdout, worker.stderr]) {
@@ -54,6 +50,13 @@ export class Workers {
         stream.on('data', (bytes: Buffer) => bytes.includes(`"${kind} started"`) && resolve());
       }
     });
+  }
+
+  async #watch(name: string, worker: ReturnType<StartGuarded>): Promise<void> {
+    const code = await worker.ended;
+    if (this.#running.get(name) !== worker) return;
+    this.#running.delete(name);
+    this.#failed.abort(new Error(`worker process ${name} ended by itself with code ${code}`));
   }
 
   /** Ends a worker as a crash would. Resolves when it is gone. */
