@@ -8,7 +8,7 @@ import { COMMANDS } from './commands.ts';
 import { Connections } from './connections.ts';
 import { EXIT, type ExitCode, UsageError } from './exit-code.ts';
 import { helpOf, overview, usageOf } from './help.ts';
-import { printable } from './table.ts';
+import { printable } from '../printable.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Runs one command line (without `node` and the script) and returns its exit code. */

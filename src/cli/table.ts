@@ -1,14 +1,4 @@
-/** What a person may see of stored text: control characters could move the cursor or recolour the terminal. */
-export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- they are what is looked for
-  return text.replace(/[\u0000-\u001F\u007F-\u009F\u2028\u2029]/g, (character) =>
-    character === '\n'
-      ? '\\n'
-      : character === '\t'
-        ? '\\t'
-        : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-}
+import { printable } from '../printable.ts';
 
 export type Cell = string | number | boolean | undefined;
 

@@ -1,9 +1,14 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 
+import { printableLines } from '../printable.ts';
+
 type Stream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
-/** Where a command writes: results to standard output, everything else to standard error. */
+/**
+ * Where a command writes: results to standard output, everything else to standard error. Lines go through `printableLines`:
+ * what users stored moves no cursor and turns no name round, whoever forgot to think of it.
+ */
 export class Terminal {
   readonly #out: Stream;
   readonly #err: Stream;
@@ -18,12 +23,12 @@ export class Terminal {
   /** Waits when the reader is slower than we are, so that a scan of millions stays in bounded memory. */
   async print(line: string): Promise<void> {
     this.#overlay?.clear();
-    if (!this.#out.write(`${line}\n`)) await once(this.#out, 'drain');
+    if (!this.#out.write(`${printableLines(line)}\n`)) await once(this.#out, 'drain');
   }
 
   complain(line: string): void {
     this.#overlay?.clear();
-    this.#err.write(`${line}\n`);
+    this.#err.write(`${printableLines(line)}\n`);
     this.#overlay?.draw();
   }
 

@@ -9,31 +9,17 @@ import type { Sources } from './sources.ts';
 export const BOARD_PATH = '/queues';
 
 /**
- * What may be done on the board: nothing that loses accepted writes (remove, clean, empty, obliterate), and nothing that
- * writes a job's data, because what the board shows of it is a summary. The command line has ways that are safe.
+ * Mounts Bull Board at `/queues`, to look at queues and jobs. It has no authentication of its own: the guard stands before it.
+ *
+ * It shows either all of its buttons or none. Most of them would lose accepted writes (remove, clean, empty, obliterate) or
+ * write the summary that is shown over a job's data, so it shows none; action-routes.ts has what is safe.
  */
-const ALLOWED = new Set([
-  '/api/queues/pause',
-  '/api/queues/resume',
-  '/api/queues/:queueName/pause',
-  '/api/queues/:queueName/resume',
-  '/api/queues/:queueName/retry/:queueStatus',
-  '/api/queues/:queueName/promote',
-  '/api/queues/:queueName/:jobId/retry',
-  '/api/queues/:queueName/:jobId/promote',
-  '/api/queues/:queueName/job-schedulers/:schedulerId/run',
-]);
-
-/** Mounts Bull Board at `/queues`. It has no authentication of its own: the guard stands before it. */
 export async function mountBullBoard(
   app: FastifyInstance,
   { config, writes, ranges, maintenance }: Sources,
 ): Promise<void> {
   const server = new FastifyAdapter();
   server.setBasePath(BOARD_PATH);
-  const options = { readOnlyMode: config.dashboardReadOnly };
-  const adapter = (queue: Queue, description: string) =>
-    new BullMQAdapter(queue, { ...options, description });
   const queues = [
     adapter(writes, 'Accepted writes on their way into the tiers, up to a few hundred a job'),
     adapter(ranges, 'Deletes of whole prefixes and states'),
@@ -56,13 +42,13 @@ export async function mountBullBoard(
         locale: { lng: 'en-US' },
       },
       handlerHooks: {
-        before: ({ method, route }) =>
-          method === 'get' || ALLOWED.has(route)
+        before: ({ method }) =>
+          method === 'get'
             ? undefined
             : {
                 allow: false,
                 status: 403,
-                message: 'Tierline does not allow this here: it could lose accepted writes.',
+                message: 'Bull Board only shows. The overview has what may be done.',
               },
       },
     },
@@ -79,6 +65,10 @@ export async function mountBullBoard(
     },
     { prefix: BOARD_PATH },
   );
+}
+
+function adapter(queue: Queue, description: string): BullMQAdapter {
+  return new BullMQAdapter(queue, { readOnlyMode: true, description });
 }
 
 function ownPage(page: string): string {

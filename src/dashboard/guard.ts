@@ -28,8 +28,7 @@ const SAFE_METHODS = new Set(['GET', 'HEAD']);
  *
  *   who     a session's cookie or the bearer token, unless the route is public; else 401, or the sign-in page for a browser
  *   where   a request that changes something comes from a page of ours (`Sec-Fetch-Site`, `Origin`); else 403
- *   what    it carries its session's token, in the field `csrf` or the header `x-csrf-token` (`x-xsrf-token`, which
- *           Bull Board's own client sends); else 403. The bearer token needs neither: no browser sends it by itself.
+ *   what    it carries its session's token, in the field `csrf` or the header `x-csrf-token`; else 403. The bearer token needs neither: no browser sends it by itself.
  *   mode    in read-only mode it is refused with 403
  */
 export function addGuard(
@@ -88,7 +87,7 @@ function isOwnPage({ headers }: FastifyRequest): boolean {
 }
 
 function tokenOf({ headers, body }: FastifyRequest): string {
-  const header = headers['x-csrf-token'] ?? headers['x-xsrf-token'];
+  const header = headers['x-csrf-token'];
   if (typeof header === 'string') return header;
   const field = typeof body === 'object' && body !== null && 'csrf' in body ? body.csrf : undefined;
   return typeof field === 'string' ? field : '';

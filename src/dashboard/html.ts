@@ -1,3 +1,5 @@
+import { printable } from '../printable.ts';
+
 /** Markup that is safe to send: made by `html` alone, which escapes whatever is put into it. */
 export class Html {
   readonly #text: string;
@@ -21,10 +23,21 @@ export type Content = Html | string | number | null | undefined | false | readon
 
 /**
  * A tagged template: `html\`<p title="${title}">${text}</p>\``. Values are escaped for text and quoted attributes, lists are
- * joined, and null, undefined and false are left out. There is no way to put in markup that is not `Html`.
+ * joined, and null, undefined and false are left out. There is no way to put in markup that is not `Html`. Characters that
+ * cannot be seen come out as `printable` escapes.
  */
 export function html(strings: TemplateStringsArray, ...values: readonly Content[]): Html {
   return Html.of(strings, values);
+}
+
+const LINE_BREAK = html`\n`;
+
+/**
+ * What an input starts with. It sends what it holds, so it cannot hold escapes: a text with characters that cannot be seen
+ * leaves it empty.
+ */
+export function fieldValue(text: string): string {
+  return printable(text) === text ? text : '';
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -40,5 +53,14 @@ function textOf(value: Content): string {
   if (value === null || value === undefined || value === false) return '';
   if (value instanceof Html) return value.toString();
   if (typeof value === 'object') return value.map(textOf).join('');
-  return String(value).replace(/[&<>"'`]/g, (character) => ENTITIES[character] ?? '');
+  return escaped(printable(String(value)));
+}
+
+/** Text of several lines, for `pre`. */
+export function lines(text: string): Html {
+  return html`${text.split('\n').map((line, i) => [i > 0 && LINE_BREAK, line])}`;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[&<>"'`]/g, (character) => ENTITIES[character] ?? '');
 }

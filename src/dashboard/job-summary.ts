@@ -1,3 +1,4 @@
+import { printable } from '../printable.ts';
 import { chunkSchema, rangeSchema, type OpKind } from '../schema/job.ts';
 
 const OPERATIONS: Readonly<Record<OpKind, string>> = {
@@ -21,14 +22,14 @@ export function jobSummary(data: unknown): object {
       operations,
       items: chunk.ids.length,
       bytes: chunk.bodies.reduce((sum, body) => sum + Buffer.byteLength(body), 0),
-      firstIds: chunk.ids.slice(0, FIRST_IDS),
+      firstIds: chunk.ids.slice(0, FIRST_IDS).map(printable),
       firstVersion: chunk.first,
       ...(chunk.atomic === true ? { atomic: true } : {}),
     };
   }
   const range = rangeSchema.safeParse(data).data;
   if (range !== undefined) {
-    return { operation: `delete ${range.kind}`, [range.kind]: range.value, version: range.stamp };
+    return { operation: `delete ${range.kind}`, [range.kind]: printable(range.value), version: range.stamp };
   }
   return { operation: 'unknown', bytes: Buffer.byteLength(JSON.stringify(data) ?? '') };
 }

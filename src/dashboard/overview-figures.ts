@@ -21,8 +21,10 @@ export interface QueueFigures {
   readonly backlog: Backlog;
   readonly bytes: QueuedBytes;
   readonly pressure: Pressure;
+  /** Writes, range deletes or both wait until somebody resumes them. */
   readonly isPaused: boolean;
   readonly delayedJobs: number;
+  /** Of writes and range deletes. */
   readonly failedJobs: number;
   readonly series: readonly SeriesPoint[];
   readonly chores: ReadonlyMap<string, ChoreRun>;
@@ -60,17 +62,22 @@ export async function overviewFigures(sources: Sources, counter: CopyCounter): P
   return { nowMs: Date.now(), queue, workers, cache, totals };
 }
 
-async function queueFigures({ queue, keys, config, writes }: Sources): Promise<QueueFigures> {
+async function queueFigures({ queue, keys, config, writes, ranges }: Sources): Promise<QueueFigures> {
   const backlog = await readBacklog(queue, keys);
-  const [bytes, isPaused, delayedJobs, failedJobs, series, chores] = await Promise.all([
-    queuedBytes(queue, keys),
-    writes.isPaused(),
-    writes.getDelayedCount(),
-    writes.getFailedCount(),
-    readSeries(queue, keys, backlog.nowMs),
-    choreRuns(queue, keys),
-  ]);
+  const [bytes, writesPaused, rangesPaused, delayedJobs, failedWrites, failedRanges, series, chores] =
+    await Promise.all([
+      queuedBytes(queue, keys),
+      writes.isPaused(),
+      ranges.isPaused(),
+      writes.getDelayedCount(),
+      writes.getFailedCount(),
+      ranges.getFailedCount(),
+      readSeries(queue, keys, backlog.nowMs),
+      choreRuns(queue, keys),
+    ]);
   const pressure = pressureOf(backlog.pendingItems, backlog.oldestMs, config.maxWaitingItems);
+  const isPaused = writesPaused || rangesPaused;
+  const failedJobs = failedWrites + failedRanges;
   return { backlog, bytes, pressure, isPaused, delayedJobs, failedJobs, series, chores };
 }
 

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
+import { MAX_ID_BYTES } from '../schema/item.ts';
 import { REPLAY_JOB } from '../maintenance/on-demand.ts';
 import { findLetter, listLetters } from '../postgres/letters.ts';
 import { readTotals } from '../postgres/totals.ts';
@@ -61,8 +62,9 @@ export function addPages(app: FastifyInstance, sources: Sources, counter: CopyCo
 
   app.get('/merkle', async (request, reply) => {
     const { path, after } = merkleQuery.parse(request.query);
-    if (path.includes('\0') || after.includes('\0')) {
-      return send(reply.code(400), problemPage(frame(request), 'No such prefix', 'A prefix holds no NUL.'));
+    if ([path, after].some((prefix) => !couldBePrefix(prefix))) {
+      const why = `A prefix is the beginning of an id: text without NUL of at most ${MAX_ID_BYTES} bytes.`;
+      return send(reply.code(400), problemPage(frame(request), 'No such prefix', why));
     }
     return send(reply, merklePage(frame(request), await merkleFigures(sources, path, after)));
   });
@@ -92,6 +94,11 @@ export function addPages(app: FastifyInstance, sources: Sources, counter: CopyCo
     );
     return send(reply.code(404), page);
   });
+}
+
+/** Each part of a prefix is a link to all parts before it, so a page grows with the square of its length. */
+function couldBePrefix(text: string): boolean {
+  return !text.includes('\0') && Buffer.byteLength(text) <= MAX_ID_BYTES;
 }
 
 export function frameOf({ config }: Sources, request: FastifyRequest): Frame {

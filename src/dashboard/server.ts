@@ -35,15 +35,31 @@ export interface Route {
   readonly url: string;
 }
 
+/** What a form takes at most. */
+const MAX_BODY_BYTES = 64 * 1024;
+/** For a whole request to arrive, headers and body: forms are small. Without it a slow sender keeps its connection for minutes. */
+const REQUEST_TIMEOUT_MS = 10_000;
+/** For a connection on which nothing moves, an answer that nobody reads included; longer than any page takes. */
+const IDLE_TIMEOUT_MS = 60_000;
+
 /** The dashboard's HTTP side, not yet listening. The guard comes first, so that no route can be without it. */
 export async function createServer(
   sources: Sources,
   credentials: Credentials,
   counter: CopyCounter,
+  requestTimeoutMs = REQUEST_TIMEOUT_MS,
 ): Promise<Dashboard> {
   const { config, log, keys, queue, cache, pool } = sources;
   // No request log: paths carry ids, which may name people.
-  const app = fastify({ logger: false, bodyLimit: 64 * 1024, forceCloseConnections: true });
+  const app = fastify({
+    logger: false,
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: requestTimeoutMs,
+    connectionTimeout: IDLE_TIMEOUT_MS,
+    // Node looks for late requests every 30 s unless it is told otherwise.
+    http: { headersTimeout: requestTimeoutMs, connectionsCheckingInterval: requestTimeoutMs / 4 },
+    forceCloseConnections: true,
+  });
   const routes: Route[] = [];
   app.addHook('onRoute', ({ method, url }) => {
     routes.push(...[method].flat().map((one) => ({ method: one, url })));

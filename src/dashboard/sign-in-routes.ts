@@ -8,7 +8,6 @@ import { sessionCookie } from './guard.ts';
 import { send } from './page-routes.ts';
 import { signInPage } from './pages/sign-in-page.ts';
 import type { Sessions } from './sessions.ts';
-import { BOARD_PATH } from './bull-board.ts';
 
 const ATTEMPTS_A_MINUTE = 10;
 /** A longer one is no password; hashing megabytes would be work for nothing. */
@@ -27,8 +26,6 @@ export async function addSignIn(
 ): Promise<void> {
   const cookie = sessionCookie(config);
   const attributes = { path: '/', sameSite: 'strict', secure: config.dashboardHttps } as const;
-  /** Bull Board's client reads it there and sends it back as `x-xsrf-token`: another site can do neither. */
-  const tokenAttributes = { ...attributes, path: BOARD_PATH, httpOnly: false };
   const maxAge = Math.floor(config.dashboardSessionMs / 1000);
 
   await app.register(rateLimit, { global: false });
@@ -60,21 +57,15 @@ export async function addSignIn(
         log.warn({ address: request.ip }, 'dashboard sign-in refused');
         return send(reply.code(401), signInPage(next, 'That is neither the password nor the access token.'));
       }
-      const { cookie: value, session } = sessions.begin();
+      const { cookie: value } = sessions.begin();
       log.info({ address: request.ip }, 'dashboard sign-in');
-      return reply
-        .setCookie(cookie, value, { ...attributes, httpOnly: true, maxAge })
-        .setCookie('XSRF-TOKEN', session.csrfToken, { ...tokenAttributes, maxAge })
-        .redirect(next, 303);
+      return reply.setCookie(cookie, value, { ...attributes, httpOnly: true, maxAge }).redirect(next, 303);
     },
   );
 
   app.post('/sign-out', { config: { harmless: true } }, (request, reply) => {
     if (request.session !== undefined) sessions.end(request.session);
-    return reply
-      .clearCookie(cookie, { ...attributes, httpOnly: true })
-      .clearCookie('XSRF-TOKEN', tokenAttributes)
-      .redirect('/sign-in', 303);
+    return reply.clearCookie(cookie, { ...attributes, httpOnly: true }).redirect('/sign-in', 303);
   });
 }
 

@@ -12,7 +12,11 @@ export interface ProbeServerOptions {
   readonly host: string;
   /** What `/metrics` asks for. Without one, only loopback is listened on. */
   readonly token: string | undefined;
+  /** For a whole request to arrive. @default 5000 */
+  readonly requestTimeoutMs?: number;
 }
+
+const REQUEST_TIMEOUT_MS = 5000;
 
 export interface ProbeSources {
   readonly readiness: { report(): Promise<ReadinessReport> };
@@ -43,8 +47,16 @@ export class ProbeServer {
     this.#options = options;
     this.#sources = sources;
     this.#token = options.token === undefined ? undefined : new BearerToken(options.token);
+    const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
     this.#server = createServer(
-      { requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 5000, maxHeaderSize: 8192 },
+      {
+        requestTimeout: requestTimeoutMs,
+        headersTimeout: requestTimeoutMs,
+        // Node looks for late requests every 30 s unless it is told otherwise.
+        connectionsCheckingInterval: requestTimeoutMs / 4,
+        keepAliveTimeout: 5000,
+        maxHeaderSize: 8192,
+      },
       (request, response) => void this.#answer(request, response),
     );
     this.#server.maxConnections = 64;

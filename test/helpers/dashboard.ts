@@ -17,11 +17,15 @@ export interface QuietDashboard extends Dashboard {
   close(): Promise<void>;
 }
 
-export async function quietDashboard(deployment: Deployment, extra: Options = {}): Promise<QuietDashboard> {
+export async function quietDashboard(
+  deployment: Deployment,
+  extra: Options = {},
+  requestTimeoutMs?: number,
+): Promise<QuietDashboard> {
   const config = loadConfig({ ...deployment.options, dashboardToken: TOKEN, ...extra });
   const { sources, close } = await openSources(config, deployment.log);
   const counter = new CopyCounter(sources);
-  const dashboard = await createServer(sources, new Credentials(config), counter);
+  const dashboard = await createServer(sources, new Credentials(config), counter, requestTimeoutMs);
   const { app } = dashboard;
   await app.ready();
   return {
@@ -35,8 +39,10 @@ export async function quietDashboard(deployment: Deployment, extra: Options = {}
         payload: new URLSearchParams({ secret: TOKEN }).toString(),
       });
       const cookies = response.cookies.map(({ name, value }) => `${name}=${value}`);
-      const csrf = response.cookies.find(({ name }) => name === 'XSRF-TOKEN')?.value ?? '';
-      return { headers: { cookie: cookies.join('; ') }, csrf };
+      const headers = { cookie: cookies.join('; ') };
+      const page = await app.inject({ url: '/dead-letters', headers });
+      const csrf = /name="csrf" value="([^"]+)"/.exec(page.body)?.[1] ?? '';
+      return { headers, csrf };
     },
     async close() {
       await app.close();

@@ -12,7 +12,8 @@ import { checkGivenMerkleKey } from '../../postgres/merkle-key.ts';
 import { type Arguments, wholeNumber } from '../arguments.ts';
 import type { Command, Context } from '../command.ts';
 import { EXIT, type ExitCode, UsageError } from '../exit-code.ts';
-import { facts, groupedDigits, printable, table, timeOf } from '../table.ts';
+import { printable } from '../../printable.ts';
+import { facts, groupedDigits, table, timeOf } from '../table.ts';
 
 const PAGE = 100;
 const DAY_MS = 86_400_000;

@@ -1,6 +1,7 @@
 import type { Command } from '../command.ts';
 import { EXIT, UsageError } from '../exit-code.ts';
-import { groupedDigits, printable, table } from '../table.ts';
+import { printable } from '../../printable.ts';
+import { groupedDigits, table } from '../table.ts';
 
 export const deleteCommand: Command = {
   name: 'delete',

@@ -9,7 +9,8 @@ import { redisFindings } from '../doctor/redis-findings.ts';
 import { backlogFindings, totalsFindings } from '../doctor/work-findings.ts';
 import { EXIT } from '../exit-code.ts';
 import { withoutCredentials } from '../../log.ts';
-import { facts, printable } from '../table.ts';
+import { printable } from '../../printable.ts';
+import { facts } from '../table.ts';
 
 const MARKS = { ok: 'ok  ', warn: 'WARN', fail: 'FAIL' } as const;
 

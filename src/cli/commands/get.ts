@@ -2,7 +2,7 @@ import type { Item } from '../../types.ts';
 import type { Command } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { itemLine } from '../item-text.ts';
-import { facts, groupedDigits, printable, timeOf } from '../table.ts';
+import { facts, groupedDigits, timeOf } from '../table.ts';
 
 export const get: Command = {
   name: 'get',
@@ -48,7 +48,6 @@ function humanText(item: Item, several: boolean): string {
   const body =
     content instanceof Uint8Array
       ? `${groupedDigits(content.length)} bytes of binary content; --json shows them as base64`
-      : // JSON escapes most control characters itself, but not those above U+007E.
-        JSON.stringify(content, undefined, 2).split('\n').map(printable).join('\n');
+      : JSON.stringify(content, undefined, 2);
   return `${head}\n\n${body}${several ? '\n' : ''}`;
 }

@@ -9,7 +9,8 @@ import { BrokenLineError } from '../input/item-line.ts';
 import { itemSource, type SourceOptions } from '../input/item-source.ts';
 import { type LoadCounts, Loader, StrictStop } from '../loader.ts';
 import { Progress } from '../progress.ts';
-import { duration, facts, groupedDigits, printable } from '../table.ts';
+import { printable } from '../../printable.ts';
+import { duration, facts, groupedDigits } from '../table.ts';
 
 const STDIN = '-';
 /** Further broken lines are only counted: a wrong file of a million lines shall not scroll a terminal away. */

@@ -3,7 +3,8 @@ import { type FeedEntry, FeedTail } from '../../redis/feed.ts';
 import { feedChangesSchema } from '../../schema/feed.ts';
 import type { Command } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
-import { printable, timeOf } from '../table.ts';
+import { printable } from '../../printable.ts';
+import { timeOf } from '../table.ts';
 
 const START_TIMEOUT_MS = 2000;
 const KINDS: Readonly<Record<string, string>> = { p: 'put', d: 'delete', c: 'cache' };

@@ -2,7 +2,7 @@ import { stampToMs } from '../../clock.ts';
 import { replayResultSchema } from '../../maintenance/on-demand.ts';
 import type { FullLetter, Letter } from '../../postgres/letters.ts';
 import { bytes, count, time } from '../figures.ts';
-import { type Html, html } from '../html.ts';
+import { type Html, html, lines } from '../html.ts';
 import { isUnderWay, type RequestedJob } from '../requested-jobs.ts';
 import { actionForm, type Frame, page } from './layout.ts';
 
@@ -40,7 +40,7 @@ export function deadLetterPage(frame: Frame, letter: FullLetter): Html {
     content: html`<h1>Dead letter ${letter.seq}</h1>
 <div class="letters"><div>${facts(letter)}${actionForm(frame, `/dead-letters/${letter.seq}/replay`, 'Replay')}</div></div>
 <h2 id="payload">Payload</h2><p>The operation as it was queued, ${bytes(letter.payloadBytes)}.</p>
-<pre class="scroll" tabindex="0" role="region" aria-labelledby="payload">${shown(letter.payload)}</pre>
+<pre class="scroll" tabindex="0" role="region" aria-labelledby="payload">${lines(shown(letter.payload))}</pre>
 <p><a href="/dead-letters">All dead letters</a></p>`,
   });
 }

@@ -1,7 +1,7 @@
 import { stampToMs } from '../../clock.ts';
 import type { StoredItem } from '../../schema/stored-item.ts';
 import { bytes, count, duration, time } from '../figures.ts';
-import { type Content, type Html, html } from '../html.ts';
+import { type Content, fieldValue, type Html, html } from '../html.ts';
 import { type ItemFigures, type TierAnswer, tiersAgree } from '../item-figures.ts';
 import { type Frame, page } from './layout.ts';
 
@@ -23,7 +23,7 @@ export function itemPage(frame: Frame, view: ItemView): Html {
     at: '/item',
     content: html`<h1>Item</h1>
 <form class="search" method="get" action="/item" role="search"><label for="id">Id</label>
-<input id="id" name="id" type="search" value="${id}" required autocomplete="off" spellcheck="false"${
+<input id="id" name="id" type="search" value="${fieldValue(id)}" required autocomplete="off" spellcheck="false"${
       problem !== undefined && html` aria-invalid="true" aria-describedby="problem"`
     }><button class="primary">Look up</button></form>
 ${problem !== undefined && html`<p class="notice bad" role="alert" id="problem">${problem}</p>`}

@@ -1,7 +1,7 @@
 import { VERIFY_STEPS } from '../../postgres/verify-steps.ts';
 import { verifyProgressSchema, verifyResultSchema } from '../../maintenance/on-demand.ts';
 import { count, duration, percent, time } from '../figures.ts';
-import { type Content, type Html, html } from '../html.ts';
+import { type Content, fieldValue, type Html, html } from '../html.ts';
 import type { MerkleFigures } from '../merkle-figures.ts';
 import { isUnderWay, type RequestedJob } from '../requested-jobs.ts';
 import { actionForm, type Frame, page } from './layout.ts';
@@ -18,7 +18,7 @@ export function merklePage(frame: Frame, figures: MerkleFigures): Html {
 <div class="cards" data-live="root"><div class="card"><h3>Live items</h3><p class="figure">${count(root.count)}</p><p>folded and waiting</p></div>
 <div class="card wide"><h3>Root</h3><p class="figure small"><code class="digest">${root.digest}</code></p><p>equal roots mean equal items</p></div></div>
 <section aria-labelledby="verify"><h2 id="verify">Verification</h2>
-<p>Compares the tree with every row. Chores go on meanwhile.</p>
+<p>Compares the tree with the stored digests of all rows; contents are not hashed. Chores go on meanwhile.</p>
 ${actionForm(frame, '/merkle/verify', 'Verify now')}
 <div data-live="verifications" role="status">${
       verifications.length === 0
@@ -27,7 +27,7 @@ ${actionForm(frame, '/merkle/verify', 'Verify now')}
     }</div></section>
 <section aria-labelledby="prefixes"><h2 id="prefixes">Prefixes</h2>
 ${crumbs(figures.path)}
-<form class="search" method="get" action="/merkle"><label for="path">Prefix</label><input id="path" name="path" value="${figures.path}" autocomplete="off" spellcheck="false"><button>Go</button></form>
+<form class="search" method="get" action="/merkle"><label for="path">Prefix</label><input id="path" name="path" value="${fieldValue(figures.path)}" autocomplete="off" spellcheck="false"><button>Go</button></form>
 <div data-live="node">${node(figures)}</div></section>`,
   });
 }

@@ -1,7 +1,7 @@
 import { bytes, count, duration, ago, percent } from '../figures.ts';
 import { type Content, type Html, html } from '../html.ts';
 import type { Answer, OverviewFigures, QueueFigures } from '../overview-figures.ts';
-import { type Frame, page } from './layout.ts';
+import { actionForm, type Frame, page } from './layout.ts';
 import { plots, seriesTable } from './series-view.ts';
 
 const REFRESH_MS = 2000;
@@ -15,7 +15,8 @@ export function overviewPage(frame: Frame, figures: OverviewFigures): Html {
 <p class="updates"><span data-live="now">As of ${clock(figures.nowMs)}</span> <button type="button" class="quiet" data-pause hidden>Pause updates</button></p></div>
 <div data-live="warnings" role="status">${warnings(figures)}</div>
 <section aria-labelledby="tiers"><h2 id="tiers">Items</h2><div class="cards" data-live="tiers">${tierCards(figures)}</div></section>
-<section aria-labelledby="backlog"><h2 id="backlog">Waiting and in flight</h2><div class="cards" data-live="backlog">${backlogCards(figures)}</div></section>
+<section aria-labelledby="backlog"><h2 id="backlog">Waiting and in flight</h2><div class="cards" data-live="backlog">${backlogCards(figures)}</div>
+<div class="actions" data-live="draining">${draining(frame, figures)}</div></section>
 <section aria-labelledby="hour"><h2 id="hour">Throughput and latency, last hour</h2>${plots()}
 <details><summary>The same figures as a table, a row a minute</summary><div class="scroll" tabindex="0" role="region" aria-label="Figures of the last hour" data-live="series">${seriesTable(
       figures.queue.ok ? figures.queue.value.series : [],
@@ -41,9 +42,7 @@ function warnings({ queue, workers, cache, totals }: OverviewFigures): Content {
     if (!answer.ok) notices.push(html`<p class="notice bad">${name} cannot be asked: ${answer.why}</p>`);
   }
   if (queue.ok && queue.value.isPaused) {
-    notices.push(
-      html`<p class="notice warn">The writes queue is paused: nothing is drained. <a href="/queues/queue/writes">Resume it in Queues</a>.</p>`,
-    );
+    notices.push(html`<p class="notice warn">Draining is paused: writes are accepted but do not settle.</p>`);
   }
   if (workers.ok && workers.value.drain === 0) {
     notices.push(
@@ -97,6 +96,17 @@ function backlogCards({ queue }: OverviewFigures): Content {
       backlog.chunksInFlight === 0 ? 'nothing is pending' : 'since it was accepted',
     ]),
     card('Pressure', queue, pressure),
+  ];
+}
+
+function draining(frame: Frame, { queue }: OverviewFigures): Content {
+  if (!queue.ok) return false;
+  const { isPaused, failedJobs } = queue.value;
+  return [
+    isPaused
+      ? actionForm(frame, '/draining/resume', 'Resume draining')
+      : actionForm(frame, '/draining/pause', 'Pause draining'),
+    failedJobs > 0 && actionForm(frame, '/draining/retry', 'Put failed jobs back'),
   ];
 }
 
