@@ -83,10 +83,10 @@ function conditionOf(
   after: string,
 ): { name: string; where: string; values: string[] } {
   if (by === 'state') return { name: 'state', where: 'state = $2 AND id > $3', values: [key, after] };
+  // Both bounds always: whatever `after` is, the rows are of the prefix.
   const { from, to } = prefixRange(key);
-  // A cursor of this selection never lies before the prefix; none, '', does on the first page.
-  const begin = after === '' ? { sign: '>=', id: from } : { sign: '>', id: after };
+  const begin = 'id >= $2 AND id > $3';
   return to === undefined
-    ? { name: `prefix${begin.sign}`, where: `id ${begin.sign} $2`, values: [begin.id] }
-    : { name: `prefix${begin.sign}<`, where: `id ${begin.sign} $2 AND id < $3`, values: [begin.id, to] };
+    ? { name: 'prefix>', where: begin, values: [from, after] }
+    : { name: 'prefix<>', where: `${begin} AND id < $4`, values: [from, after, to] };
 }

@@ -1,4 +1,5 @@
 import { InvalidItemError } from '../errors.ts';
+import { isId } from '../schema/item.ts';
 
 /** What a page is a page of. */
 interface Selection {
@@ -8,32 +9,45 @@ interface Selection {
 
 /** Format of the text; a cursor may be kept longer than a process lives. */
 const FORMAT = 1;
+/** A key and an id of 255 bytes each, all of them escaped in JSON, take less. */
+const MAX_CHARS = 4200;
 
 /** The place after `id` in a selection, as opaque text that any process understands. */
 export function cursorAfter({ by, key }: Selection, id: string): string {
   return Buffer.from(JSON.stringify([FORMAT, by, key, id])).toString('base64url');
 }
 
-/** The id that a cursor stands after; '' for the beginning. @throws InvalidItemError when it is of another selection. */
-export function idOfCursor({ by, key }: Selection, cursor: string | undefined): string {
+/**
+ * The id that a cursor stands after; '' for the beginning. Cursors come back from callers' callers, who may have made them up.
+ * @throws InvalidItemError when it is of another selection, or not as `cursorAfter` writes it
+ */
+export function idOfCursor(selection: Selection, cursor: string | undefined): string {
   if (cursor === undefined) return '';
-  const parts = partsOf(cursor);
-  if (parts === undefined) throw new InvalidItemError('after', 'is not a cursor of Tierline');
-  const [, ofBy, ofKey, id] = parts;
-  if (ofBy !== by || ofKey !== key) {
-    throw new InvalidItemError('after', `is a cursor of ${String(ofBy)} ${JSON.stringify(ofKey)}`);
+  const [format, by, key, id] = partsOf(cursor);
+  if (format !== FORMAT || typeof by !== 'string' || typeof key !== 'string' || !isId(id)) throw unknown();
+  if (by !== selection.by || key !== selection.key) {
+    throw new InvalidItemError('after', `is a cursor of ${by} ${JSON.stringify(key)}`);
   }
+  // One place has one spelling.
+  if (!isWithin(id, selection) || cursorAfter(selection, id) !== cursor) throw unknown();
   return id;
 }
 
-function partsOf(cursor: string): readonly [1, unknown, unknown, string] | undefined {
+function isWithin(id: string, { by, key }: Selection): boolean {
+  if (by === 'prefix') return id.startsWith(key);
+  return by === 'state' || key === '' || id.startsWith(`${key}.`);
+}
+
+function partsOf(cursor: string): readonly unknown[] {
+  if (cursor.length > MAX_CHARS) throw unknown();
   try {
     const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
-    if (!Array.isArray(parts) || parts.length !== 4 || parts[0] !== FORMAT || typeof parts[3] !== 'string') {
-      return undefined;
-    }
-    return parts as unknown as readonly [1, unknown, unknown, string];
+    return Array.isArray(parts) ? parts : [];
   } catch {
-    return undefined;
+    return [];
   }
+}
+
+function unknown(): InvalidItemError {
+  return new InvalidItemError('after', 'is not a cursor of Tierline');
 }
