@@ -12,6 +12,15 @@ const OPEN = ['tenantA.secret', 'tenantB.1', 'tenantC.1'];
 const raw = (parts: unknown, encoding: BufferEncoding = 'base64url') =>
   Buffer.from(JSON.stringify(parts)).toString(encoding);
 
+const inPrefix = (id: string) => id.startsWith('tenantB.');
+const isOpen = (id: string) => OPEN.includes(id);
+
+async function idsOf(items: AsyncIterable<{ id: string }>): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const { id } of items) ids.push(id);
+  return ids;
+}
+
 /** Every way to ask with a cursor: what it answers, and which ids may be in the answer. */
 async function setUp(t: { teardown(fn: () => Promise<void>): void }) {
   const deployment = await createDeployment();
@@ -31,13 +40,6 @@ async function setUp(t: { teardown(fn: () => Promise<void>): void }) {
       })),
     ),
   ]);
-  const idsOf = async (items: AsyncIterable<{ id: string }>) => {
-    const ids: string[] = [];
-    for await (const { id } of items) ids.push(id);
-    return ids;
-  };
-  const inPrefix = (id: string) => id.startsWith('tenantB.');
-  const isOpen = (id: string) => OPEN.includes(id);
   const queries: readonly [ask: (after: string) => Promise<string[]>, may: (id: string) => boolean][] = [
     [async (after) => (await reader.getByPrefix('tenantB.', { after })).items.map(({ id }) => id), inPrefix],
     [async (after) => idsOf(reader.scanPrefix('tenantB.', { after })), inPrefix],
