@@ -101,7 +101,7 @@ export const OPTIONS = {
   enqueueTimeoutMs: option(
     'TIERLINE_ENQUEUE_TIMEOUT_MS',
     'ms',
-    'How long a submit may wait for Redis before `QueueUnavailableError`; shorter than the 60 s after which a chunk without a job is forgotten.',
+    'How long a submit may wait for Redis before `QueueUnavailableError`. Range deletes wait a few seconds longer for a producer that died in between.',
     integer(50, 30_000).default(1500),
   ),
   maxWaitingItems: option(

@@ -33,11 +33,20 @@ export class AtomicRefusedError extends TierlineError {
 }
 
 /**
- * The queue's Redis did not take the write in time, so it was not accepted. When the connection broke in the middle it may
- * still be applied; making the same call again is safe either way.
+ * The queue's Redis did not take the write in time. `accepted` tells what is known of it; making the same call again is safe
+ * either way, for it takes a newer version.
  */
 export class QueueUnavailableError extends TierlineError {
   readonly code = 'ERR_QUEUE_UNAVAILABLE';
+  /**
+   * `false`: nothing was queued and nothing of the call will be applied. `'unknown'`: Redis may have it all the same, and could
+   * not be asked. Then it is applied like any accepted write, or not at all; read the item to know which.
+   */
+  readonly accepted: false | 'unknown';
+  constructor(message: string, options: { cause?: unknown; accepted?: false | 'unknown' } = {}) {
+    super(message, options);
+    this.accepted = options.accepted ?? false;
+  }
 }
 
 /** The queue's Redis came back without its data. Whether earlier writes were applied is unknown: read, then write again. */
@@ -46,8 +55,8 @@ export class QueueLostError extends TierlineError {
 }
 
 /**
- * No worker could read a queued range delete, so nothing was deleted: it stands in `dead_letters`. Workers older than the
- * producer do that; upgrade them and call again.
+ * No worker ran a queued range delete, so nothing was deleted: it stands in `dead_letters`. It came too late (call again), or the
+ * workers are older than the producer (upgrade them and call again).
  */
 export class JobRefusedError extends TierlineError {
   readonly code = 'ERR_JOB_REFUSED';

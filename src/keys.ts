@@ -6,6 +6,8 @@
  *   {ns}:inflight     zset    chunk id -> its first stamp, from stamping until settled
  *   {ns}:pending      hash    item id -> newest unsettled stamp
  *   {ns}:ranges       zset    range delete -> its stamp, from stamping until settled (also in inflight)
+ *   {ns}:swept        zset    chunk whose note was taken back because it had no job -> when (µs); kept for a day
+ *   {ns}:timeouts     zset    enqueue -> the longest enqueueTimeoutMs of any producer
  *   {ns}:feed         stream  the change feed, one entry a batch
  *   {ns}:outcome:<c>  string  JSON of chunk c's outcomes that are not plain `applied`; expires
  *   {ns}:series:<m>   hash    what settled in minute m since 1970, in slots of 10 s; expires
@@ -27,10 +29,14 @@ export interface Keys {
   readonly inflight: string;
   readonly pending: string;
   readonly ranges: string;
+  readonly swept: string;
+  readonly timeouts: string;
   readonly feed: string;
   readonly chores: string;
   readonly cache: string;
   outcome(chunkId: string): string;
+  /** BullMQ's key of a job. */
+  job(queue: string, jobId: string): string;
   series(minute: number): string;
   /** Begins the key of every L2 copy, of whatever generation. */
   readonly itemPrefix: string;
@@ -72,11 +78,14 @@ export function keysOf(namespace: string): Keys {
     inflight: `${tag}:inflight`,
     pending: `${tag}:pending`,
     ranges: `${tag}:ranges`,
+    swept: `${tag}:swept`,
+    timeouts: `${tag}:timeouts`,
     feed: `${tag}:feed`,
     chores: `${tag}:chores`,
     series: (minute) => `${tag}:series:${minute}`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,
     cache: `${tag}:cache`,
+    job: (queue, jobId) => `${tag}:${queue}:${jobId}`,
     itemPrefix,
     copies(generation) {
       const prefixes = Array.from(

@@ -57,7 +57,8 @@ export interface Item {
 export interface Outcome {
   /**
    * `applied`: this write shaped the item. `superseded`: a newer one had already won. `missing`: there was no item to
-   * change. `dead`: Postgres refused the data, which now stands in `dead_letters` with `reason`.
+   * change. `dead`: it was refused (Postgres did not take the data, or no worker could run the job) and stands in
+   * `dead_letters` with `reason`.
    */
   readonly status: 'applied' | 'superseded' | 'missing' | 'dead';
   /** The item's version once settled (for `dead`: the refused write's own stamp). */

@@ -127,3 +127,12 @@ export function sealed(row: Row, digester: Digester): Row {
 function byId(a: Row, b: Row): number {
   return a.id < b.id ? -1 : 1;
 }
+
+/** The newest stamp of each id. */
+export function newestStamps(ops: readonly Op[]): Map<string, Stamp> {
+  const newest = new Map<string, Stamp>();
+  for (const op of ops) {
+    if (op.stamp > (newest.get(op.id) ?? 0)) newest.set(op.id, op.stamp);
+  }
+  return newest;
+}

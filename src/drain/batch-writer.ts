@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { foldOps, opsOf, type Chunk, type Op, type Row } from '../batch/fold.ts';
-import { stampToMs, type Stamp } from '../clock.ts';
+import { foldOps, newestStamps, opsOf, type Chunk, type Op, type Row } from '../batch/fold.ts';
+import { stampToMs } from '../clock.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind } from '../postgres/pool.ts';
 import type { Look } from '../redis/cache-session.ts';
+import { sweptAmong } from '../redis/orphans.ts';
 import { hasRangeBefore, unsettledBefore } from '../redis/pending.ts';
 import { recordSettled } from '../redis/series.ts';
 import type { FeedJobs } from '../schema/feed.ts';
@@ -13,6 +14,7 @@ import { copyAndSettle, copyRows } from './copy-writer.ts';
 import type { BatchWritten } from './drain-observer.ts';
 import { applyIsolating, unitsOf, type Isolated } from './isolate.ts';
 import { feedJobs } from './outcome.ts';
+import { refuseLate } from './refused-jobs.ts';
 import { persist, type WriterParts } from './writer-parts.ts';
 
 /** `deferred`: something with an earlier stamp must come first; the chunk is to be written again in a moment. */
@@ -31,18 +33,24 @@ export class BatchWriter {
 
   /** Returns the fate of each chunk. */
   async write(given: readonly Chunk[]): Promise<ChunkFate[]> {
+    // Asked while the rows are folded, so that it takes no time of its own; awaited before anything is written.
+    const asking = this.#late(given);
+    asking.catch(() => undefined);
     const chunks = await this.#writable(given);
     const hurried = await this.#beforeEarlierWrites(chunks);
     const batchId = randomUUID();
     const ops = chunks.flatMap(opsOf);
     const durable = ops.filter((op) => op.route !== 'c');
+    const durableRows = this.#fold(durable);
     const cacheRows = this.#fold(ops.filter((op) => op.route === 'c'));
+    const late = await asking;
+    if (late.size > 0) return this.#writeWithout(late, given);
 
     const started = performance.now();
     let look: Look | undefined;
     const stored = await persist(this.#parts, 'l3', () => {
       look = this.#parts.items.look();
-      return this.#store(durable, batchId);
+      return this.#store(durableRows, durable, batchId);
     });
     const inPostgres = performance.now();
     const { rows } = stored;
@@ -92,6 +100,21 @@ export class BatchWriter {
     return given.map((chunk) => (settled.has(chunk) ? 'settled' : 'deferred'));
   }
 
+  /** The chunks whose submits were refused before their jobs arrived. */
+  #late(chunks: readonly Chunk[]): Promise<ReadonlySet<string>> {
+    const { queue, keys } = this.#parts;
+    const ids = chunks.map((chunk) => chunk.chunkId);
+    return persist(this.#parts, 'late', () => sweptAmong(queue, keys, ids));
+  }
+
+  async #writeWithout(late: ReadonlySet<string>, given: readonly Chunk[]): Promise<ChunkFate[]> {
+    const isLate = ({ chunkId }: Chunk) => late.has(chunkId);
+    await refuseLate(this.#parts, given.filter(isLate));
+    const others = given.filter((chunk) => !isLate(chunk));
+    const fates = others.length === 0 ? [] : await this.write(others);
+    return given.map((chunk) => fates[others.indexOf(chunk)] ?? 'settled');
+  }
+
   /**
    * Without the chunks that set states while an earlier range delete is under way: that one looks at the state an item
    * had at its stamp, which a newer state would hide.
@@ -131,9 +154,8 @@ export class BatchWriter {
   }
 
   /** One statement; only when Postgres refuses the data, the search for what it refuses. */
-  async #store(ops: readonly Op[], batchId: string): Promise<Isolated> {
+  async #store(rows: Row[], ops: readonly Op[], batchId: string): Promise<Isolated> {
     const { pool, digester } = this.#parts;
-    const rows = this.#fold(ops);
     if (rows.length === 0) return { rows, differing: new Map(), allNew: true, dead: new Map() };
     try {
       return { rows, ...(await applyRows(pool, rows, batchId)), dead: new Map() };
@@ -159,12 +181,4 @@ function countsOf(
     }
   }
   return counts;
-}
-
-function newestStamps(ops: readonly Op[]): Map<string, Stamp> {
-  const newest = new Map<string, Stamp>();
-  for (const op of ops) {
-    if (op.stamp > (newest.get(op.id) ?? 0)) newest.set(op.id, op.stamp);
-  }
-  return newest;
 }

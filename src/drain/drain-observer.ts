@@ -18,7 +18,7 @@ export interface BatchWritten {
 export interface DrainObserver {
   /** A job was checked against the chunk's schema. */
   chunkParsed(parseMs: number): void;
-  /** A job that is no chunk went to `dead_letters`. */
+  /** A job that cannot be run, or came after its submit had been refused, went to `dead_letters`. */
   chunkRefused(): void;
   /** A step found its backend away and will be tried again. */
   stepRetried(step: string): void;

@@ -6,11 +6,12 @@ import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { failureKind } from '../postgres/pool.ts';
 import { chunkSchema, parseJob, rangeIdSchema, rangeSchema } from '../schema/job.ts';
 import { type Redis, within } from '../redis/connect.ts';
+import { sweptAmong } from '../redis/orphans.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
 import { RangeDelete } from './range-delete.ts';
-import { refuseJob } from './refused-jobs.ts';
+import { LATE, refuseJob } from './refused-jobs.ts';
 import { TextJobWorker } from './text-job-worker.ts';
-import type { WriterParts } from './writer-parts.ts';
+import { persist, type WriterParts } from './writer-parts.ts';
 
 /** Two batches at once keep Postgres and Redis busy together; a third only made both wait (bench/drain). */
 const BATCHES_IN_FLIGHT = 2;
@@ -113,7 +114,7 @@ export class Drain {
     const started = performance.now();
     const parsed = parseJob(chunkSchema, chunkId, job.data);
     this.#parts.observer.chunkParsed(performance.now() - started);
-    if ('problem' in parsed) return this.#refuse(job, token, parsed.problem);
+    if ('problem' in parsed) return this.#refuse(job, token, `not a chunk: ${parsed.problem}`);
     // Parsed, the text is no longer needed: a chunk in hand is kept once.
     job.data = '';
     try {
@@ -129,8 +130,13 @@ export class Drain {
   async #deleteRange(job: Job<string>, token: string | undefined): Promise<void> {
     const rangeId = job.id ?? '';
     const parsed = parseJob(rangeSchema, rangeId, job.data);
-    if ('problem' in parsed) return this.#refuse(job, token, parsed.problem);
-    if (!rangeIdSchema.safeParse(rangeId).success) return this.#refuse(job, token, 'its id is no UUID');
+    if ('problem' in parsed) return this.#refuse(job, token, `not a range delete: ${parsed.problem}`);
+    if (!rangeIdSchema.safeParse(rangeId).success) {
+      return this.#refuse(job, token, 'not a range delete: its id is no UUID');
+    }
+    const { queue, keys } = this.#parts;
+    const late = await persist(this.#parts, 'late', () => sweptAmong(queue, keys, [rangeId]));
+    if (late.size > 0) return this.#refuse(job, token, LATE);
     let waiting: 'done' | 'earlier' | 'stopped';
     try {
       waiting = await this.#rangeDelete.run(rangeId, parsed.data, (progress) => job.updateProgress(progress));

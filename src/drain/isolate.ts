@@ -79,7 +79,7 @@ function bury(db: Queryable, dead: ReadonlyMap<Op, Refusal>): Promise<void> {
 }
 
 /** The operation as queued, for people and for replay. */
-function payloadOf({ chunk: { job }, index, id, stamp, kind, route }: Op): object {
+export function payloadOf({ chunk: { job }, index, id, stamp, kind, route }: Op): object {
   return {
     id,
     stamp,

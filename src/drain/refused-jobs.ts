@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
+import { type Chunk, newestStamps, opsOf } from '../batch/fold.ts';
 import { boundedReason } from '../errors.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
 import { isId } from '../schema/item.ts';
+import { payloadOf } from './isolate.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 /** No job of ours has a longer text: content is escaped twice in it, and each escape doubles at most. */
 const PAYLOAD_FACTOR = 4;
 const SHOWN_ID_LENGTH = 64;
 
-/** A job that no producer of ours wrote: kept whole for people to look at, out of the others' way (I9). */
+/** A job that cannot be run: kept whole for people to look at, out of the others' way (I9). */
 export async function refuseJob(
   parts: WriterParts,
   jobId: string,
@@ -22,9 +24,9 @@ export async function refuseJob(
     itemId: `job:${name}`,
     stamp: 0,
     chunkId: name,
-    payload: payloadOf(text, PAYLOAD_FACTOR * config.maxContentBytes),
+    payload: jsonOf(text, PAYLOAD_FACTOR * config.maxContentBytes),
     sqlState: undefined,
-    message: boundedReason(`not a chunk: ${reason}`),
+    message: reason,
   };
   await persist(parts, 'l3', () => insertDeadLetters(pool, [letter]));
   // Producers of ours give ids that can be: for any other nobody waits, and it may be too long for the feed.
@@ -36,7 +38,37 @@ export async function refuseJob(
     });
   }
   observer.chunkRefused();
-  log.error({ chunk: name, reason }, 'job is not a chunk; moved to dead_letters');
+  log.error({ chunk: name, reason }, 'job cannot be run; moved to dead_letters');
+}
+
+/** Why a chunk is refused whose note was taken back before its job arrived. */
+export const LATE = 'arrived after its submit had been refused';
+
+/**
+ * Chunks whose notes were taken back before their jobs arrived: their callers were told of a failure, and range deletes that came
+ * after them have not waited for them. Their operations are kept for replay and never written (I4).
+ */
+export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): Promise<void> {
+  const { pool, log, observer } = parts;
+  const ops = chunks.flatMap(opsOf);
+  const letters = ops.map((op) => ({
+    itemId: op.id,
+    stamp: op.stamp,
+    chunkId: op.chunk.chunkId,
+    payload: JSON.stringify(payloadOf(op)),
+    sqlState: undefined,
+    message: LATE,
+  }));
+  await persist(parts, 'l3', () => insertDeadLetters(pool, letters));
+  await settle(parts, {
+    jobs: chunks.map(({ chunkId, job }) => [chunkId, job.ids.length, [[0, 'refused', 0, LATE]]]),
+    changes: { ids: [], cv: [], kinds: '' },
+    settled: newestStamps(ops),
+  });
+  for (const { chunkId } of chunks) {
+    observer.chunkRefused();
+    log.warn({ chunk: chunkId }, 'chunk arrived after its submit had been refused; moved to dead_letters');
+  }
 }
 
 /** The job's id, or what Postgres and people can take of it. */
@@ -46,7 +78,7 @@ function nameOf(jobId: string): string {
 }
 
 /** JSON text: the job's own, or a string with what stood in its place, of which no more than `maxLength` is kept. */
-function payloadOf(text: string, maxLength: number): string {
+function jsonOf(text: string, maxLength: number): string {
   const kept = text.length > maxLength ? text.slice(0, maxLength) : text;
   return kept === text && isJson(text) ? text : JSON.stringify(kept);
 }

@@ -122,8 +122,9 @@ export async function finishReplay(
     return { status: 'lost', letters: seqs.length, reason: 'Redis lost its data meanwhile; replay it again' };
   }
   const statuses = new Set(fate.exceptions.map(([, status]) => status));
-  if (statuses.has('dead')) {
-    const reason = fate.exceptions.find(([, status]) => status === 'dead')?.[3];
+  const refusal = fate.exceptions.find(([, status]) => status === 'dead' || status === 'refused');
+  if (refusal !== undefined) {
+    const reason = refusal[3];
     return { status: 'dead', letters: seqs.length, ...(reason == null ? {} : { reason }) };
   }
   await deleteLetters(pool, seqs);

@@ -9,7 +9,7 @@ import { purgeRanges } from '../postgres/range-deletes.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { noteChore } from '../redis/chore-log.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady, within } from '../redis/connect.ts';
-import { sweepOrphans } from '../redis/orphans.ts';
+import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/orphans.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { type ChoreObserver, UNOBSERVED_CHORES } from './chore-observer.ts';
 import { runOnDemand } from './on-demand.ts';
@@ -20,10 +20,12 @@ export interface Maintenance extends AsyncDisposable {
 
 const START_TIMEOUT_MS = 5000;
 const SWEEP_EVERY_MS = 60_000;
+/** Orphaned chunks hold up range deletes. */
+const SWEEP_CHUNKS_EVERY_MS = 2000;
 const PURGE_EVERY_MS = 3_600_000;
 
 /**
- * Runs the recurring chores: folding Merkle deltas, sweeping orphaned notes, purging old tombstones, storing the membership
+ * Runs the recurring chores: folding Merkle deltas, sweeping notes of chunks that were never queued, purging old tombstones, storing the membership
  * filter; and what people ask for (on-demand.ts). The chores are BullMQ job schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
@@ -41,11 +43,19 @@ export async function startMaintenance(
     await Promise.all([closeRedis(redis), closeRedis(blocking), closePool(pool)]);
   };
 
+  const orphanAge = () => orphanAgeUs(redis, keys, config.enqueueTimeoutMs);
   const filters = new FilterSource(pool, redis, keys, log);
   const chores: Readonly<Record<string, { readonly everyMs: number; readonly run: () => Promise<unknown> }>> =
     {
       fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
-      sweep: { everyMs: SWEEP_EVERY_MS, run: () => sweepOrphans(redis, keys) },
+      orphans: {
+        everyMs: SWEEP_CHUNKS_EVERY_MS,
+        run: async () => sweepOrphanedChunks(redis, keys, await orphanAge()),
+      },
+      sweep: {
+        everyMs: SWEEP_EVERY_MS,
+        run: async () => sweepOrphans(redis, keys, await orphanAge()),
+      },
       purge: {
         everyMs: PURGE_EVERY_MS,
         run: async () => {

@@ -25,7 +25,7 @@ export class DrainMetrics implements DrainObserver {
     });
     this.#refusedJobs = new Counter({
       name: 'tierline_drain_refused_jobs_total',
-      help: 'Jobs that were no chunks and went to dead_letters whole',
+      help: 'Jobs that cannot be run, or came too late, and went to dead_letters whole',
       registers,
     });
     this.#settled = new Counter({

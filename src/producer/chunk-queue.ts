@@ -7,11 +7,15 @@ import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { takeStamps } from '../redis/clock.ts';
 import { whenReady, within, type Redis } from '../redis/connect.ts';
+import { type DoubtfulChunk, withdrawChunk } from '../redis/orphans.ts';
 import { type Waiting, waitingNow } from '../redis/pending.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { type Operation, toChunkJob } from './operation.ts';
 import { TrackedChunk } from './tracked-chunk.ts';
+
+/** The last part of `enqueueTimeoutMs`, in which a chunk is taken back that was not seen to arrive. */
+const WITHDRAW_MS = 250;
 
 /** Puts chunks into BullMQ: stamps first, then the job, so that the queue holds only stamped work. */
 export class ChunkQueue {
@@ -74,7 +78,8 @@ export class ChunkQueue {
 
   /**
    * Resolves once the chunk is in Redis. A broken connection is tried again within `enqueueTimeoutMs`: the job's id makes
-   * a second add of the same chunk harmless.
+   * a second add of the same chunk harmless. When that fails the chunk is taken back, and the error says whether Redis took
+   * note of it; if the job is there after all, the chunk was accepted.
    * @throws QueueUnavailableError
    */
   add(operations: readonly Operation[], atomic: boolean): Promise<TrackedChunk> {
@@ -103,8 +108,11 @@ export class ChunkQueue {
 
   async #enqueue(ids: readonly string[], jobOf: (chunk: TrackedChunk) => QueuedJob): Promise<TrackedChunk> {
     const chunkId = randomUUID();
-    const deadline = performance.now() + this.#config.enqueueTimeoutMs;
+    const { enqueueTimeoutMs } = this.#config;
+    const end = performance.now() + enqueueTimeoutMs;
+    const deadline = end - Math.min(WITHDRAW_MS, enqueueTimeoutMs / 4);
     let chunk: TrackedChunk | undefined;
+    let sentTo: Queue | undefined;
     for (;;) {
       try {
         await whenReady(this.#redis, Math.max(1, deadline - performance.now()));
@@ -117,9 +125,10 @@ export class ChunkQueue {
           chunk = new TrackedChunk(chunkId, range.first, ids.length, range.epoch);
           this.#tracker.add(chunk);
         }
-        // After a pause of the process the chunk's note may have been swept: a job without one holds up no range delete (I4).
+        // After a pause of the process the chunk's note may have been swept: its job would be refused as late.
         if (performance.now() > deadline) throw new Error('the process was held up');
         const { queue, name, data } = jobOf(chunk);
+        sentTo = queue;
         await before(deadline, queue.add(name, data, { ...WRITE_JOB_OPTIONS, jobId: chunkId }));
         return chunk;
       } catch (error) {
@@ -127,12 +136,29 @@ export class ChunkQueue {
           await new Promise((resolve) => setTimeout(resolve, 20));
           continue;
         }
+        const doubtful = { queue: sentTo?.name ?? '', chunkId, epoch: chunk?.epoch ?? '', ids };
+        const fate = await this.#withdraw(doubtful, end);
+        if (chunk !== undefined && sentTo !== undefined && fate === 'accepted') return chunk;
         if (chunk !== undefined) this.#tracker.remove(chunk);
-        throw new QueueUnavailableError(
-          `Redis did not take the write within ${this.#config.enqueueTimeoutMs} ms: ${messageOf(error)}. It was not accepted; try again.`,
-          { cause: error },
+        throw refusal(
+          error,
+          enqueueTimeoutMs,
+          sentTo === undefined || fate === 'withdrawn' ? false : 'unknown',
         );
       }
+    }
+  }
+
+  /** Takes the notes of a chunk back that was perhaps not queued, and finds out whether it was. */
+  async #withdraw(chunk: DoubtfulChunk, end: number): Promise<'withdrawn' | 'accepted' | 'unknown'> {
+    try {
+      await whenReady(this.#redis, Math.max(1, end - performance.now()));
+      const fate = await before(end, withdrawChunk(this.#redis, this.#keys, chunk));
+      if (fate === 'withdrawn') return 'withdrawn';
+      return fate === 'lost' ? 'unknown' : 'accepted';
+    } catch {
+      // Maintenance sweeps the notes.
+      return 'unknown';
     }
   }
 
@@ -157,6 +183,17 @@ function openQueue(name: string, connection: Redis, keys: Keys, log: Logger): Qu
   });
   queue.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
   return queue;
+}
+
+function refusal(cause: unknown, timeoutMs: number, accepted: false | 'unknown'): QueueUnavailableError {
+  const consequence =
+    accepted === false
+      ? 'It was not accepted; try again.'
+      : 'Whether it was accepted is unknown: read the item, or make the same call again.';
+  return new QueueUnavailableError(
+    `Redis did not take the write within ${timeoutMs} ms: ${messageOf(cause)}. ${consequence}`,
+    { cause, accepted },
+  );
 }
 
 /** An error reply of the server (out of memory, read-only replica) would be the same a moment later. */

@@ -5,6 +5,7 @@ import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { FeedTail } from '../redis/feed.ts';
+import { noteEnqueueTimeout } from '../redis/orphans.ts';
 import type { RangeJob } from '../schema/job.ts';
 import type { Producer } from '../types.ts';
 import { ChunkQueue } from './chunk-queue.ts';
@@ -67,6 +68,7 @@ export async function connectProducer(
     await tail.start(config.enqueueTimeoutMs);
     queue = new ChunkQueue(redis, keys, config, tracker, log);
     await queue.ready(config.enqueueTimeoutMs);
+    await noteEnqueueTimeout(redis, keys, config.enqueueTimeoutMs);
   } catch (error) {
     await release();
     if (error instanceof TierlineError) throw error;

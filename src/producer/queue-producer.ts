@@ -348,5 +348,5 @@ function nameOf<T>(input: T, idOf: (input: T) => unknown): string {
 function refusalOf(error: unknown): TierlineError {
   return error instanceof TierlineError
     ? error
-    : new QueueUnavailableError(messageOf(error), { cause: error });
+    : new QueueUnavailableError(messageOf(error), { cause: error, accepted: 'unknown' });
 }

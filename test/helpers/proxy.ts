@@ -14,21 +14,47 @@ export interface Proxy {
   /** Ends the connections and refuses new ones. */
   refuse(): Promise<void>;
   freeze(): void;
+  /**
+   * Keeps what the next connection sends from the request that holds `marker` on, as a network that delays a packet. The server
+   * gets it with `release`, also when the client has gone.
+   */
+  holdFrom(marker: string): Held;
   open(): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface Held {
+  /** Resolves when the request was sent. */
+  readonly reached: Promise<void>;
+  release(): void;
 }
 
 export async function startProxy(serverUrl: string): Promise<Proxy> {
   const target = new URL(serverUrl);
   const pairs = new Set<readonly [net.Socket, net.Socket]>();
   let frozen = false;
+  let marker: Buffer | undefined;
+  let onReached: (() => void) | undefined;
+  let held: { readonly upstream: net.Socket; readonly requests: Buffer[] } | undefined;
+
+  function isHeld(upstream: net.Socket, request: Buffer): boolean {
+    if (held === undefined && marker !== undefined && request.includes(marker)) {
+      held = { upstream, requests: [] };
+      onReached?.();
+    }
+    if (held?.upstream !== upstream) return false;
+    held.requests.push(request);
+    return true;
+  }
 
   const server = net.createServer((client) => {
     const upstream = net.connect(Number(target.port), target.hostname);
     const pair = [client, upstream] as const;
     pairs.add(pair);
     for (const [from, to] of [pair, [upstream, client] as const]) {
-      from.on('data', (bytes) => to.write(bytes));
+      from.on('data', (bytes) => {
+        if (from === upstream || !isHeld(upstream, bytes)) to.write(bytes);
+      });
       from.on('error', () => end(pair));
       from.on('close', () => end(pair));
     }
@@ -37,7 +63,7 @@ export async function startProxy(serverUrl: string): Promise<Proxy> {
 
   function end(pair: readonly [net.Socket, net.Socket]): void {
     pairs.delete(pair);
-    for (const socket of pair) socket.destroy();
+    for (const socket of pair) if (socket !== held?.upstream) socket.destroy();
   }
   function cut(): void {
     for (const pair of pairs) end(pair);
@@ -69,6 +95,21 @@ export async function startProxy(serverUrl: string): Promise<Proxy> {
     freeze() {
       frozen = true;
       for (const pair of pairs) pause(pair);
+    },
+    holdFrom(text) {
+      marker = Buffer.from(text);
+      const reached = new Promise<void>((resolve) => {
+        onReached = resolve;
+      });
+      return {
+        reached,
+        release() {
+          const { upstream, requests } = held ?? {};
+          held = undefined;
+          marker = undefined;
+          upstream?.end(Buffer.concat(requests ?? []));
+        },
+      };
     },
     async open() {
       frozen = false;

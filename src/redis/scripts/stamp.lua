@@ -6,6 +6,15 @@
 -- Numbers are formatted by hand: Lua's own tostring keeps 14 digits and a stamp has 16.
 local function text(stamp) return string.format('%.0f', stamp) end
 
+local function answer(first)
+  local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
+  return { text(first), redis.call('HGET', KEYS[1], 'epoch'), redis.call('HLEN', KEYS[3]), text(tonumber(oldest)) }
+end
+
+-- A producer that was not told the answer asks again, and both may arrive, in any order: the chunk keeps its stamps.
+local noted = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if noted then return answer(tonumber(noted)) end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local last = tonumber(redis.call('HGET', KEYS[1], 'last') or '0')
@@ -26,6 +35,4 @@ for from = 1, count, 1000 do
   end
   redis.call('HSET', KEYS[3], unpack(fields))
 end
-
-local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-return { text(first), redis.call('HGET', KEYS[1], 'epoch'), redis.call('HLEN', KEYS[3]), text(tonumber(oldest[2])) }
+return answer(first)

@@ -1,20 +1,29 @@
--- Drops notes of chunks that were stamped but never queued: their producer died in between or was told of a failure.
--- KEYS: 1 inflight (zset)  2 pending (hash)  3 ranges (zset)
+-- Drops notes of chunks that were stamped but never queued: their producer died in between or could not be told. Remembers
+-- the chunks: should a job come later, a drain worker refuses it.
+-- KEYS: 1 inflight (zset)  2 pending (hash)  3 ranges (zset)  4 swept (zset)
 -- ARGV: 1 age in µs from which a chunk without a job is an orphan  2 cursor of the pending scan, '0' to start
---       3.. prefixes of the job keys of chunks and range deletes (same hash tag)
+--       3 µs for which chunks are remembered  4 how many at most
+--       5.. prefixes of the job keys of chunks and range deletes (same hash tag)
 -- Returns: { orphaned chunks dropped, pending ids dropped, next cursor }
+-- A chunk whose job stands in the queue is never dropped, and a job that comes later finds its chunk remembered: a worker
+-- that holds a job may ask at any time and gets the same answer.
 local time = redis.call('TIME')
-local horizon = time[1] * 1000000 + time[2] - tonumber(ARGV[1])
+local now = time[1] * 1000000 + time[2]
+local horizon = now - tonumber(ARGV[1])
 local chunks, ids = 0, 0
+local function text(stamp) return string.format('%.0f', stamp) end
 
 if ARGV[2] == '0' then
-  local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', horizon), 'LIMIT', 0, 1000)
+  local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(horizon), 'LIMIT', 0, 1000)
   for _, chunk in ipairs(old) do
-    if redis.call('EXISTS', ARGV[3] .. chunk, ARGV[4] .. chunk) == 0 then
+    if redis.call('EXISTS', ARGV[5] .. chunk, ARGV[6] .. chunk) == 0 then
       chunks = chunks + redis.call('ZREM', KEYS[1], chunk)
       redis.call('ZREM', KEYS[3], chunk)
+      redis.call('ZADD', KEYS[4], text(now), chunk)
     end
   end
+  redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', text(now - ARGV[3]))
+  redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -ARGV[4] - 1)
 end
 
 -- Below the oldest chunk in flight every stamp has settled or was never queued.
