@@ -85,7 +85,7 @@ test('I4: a chunk whose job comes after its note was swept is written nowhere, b
   const late = await stamped(deployment, ['late.a', 'late.b']);
   t.deepEqual(await sweepOrphans(redis, keys, 0), { chunks: 1, ids: 2 });
   use(await startDrain(deployment.options));
-  t.deepEqual(await (await store.deletePrefix('late.')).settled(), { deleted: 0 });
+  t.is((await (await store.deletePrefix('late.')).settled()).deleted, 0);
 
   await arrives(writes, late);
   const good = await store.submit({ id: 'good', content: 1 });
@@ -181,7 +181,7 @@ test('I4: a range delete that comes after its note was swept deletes nothing', a
   await eventually(() => isGone(deployment, RANGES_QUEUE, rangeId), 'its job is done');
   t.like(await letters(deployment), [{ itemId: `job:${rangeId}` }]);
   t.is((await store.get('k.1'))?.content, 1);
-  t.deepEqual(await (await store.deletePrefix('k.')).settled(), { deleted: 1 }, 'the next one runs');
+  t.is((await (await store.deletePrefix('k.')).settled()).deleted, 1, 'the next one runs');
 });
 
 test('what became of a chunk that was not seen to arrive', async (t) => {
@@ -274,7 +274,7 @@ test('I8: a submit that Redis refused by name is not accepted, and leaves nothin
   t.is(await redis.hlen(keys.pending), 0);
   await redis.rename(`${meta}-away`, meta);
   // No maintenance runs here.
-  t.deepEqual(await (await store.deletePrefix('k.')).settled(), { deleted: 0 });
+  t.is((await (await store.deletePrefix('k.')).settled()).deleted, 0);
 });
 
 test('I1: an add that a cut connection left on the wire comes after the chunk has settled, and changes nothing', async (t) => {
@@ -356,7 +356,7 @@ for (const [how, start] of ENDS) {
     await producer.end();
 
     const range = await store.deletePrefix('k.');
-    t.deepEqual(await range.settled({ timeoutMs: 30_000 }), { deleted: 0 });
+    t.is((await range.settled({ timeoutMs: 30_000 })).deleted, 0);
     held.release();
     await eventually(async () => (await letters(deployment)).length === 1, 'the late chunk is kept');
     t.like(await letters(deployment), [{ itemId: 'k.1' }]);
