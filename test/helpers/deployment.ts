@@ -26,6 +26,8 @@ export interface Deployment {
   readonly log: Logger;
   /** A connection to the queue's Redis for looking and meddling. */
   readonly redis: Redis;
+  /** The same for the Redis of the L2 copies. */
+  readonly cache: Redis;
   /** The L2 copies, and which generation of them is in use. */
   readonly items: ItemStore;
   readonly generation: CacheGeneration;
@@ -75,10 +77,17 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
     },
     log,
     redis,
+    cache,
     items: new ItemStore(cache, generation),
     generation,
     pool,
-    env: { ...process.env, REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, TIERLINE_NAMESPACE: name },
+    env: {
+      ...process.env,
+      REDIS_URL: redisUrl,
+      DATABASE_URL: databaseUrl,
+      TIERLINE_NAMESPACE: name,
+      ...(config.cacheRedisUrl !== undefined && { CACHE_REDIS_URL: config.cacheRedisUrl }),
+    },
     async emptyRedis() {
       await removeKeys(redis, name);
       await generation.confirm();

@@ -9,6 +9,8 @@ import net from 'node:net';
 export interface Proxy {
   /** The server's URL, through the relay. */
   readonly url: string;
+  /** New connections go to another server; those that stand stay, as when a replica takes over. */
+  retarget(serverUrl: string): void;
   /** Ends the connections; new ones are relayed. */
   cut(): void;
   /** Ends the connections and refuses new ones. */
@@ -30,7 +32,7 @@ export interface Held {
 }
 
 export async function startProxy(serverUrl: string): Promise<Proxy> {
-  const target = new URL(serverUrl);
+  let target = new URL(serverUrl);
   const pairs = new Set<readonly [net.Socket, net.Socket]>();
   let frozen = false;
   let marker: Buffer | undefined;
@@ -90,6 +92,9 @@ export async function startProxy(serverUrl: string): Promise<Proxy> {
   };
   return {
     url: url.href,
+    retarget(otherUrl) {
+      target = new URL(otherUrl);
+    },
     cut,
     refuse,
     freeze() {

@@ -15,7 +15,8 @@ export interface RedisServer {
   close(): Promise<void>;
 }
 
-export async function startRedisServer(): Promise<RedisServer> {
+/** @param given settings over those of a queue's Redis, as in redis.conf */
+export async function startRedisServer(given: Readonly<Record<string, string>> = {}): Promise<RedisServer> {
   const program = ['redis-server', 'valkey-server'].find(isOnPath);
   if (program === undefined) {
     throw new Error('redis-server is not installed: apt-get install -y redis-server');
@@ -31,6 +32,7 @@ export async function startRedisServer(): Promise<RedisServer> {
     appendfsync: 'always',
     'maxmemory-policy': 'noeviction',
     save: '',
+    ...given,
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
   const url = `redis://127.0.0.1:${port}`;
