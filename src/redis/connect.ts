@@ -27,6 +27,8 @@ export function createRedis(url: string, mode: ConnectionMode, log: Logger): Red
     enableOfflineQueue: mode === 'patient',
     autoResendUnfulfilledCommands: mode === 'patient',
     maxRetriesPerRequest: mode === 'patient' ? null : 0,
+    // A server that became a replica keeps its connections: its name may lead to another one by now.
+    reconnectOnError: (error) => error.message.startsWith('READONLY'),
     retryStrategy:
       mode === 'manual'
         ? () => null

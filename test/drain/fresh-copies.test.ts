@@ -59,6 +59,12 @@ async function copyOf({ cache, keys }: Deployment, id: string): Promise<StoredIt
   return value === null ? undefined : decodeStored(id, value);
 }
 
+/** A write with `tiers: 'cache'`. */
+function cacheOnly(stamp: number, id: string): Chunk {
+  const chunk = chunkOf([{ id, stamp, kind: 'json', body: '"cached"' }]);
+  return { ...chunk, job: { ...chunk.job, routes: 'c' } };
+}
+
 async function serverMs({ cache }: Deployment): Promise<number> {
   const [seconds, micros] = await cache.time();
   return Number(seconds) * 1000 + Number(micros) / 1000;
@@ -142,10 +148,6 @@ test('I6: a copy that lived for a moment only keeps older ones out all the same'
 
 test('I6: a write for L2 alone that comes late gives way to a newer row', async (t) => {
   const deployment = await setUp(t);
-  const cacheOnly = (stamp: number, id: string): Chunk => {
-    const chunk = chunkOf([{ id, stamp, kind: 'json', body: '"cached"' }]);
-    return { ...chunk, job: { ...chunk.job, routes: 'c' } };
-  };
   const row = (id: string) => chunkOf([{ id, stamp: FIRST + 1, kind: 'json', body: '"row"' }]);
   const loses = async (id: string) => {
     await writerOf(deployment).write([row(id)]);

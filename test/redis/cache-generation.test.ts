@@ -107,6 +107,25 @@ test('I6: a worker and readers on both sides of a failover agree on what has set
   await reader.close();
 });
 
+test('I3: a cache server that became a replica is left for the one that took its place', async (t) => {
+  const { deployment, proxy } = await setUp(t);
+  const replica = await startRedisServer({ appendonly: 'no' });
+  const options = { ...deployment.options, cacheRedisUrl: proxy.url, l1MaxBytes: 0 };
+  const drain = await startDrain(options);
+  const store = await openStore(options);
+  t.teardown(async () => {
+    await Promise.all([store.close(), drain.close()]);
+    await replica.close();
+  });
+  await (await store.submit({ id: 'a', content: 1 })).settled();
+  proxy.retarget(replica.url);
+  const { hostname, port } = new URL(replica.url);
+  await deployment.cache.replicaof(hostname, Number(port));
+  await (await store.submit({ id: 'a', content: 2 })).settled({ timeoutMs: 20_000 });
+  t.is((await store.get('a'))?.content, 2);
+  await deployment.cache.replicaof('NO', 'ONE');
+});
+
 test('a queue that was emptied gives a generation that was not used before', async (t) => {
   const { deployment, proxy } = await setUp(t);
   const one = await processOf(t, deployment, proxy.url);
