@@ -8,14 +8,20 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue };
 
-/** Where a write goes: L2 and L3, L2 only (`cache`, gone with its TTL or by eviction), or L3 only (`durable`). */
+/**
+ * Where a write goes: L2 and L3, L2 only (`cache`, gone with its TTL or by eviction), or L3 only (`durable`: until the next write of
+ * its content no copy goes into L2, by a `setState` or a read neither).
+ */
 export type Tiers = 'all' | 'cache' | 'durable';
 
 export interface NewItem {
   /** 1 to 255 UTF-8 bytes, any text without NUL. */
   readonly id: string;
   readonly content: JsonValue | Uint8Array;
-  /** 1 to 64 UTF-8 bytes. Left out: the item keeps the state it has (`default` at first). */
+  /**
+   * 1 to 64 UTF-8 bytes. Left out: the item keeps the state it has (`default` at first). A write with `tiers: 'cache'` looks at no
+   * row, so without a state its item is in `default`, whatever the row below it has.
+   */
   readonly state?: string;
   /** W3C trace context `traceparent` of the request that wrote it; kept beside the row. */
   readonly traceParent?: string;
@@ -24,7 +30,10 @@ export interface NewItem {
 export interface SubmitOptions {
   /** @default 'all' */
   readonly tiers?: Tiers;
-  /** Bounds the life of the L2 copy, in milliseconds (1 or more). L3 keeps the item. */
+  /**
+   * Bounds the life of the L2 copy that this write makes, in milliseconds (1 or more). A `setState` leaves the life as it is. L3 keeps
+   * the item: a read after the copy has ended makes another one, which lives for `backfillTtlMs`.
+   */
   readonly ttlMs?: number;
   /** State of every item that names none itself. */
   readonly state?: string;
@@ -73,7 +82,10 @@ export interface Ticket {
 }
 
 export interface RangeOutcome {
-  /** How many items were live and are deleted now. */
+  /**
+   * How many items were live and are deleted now. An item that was written again after the call, and before its row was reached,
+   * lives on with the later write and is not counted.
+   */
   readonly deleted: number;
   /** How many rows Postgres refused to change: they stay as they were, and stand in `dead_letters` as deletes of their ids. */
   readonly dead: number;

@@ -2,7 +2,7 @@ import type { Row } from '../batch/fold.ts';
 import { UNWRITTEN } from '../clock.ts';
 import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
-import { encodeStored, type StoredItem } from '../schema/stored-item.ts';
+import { encodeStored, fenceOf, isDurableOnly, type StoredItem } from '../schema/stored-item.ts';
 import type { StoredEntry } from '../redis/item-store.ts';
 
 export interface Lifetimes {
@@ -45,7 +45,7 @@ export function copyOfRow(
 
 /** The L2 copy of a row read back from L3. */
 export function copyOfStored(item: StoredItem, lifetimes: Lifetimes): StoredEntry {
-  return entryOf(item, lifetimes.backfillTtlMs, lifetimes);
+  return entryOf(isDurableOnly(item) ? fenceOf(item) : item, lifetimes.backfillTtlMs, lifetimes);
 }
 
 function entryOf(item: StoredItem, ttlMs: number, lifetimes: Lifetimes): StoredEntry {

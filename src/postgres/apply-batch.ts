@@ -23,12 +23,12 @@ export interface RowNow {
 const APPLY = `
 WITH up AS (
   INSERT INTO items AS t (id, content_version, deleted, content, content_bytes, content_hash, state_version, state, gen, kh,
-                          x0, x1, s0, s1, trace_parent, batch_id)
+                          x0, x1, s0, s1, trace_parent, durable, batch_id)
   SELECT id, cv, del, body, bytes, hash, coalesce(sv, 0), coalesce(state, 'default'), item_gen(del, greatest(cv, sv)), kh,
-         c0 # coalesce(s0, 0), c1 # coalesce(s1, 0), coalesce(s0, 0), coalesce(s1, 0), trace, $15::uuid
+         c0 # coalesce(s0, 0), c1 # coalesce(s1, 0), coalesce(s0, 0), coalesce(s1, 0), trace, coalesce(durable, false), $15::uuid
   FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::json[], $5::bytea[], $6::bytea[], $7::bigint[], $8::text[], $9::int[],
-              $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[])
-       i(id, cv, del, body, bytes, hash, sv, state, kh, c0, c1, s0, s1, trace)
+              $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $16::boolean[])
+       i(id, cv, del, body, bytes, hash, sv, state, kh, c0, c1, s0, s1, trace, durable)
   ON CONFLICT (id) DO UPDATE SET
     content_version = greatest(EXCLUDED.content_version, t.content_version),
     deleted = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.deleted ELSE t.deleted END,
@@ -36,6 +36,7 @@ WITH up AS (
     content_bytes = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.content_bytes ELSE t.content_bytes END,
     content_hash = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.content_hash ELSE t.content_hash END,
     trace_parent = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.trace_parent ELSE t.trace_parent END,
+    durable = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.durable ELSE t.durable END,
     state_version = greatest(EXCLUDED.state_version, t.state_version),
     state = CASE WHEN EXCLUDED.state_version > t.state_version THEN EXCLUDED.state ELSE t.state END,
     gen = item_gen(CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.deleted ELSE t.deleted END,
@@ -116,6 +117,7 @@ function parameters(rows: readonly Row[], batchId: string): unknown[] {
   const hasJson = rows.some((row) => !row.binary && !row.deleted);
   const hasBinary = rows.some((row) => row.binary);
   const hasState = rows.some((row) => row.stateVersion !== UNWRITTEN);
+  const hasDurable = rows.some((row) => row.route === 'd');
   const hasTrace = rows.some((row) => row.traceParent !== null);
   const contentDigests = rows.map((row) => row.contentDigest);
   const stateDigests = hasState ? rows.map((row) => row.stateDigest) : [];
@@ -138,5 +140,6 @@ function parameters(rows: readonly Row[], batchId: string): unknown[] {
     digestHalfArray(stateDigests, 'last'),
     textArray(hasTrace ? rows.map((row) => row.traceParent) : []),
     batchId,
+    boolArray(hasDurable ? rows.map((row) => row.route === 'd') : []),
   ];
 }

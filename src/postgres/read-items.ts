@@ -11,7 +11,7 @@ export type ItemRow = [id: string, text: string, ...others: unknown[]];
  * and the text goes into L2 as it is. Postgres breaks base64 into lines.
  */
 export const ITEM_COLUMNS = `id, '1' || CASE WHEN deleted THEN 'd' WHEN content IS NULL THEN 'b' ELSE 'j' END
-  || lpad(content_version::text, 16, '0') || lpad(state_version::text, 16, '0') || 'r' || encode(int8send(x0) || int8send(x1), 'hex')
+  || lpad(content_version::text, 16, '0') || lpad(state_version::text, 16, '0') || CASE WHEN durable THEN 'd' ELSE 'r' END || encode(int8send(x0) || int8send(x1), 'hex')
   || rpad(coalesce(encode(content_hash, 'hex'), ''), 64) || lpad(length(state)::text, 2, '0') || state
   || coalesce(content::text, replace(encode(content_bytes, 'base64'), E'\\n', ''), '') AS text`;
 

@@ -69,5 +69,5 @@ export function isBelow(
 ): boolean {
   if (answer === undefined) return floor.contentVersion > 0 || floor.stateVersion > 0;
   if (answer.contentVersion < floor.contentVersion) return true;
-  return answer.origin === 'r' && answer.stateVersion < floor.stateVersion;
+  return answer.origin !== 'c' && answer.stateVersion < floor.stateVersion;
 }

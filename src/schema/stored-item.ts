@@ -10,7 +10,7 @@ import { DEFAULT_STATE } from './item.ts';
  *   0      format, '1'
  *   1      kind: j JSON, b binary (base64), d deleted, x "not kept in L2" (fence of a durable-only write)
  *   2-17   content stamp, 16 digits      18-33  state stamp, 16 digits     (set-newer.lua compares these 32)
- *   34     origin: r a row of L3, c written to L2 only
+ *   34     origin: r a row of L3, d a row of L3 that is not copied into L2, c written to L2 only
  *   35-66  digest of the row, hex        67-130 SHA-256 of the content, hex (blanks when there is none)
  *   131-132 characters of the state, then the state, then the content
  */
@@ -19,7 +19,7 @@ export interface StoredItem {
   readonly kind: 'j' | 'b' | 'd' | 'x';
   readonly contentVersion: Stamp;
   readonly stateVersion: Stamp;
-  readonly origin: 'r' | 'c';
+  readonly origin: 'r' | 'd' | 'c';
   readonly digest: Digest;
   /** Hex SHA-256; '' when there is no content. */
   readonly contentHash: string;
@@ -66,6 +66,23 @@ function isHighSurrogate(unit: number): boolean {
   return unit >= 0xd800 && unit < 0xdc00;
 }
 
+/** What L2 keeps of an item that is not kept in L2: an older copy must go, and an older back-fill must not come. */
+export function fenceOf({
+  id,
+  contentVersion,
+  stateVersion,
+  digest,
+  contentHash,
+  state,
+}: StoredItem): StoredItem {
+  return { id, kind: 'x', contentVersion, stateVersion, origin: 'r', digest, contentHash, state, body: '' };
+}
+
+/** Whether the item has content that must not come into L2. */
+export function isDurableOnly({ kind, origin }: StoredHead): boolean {
+  return origin === 'd' && kind !== 'd';
+}
+
 /** The head of a stored text; undefined when it is none that `encodeStored` wrote. */
 export function decodeStoredHead(text: string): StoredHead | undefined {
   const kind = text[1];
@@ -75,7 +92,7 @@ export function decodeStoredHead(text: string): StoredHead | undefined {
   if (
     text[0] !== '1' ||
     (kind !== 'j' && kind !== 'b' && kind !== 'd' && kind !== 'x') ||
-    (origin !== 'r' && origin !== 'c') ||
+    (origin !== 'r' && origin !== 'd' && origin !== 'c') ||
     !Number.isSafeInteger(contentVersion) ||
     !Number.isSafeInteger(stateVersion)
   ) {

@@ -7,6 +7,8 @@ import {
   decodeStored,
   decodeStoredHead,
   encodeStored,
+  fenceOf,
+  isDurableOnly,
   type StoredHead,
   type StoredItem,
 } from '../schema/stored-item.ts';
@@ -89,7 +91,9 @@ export class RedisTier implements Tier {
 
   /** Keeps what L3 said of ids that L2 did not have, for a bounded time. Failing only costs a later read its speed. */
   backfill(items: readonly StoredItem[], look: Look): void {
-    this.#fills.offer(items, look);
+    // A fence would save no read: those of an item that is not kept here go on to L3 in any case.
+    const kept = items.some(isDurableOnly) ? items.filter((item) => !isDurableOnly(item)) : items;
+    if (kept.length > 0) this.#fills.offer(kept, look);
   }
 
   /** What waits to be filled in and has changed since would be older than what readers were given. */
@@ -135,10 +139,11 @@ export class RedisTier implements Tier {
 
   #entry(item: StoredItem): { id: string; value: string; ttlMs: number } {
     const { tombstoneTtlMs, backfillTtlMs } = this.#options;
+    const isFence = isDurableOnly(item);
     return {
       id: item.id,
-      value: encodeStored(item),
-      ttlMs: item.kind === 'd' ? tombstoneTtlMs : backfillTtlMs,
+      value: encodeStored(isFence ? fenceOf(item) : item),
+      ttlMs: isFence || item.kind === 'd' ? tombstoneTtlMs : backfillTtlMs,
     };
   }
 

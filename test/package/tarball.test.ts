@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
@@ -42,6 +43,15 @@ const TSCONFIG = {
   files: ['consumer.ts'],
 };
 
+/** Files that a text names: the targets of its links, and paths in backquotes that begin with a folder of the package. */
+function namedFiles(markdown: string): string[] {
+  const links = [...markdown.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, target = '']) => target);
+  const paths = [...markdown.matchAll(/`((?:docs|examples)\/[\w./-]*|docker-compose\.yml)`/g)].map(
+    ([, path = '']) => path,
+  );
+  return [...links.filter((target) => !/^[a-z]+:/.test(target)), ...paths];
+}
+
 test('the packed tarball installs into an empty ESM project, type-checks and runs', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'tierline-pack-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
@@ -59,6 +69,17 @@ test('the packed tarball installs into an empty ESM project, type-checks and run
   const modules = join(folder, 'node_modules');
   await mkdir(join(modules, 'tierline'), { recursive: true });
   await run('tar', ['-xzf', tarball, '-C', join(modules, 'tierline'), '--strip-components=1']);
+  const documents = (await readdir(join(modules, 'tierline'), { recursive: true })).filter((file) =>
+    file.endsWith('.md'),
+  );
+  t.true(documents.includes('README.md'));
+  for (const document of documents) {
+    const path = join(modules, 'tierline', document);
+    for (const name of namedFiles(await readFile(path, 'utf8'))) {
+      const places = [dirname(path), join(modules, 'tierline')].map((folder) => join(folder, name));
+      t.true(places.some(existsSync), `${document} names ${name}`);
+    }
+  }
   // The dependencies as installed here: the registry is not what is tested.
   for (const name of await readdir(join(ROOT, 'node_modules'))) {
     if (!name.startsWith('.')) await symlink(join(ROOT, 'node_modules', name), join(modules, name));

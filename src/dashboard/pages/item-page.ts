@@ -6,6 +6,7 @@ import { type ItemFigures, type TierAnswer, tiersAgree } from '../item-figures.t
 import { type Frame, page } from './layout.ts';
 
 const KINDS = { j: 'JSON', b: 'binary', d: 'deleted', x: 'not kept here' } as const;
+const ONLY = { r: '', d: ', L3 only', c: ', L2 only' } as const;
 /** A page with more than this of one item's content would be slow to read and to show. */
 const SHOWN_CHARACTERS = 20_000;
 
@@ -72,7 +73,7 @@ function tierRow(name: string, answer: TierAnswer): Html {
   if (answer.state === 'unknown')
     return html`<tr><th scope="row">${name}</th><td colspan="5">cannot be asked: ${answer.why}</td></tr>`;
   const { item, ttlMs } = answer;
-  return html`<tr><th scope="row">${name}</th><td>${KINDS[item.kind]}${item.origin === 'c' && ', L2 only'}${
+  return html`<tr><th scope="row">${name}</th><td>${KINDS[item.kind]}${ONLY[item.origin]}${
     ttlMs !== undefined && html`<br><span class="dim">expires in ${duration(ttlMs)}</span>`
   }</td><td>${version(item.contentVersion)}</td><td>${item.state}<br>${version(item.stateVersion)}</td><td>${size(item)}</td><td><code class="digest">${item.digest}</code></td></tr>`;
 }

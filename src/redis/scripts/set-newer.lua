@@ -4,7 +4,7 @@
 -- ARGV: 1 time of the look, in ms of this server's clock  2 ms that a look is good for  3 the bucket's epoch at the look
 --       4 an epoch that no other call gives  5 whether most items are expected to be absent (1 or 0)
 --       then for each item its value, whose characters 3-18 and 19-34 are the two stamps, zero-padded, and its life in ms,
---       0 for no end
+--       0 for no end (not used when a copy of the same content is there: that one's life goes on)
 -- Returns: { this server's time in ms, the bucket's epoch, 1 or 0 when nothing was stored,
 --            places (from 1) of those for which a newer one is stored; the others are stored, now or before }
 -- Zero-padded decimal text orders as its number does, so the 32 characters are compared as they are.
@@ -29,16 +29,34 @@ local function set(key, value, life, ...)
   return call('SET', key, value, 'PX', life, ...)
 end
 
+local function isContent(head)
+  return string.find(head, '^[jb]') ~= nil
+end
+
+-- Only the state is new: the content was given its life when it was written.
+local function keepLife(key, value)
+  call('SET', key, value, 'KEEPTTL')
+  local life = call('PTTL', key)
+  if life >= 0 and life < goodFor then shortLived = true end
+end
+
 local reply = { now, epoch, 1 }
 for i = 2, #KEYS do
   local key, value, life = KEYS[i], ARGV[2 * i + 2], ARGV[2 * i + 3]
   if not (likelyAbsent and set(key, value, life, 'NX')) then
-    local stored = pcall('GETRANGE', key, 2, 33)
+    local head = pcall('GETRANGE', key, 1, 33)
+    local stored = type(head) == 'string' and string.sub(head, 2)
     local given = string.sub(value, 3, 34)
     -- What is no copy of ours is written over: it would look newer for ever.
-    if type(stored) ~= 'string' then set(key, value, life)
+    if not stored then set(key, value, life)
     elseif stored > given and #stored == 32 and not string.find(stored, '%D') then reply[#reply + 1] = i - 1
-    elseif stored ~= given then set(key, value, life) end
+    elseif stored ~= given then
+      if isContent(head) and isContent(string.sub(value, 2)) and string.sub(stored, 1, 16) == string.sub(given, 1, 16) then
+        keepLife(key, value)
+      else
+        set(key, value, life)
+      end
+    end
   end
 end
 -- A copy that dies before older looks do could be followed by an older one.
