@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BackpressureError } from '../src/errors.ts';
 import type { BatchTicket, NewItem, Producer } from '../src/types.ts';
 import type { Model } from './model.ts';
 import type { Report } from './report.ts';
@@ -48,7 +50,7 @@ export class Writes {
       while (from < all.length) {
         this.#signal.throwIfAborted();
         const part = all.slice(from, (from += ITEMS_PER_CALL));
-        const batch = await call(part);
+        const batch = await whenRoom(() => call(part), this.#signal);
         for (const { id, error } of batch.rejected) this.#report.difference(`${id}: ${error.message}`);
         this.enqueued += batch.accepted;
         const settling = this.#settle(batch);
@@ -72,5 +74,17 @@ export class Writes {
   async allSettled(): Promise<void> {
     await Promise.all(this.#settling);
     this.#settling = [];
+  }
+}
+
+/** Calls until the queue has room for it. */
+async function whenRoom<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof BackpressureError)) throw error;
+      await sleep(error.retryAfterMs, undefined, { signal });
+    }
   }
 }

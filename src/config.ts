@@ -107,14 +107,38 @@ export const OPTIONS = {
   maxWaitingItems: option(
     'TIERLINE_MAX_WAITING_ITEMS',
     'items',
-    'Unsettled items at which `pressure()` reads 1.',
+    'Unsettled items at which the queue is full: `pressure()` reads 1, and submits are refused.',
     integer(1).default(1_000_000),
+  ),
+  maxWaitingBytes: option(
+    'TIERLINE_MAX_WAITING_BYTES',
+    'bytes',
+    'Unsettled bytes (content, ids and what is noted of them) at which the queue is full.',
+    integer(1).default(1024 * MIB),
+  ),
+  maxMemoryShare: option(
+    'TIERLINE_MAX_MEMORY_SHARE',
+    'share',
+    "Used share of the queue's Redis's `maxmemory`, if it has one, at which the queue is full.",
+    z.coerce.number().min(0.01).max(1).default(0.75),
+  ),
+  admission: option(
+    'TIERLINE_ADMISSION',
+    '0 or 1',
+    'Whether submits are delayed when the queue fills up and refused when it is full (`BackpressureError`). 0: it is only reported.',
+    flag.default(true),
   ),
   drainConcurrency: option(
     'TIERLINE_DRAIN_CONCURRENCY',
     'chunks',
     'Chunks a worker process holds at once: those of two batches of 500-item chunks, and four that are ready for the next.',
     integer(1, 64).default(12),
+  ),
+  drainMaxBytes: option(
+    'TIERLINE_DRAIN_MAX_BYTES',
+    'bytes',
+    'Bytes of chunks at which a worker process takes no further one before it has written some; a chunk may be larger.',
+    integer(1).default(32 * MIB),
   ),
   chunkLockMs: option(
     'TIERLINE_CHUNK_LOCK_MS',

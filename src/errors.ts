@@ -49,6 +49,38 @@ export class QueueUnavailableError extends TierlineError {
   }
 }
 
+/** What is full: items or bytes that wait, or the memory of the queue's Redis as a share of its `maxmemory`. */
+export interface ReachedLimit {
+  readonly of: 'items' | 'bytes' | 'memory';
+  /** The configured limit. */
+  readonly max: number;
+  readonly measured: number;
+}
+
+/**
+ * The queue is full, so nothing of the call was queued. Call again after `retryAfterMs`; when it goes on, the deployment needs
+ * more drain workers, or higher limits and a Redis that holds them.
+ */
+export class BackpressureError extends TierlineError {
+  readonly code = 'ERR_BACKPRESSURE';
+  /** Milliseconds, with jitter in them: callers that were refused together do not come back together. */
+  readonly retryAfterMs: number;
+  readonly limit: ReachedLimit;
+  constructor(limit: ReachedLimit, retryAfterMs: number, options?: { cause?: unknown }) {
+    super(
+      `The queue is full: ${limitText(limit)}. Nothing was queued; try again in ${retryAfterMs} ms.`,
+      options,
+    );
+    this.limit = limit;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+function limitText({ of, max, measured }: ReachedLimit): string {
+  if (of !== 'memory') return `${measured} ${of} wait, and ${max} may`;
+  return `Redis uses ${(measured * 100).toFixed(0)} % of its maxmemory, and ${(max * 100).toFixed(0)} % may be used`;
+}
+
 /** The queue's Redis came back without its data. Whether earlier writes were applied is unknown: read, then write again. */
 export class QueueLostError extends TierlineError {
   readonly code = 'ERR_QUEUE_LOST';

@@ -1,6 +1,7 @@
 export type { OpenOptions, Options } from './config.ts';
 export {
   AtomicRefusedError,
+  BackpressureError,
   ClosedError,
   ConfigError,
   CorruptItemError,
@@ -14,6 +15,7 @@ export {
   TierUnavailableError,
   TierlineError,
   UnsafeServerError,
+  type ReachedLimit,
 } from './errors.ts';
 export { openProducer } from './producer/open-producer.ts';
 export { openReader } from './read/open-reader.ts';

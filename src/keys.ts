@@ -8,6 +8,7 @@
  *   {ns}:ranges       zset    range delete -> its stamp, from stamping until settled (also in inflight)
  *   {ns}:swept        zset    chunk whose note was taken back because it had no job -> when (µs); kept for a day
  *   {ns}:timeouts     zset    enqueue -> the longest enqueueTimeoutMs of any producer
+ *   {ns}:bytes        hash    chunk id -> the bytes it takes in the queue, while in flight; total: their sum
  *   {ns}:feed         stream  the change feed, one entry a batch
  *   {ns}:outcome:<c>  string  JSON of chunk c's outcomes that are not plain `applied`; expires
  *   {ns}:series:<m>   hash    what settled in minute m since 1970, in slots of 10 s; expires
@@ -31,6 +32,7 @@ export interface Keys {
   readonly ranges: string;
   readonly swept: string;
   readonly timeouts: string;
+  readonly bytes: string;
   readonly feed: string;
   readonly chores: string;
   readonly cache: string;
@@ -80,6 +82,7 @@ export function keysOf(namespace: string): Keys {
     ranges: `${tag}:ranges`,
     swept: `${tag}:swept`,
     timeouts: `${tag}:timeouts`,
+    bytes: `${tag}:bytes`,
     feed: `${tag}:feed`,
     chores: `${tag}:chores`,
     series: (minute) => `${tag}:series:${minute}`,

@@ -121,17 +121,25 @@ export interface BatchTicket {
   settled(options?: WaitOptions): Promise<BatchOutcome>;
 }
 
+/** How full the queue is, as Redis said `ageMs` ago: at most a second while anything waits and Redis answers. */
 export interface Pressure {
-  readonly level: 'normal' | 'warn' | 'critical';
-  /** Waiting items against the configured limit; 1 is full. */
-  readonly ratio: number;
   /**
-   * Distinct ids whose newest write has not settled, as of this process's last write, or of the last call while the level is
-   * not `normal`.
+   * `normal`. `warn`, from a ratio of 0.7: submits are delayed. `critical`, from 1: submits are refused, and from 1.2 deletes and
+   * new states too. Also `critical` while Redis does not answer.
    */
+  readonly level: 'normal' | 'warn' | 'critical';
+  /** The largest of items, bytes and memory against their limits; 1 is full. */
+  readonly ratio: number;
+  /** Distinct ids whose newest write has not settled. */
   readonly waitingItems: number;
-  /** Age of the oldest unsettled chunk in milliseconds, as of then. */
+  /** What unsettled writes take in the queue. */
+  readonly waitingBytes: number;
+  /** Memory used by the queue's Redis as a share of its `maxmemory`; 0 when it has none. */
+  readonly memoryShare: number;
+  /** Age of the oldest unsettled chunk in milliseconds. */
   readonly oldestMs: number;
+  /** How long ago Redis said so, in milliseconds. */
+  readonly ageMs: number;
 }
 
 export interface Producer extends AsyncDisposable {

@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config.ts';
-import { messageOf, TierlineError } from '../errors.ts';
+import { BackpressureError, messageOf, TierlineError } from '../errors.ts';
 import { parseNewItem } from '../schema/item.ts';
 import type { BatchTicket, NewItem, Producer, WaitOptions } from '../types.ts';
 import type { SourceLine } from './input/item-source.ts';
@@ -14,6 +15,8 @@ export interface LoaderOptions {
   readonly timeoutMs: number | undefined;
   /** Hears of each line that was not stored, and why. */
   readonly onProblem: (line: number, problem: string) => void;
+  /** Hears each time that the queue is full; the load waits and goes on. */
+  readonly onFull: (error: BackpressureError) => void;
 }
 
 /** What became of the lines. `queued` were accepted by the queue; of them the rest of the counts. */
@@ -28,6 +31,9 @@ export interface LoadCounts {
 
 /** Queued and unsettled at once: enough to keep several workers in full batches, little enough for a small heap. */
 const MAX_UNSETTLED_ITEMS = 12_000;
+
+/** A line that was not stored, and why. */
+type Rejected = readonly [line: number, problem: string];
 
 /** A strict load met a broken line, which `onProblem` has heard of. */
 export class StrictStop extends Error {}
@@ -93,7 +99,7 @@ export class Loader {
     this.#chunkBytes = 0;
     const lines: number[] = [];
     const items: NewItem[] = [];
-    const problems: (readonly [line: number, problem: string])[] = [];
+    const problems: Rejected[] = [];
     for (const entry of chunk) {
       const problem = 'problem' in entry ? entry.problem : this.#strictProblem(entry.item);
       if (problem !== undefined) {
@@ -109,25 +115,70 @@ export class Loader {
       return;
     }
 
-    const { state } = this.#options;
     this.#submitting = lines[0];
-    const batch = await this.#submitOrReport(items, state, problems);
+    let rejected: Rejected[];
+    try {
+      rejected = await this.#queueAll(lines, items);
+    } catch (error) {
+      this.#report(problems);
+      throw error;
+    }
     this.#submitting = undefined;
-    const rejected = new Set(batch.rejected.map(({ index }) => index));
-    this.#report([
-      ...problems,
-      ...batch.rejected.map(({ index, error }) => [lines[index] as number, messageOf(error)] as const),
-    ]);
-    this.#counts.queued += batch.accepted;
-    const accepted = rejected.size === 0 ? lines : lines.filter((_, index) => !rejected.has(index));
-    const settling = this.#settle(batch, accepted).finally(() => this.#unsettled.delete(settling));
-    this.#unsettled.add(settling);
-    // Nobody may be waiting for it just now.
-    settling.catch((error: unknown) => (this.#failure ??= { error }));
+    this.#report([...problems, ...rejected]);
     while (this.#counts.queued - this.#counts.settled >= MAX_UNSETTLED_ITEMS) {
       this.#throwFailure();
       await Promise.race(this.#unsettled);
     }
+  }
+
+  /** Queues the items, as long as it takes for the queue to have room. Returns those that it refuses for themselves. */
+  async #queueAll(lines: readonly number[], items: readonly NewItem[]): Promise<Rejected[]> {
+    const rejected: Rejected[] = [];
+    let left = items.map((item, i) => ({ item, line: lines[i] as number }));
+    while (left.length > 0) {
+      const sent = left;
+      const { batch, full } = await this.#submitSome(sent.map(({ item }) => item));
+      const refused = new Set(batch?.rejected.map(({ index }) => index));
+      left = batch === undefined ? sent : [];
+      for (const { index, error } of batch?.rejected ?? []) {
+        const entry = sent[index] as { item: NewItem; line: number };
+        if (error instanceof BackpressureError) left.push(entry);
+        else rejected.push([entry.line, messageOf(error)]);
+      }
+      if (batch !== undefined) {
+        this.#follow(
+          batch,
+          sent.filter((_, index) => !refused.has(index)).map(({ line }) => line),
+        );
+      }
+      if (full === undefined) continue;
+      this.#options.onFull(full);
+      await sleep(full.retryAfterMs);
+    }
+    return rejected;
+  }
+
+  /** One call; no batch when the queue had room for none. */
+  async #submitSome(
+    items: readonly NewItem[],
+  ): Promise<{ readonly batch?: BatchTicket; readonly full: BackpressureError | undefined }> {
+    const { state } = this.#options;
+    try {
+      const batch = await this.#producer.submitMany(items, state === undefined ? {} : { state });
+      const full = batch.rejected.find(({ error }) => error instanceof BackpressureError)?.error;
+      return { batch, full: full as BackpressureError | undefined };
+    } catch (error) {
+      if (!(error instanceof BackpressureError)) throw error;
+      return { full: error };
+    }
+  }
+
+  #follow(batch: BatchTicket, lines: readonly number[]): void {
+    this.#counts.queued += batch.accepted;
+    const settling = this.#settle(batch, lines).finally(() => this.#unsettled.delete(settling));
+    this.#unsettled.add(settling);
+    // Nobody may be waiting for it just now.
+    settling.catch((error: unknown) => (this.#failure ??= { error }));
   }
 
   async #settle(batch: BatchTicket, lines: readonly number[]): Promise<void> {
@@ -143,21 +194,8 @@ export class Loader {
     this.#counts.settled += outcomes.length;
   }
 
-  async #submitOrReport(
-    items: readonly NewItem[],
-    state: string | undefined,
-    problems: readonly (readonly [line: number, problem: string])[],
-  ): Promise<BatchTicket> {
-    try {
-      return await this.#producer.submitMany(items, state === undefined ? {} : { state });
-    } catch (error) {
-      this.#report(problems);
-      throw error;
-    }
-  }
-
   /** In the order of the lines: what cannot be read is known before what cannot be queued. */
-  #report(problems: readonly (readonly [line: number, problem: string])[]): void {
+  #report(problems: readonly Rejected[]): void {
     for (const [line, problem] of problems.toSorted(([a], [b]) => a - b)) {
       this.#counts.broken++;
       this.#options.onProblem(line, problem);

@@ -2,7 +2,7 @@ import type { Queue } from 'bullmq';
 import { messageOf } from '../errors.ts';
 import { readTotals, type Totals } from '../postgres/totals.ts';
 import { pressureOf } from '../producer/pressure.ts';
-import { type Backlog, readBacklog } from '../redis/backlog.ts';
+import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import { type ChoreRun, choreRuns } from '../redis/chore-log.ts';
 import { type QueuedBytes, queuedBytes } from '../redis/queued-bytes.ts';
 import { readSeries, type SeriesPoint } from '../redis/series.ts';
@@ -75,7 +75,7 @@ async function queueFigures({ queue, keys, config, writes, ranges }: Sources): P
       readSeries(queue, keys, backlog.nowMs),
       choreRuns(queue, keys),
     ]);
-  const pressure = pressureOf(backlog.pendingItems, backlog.oldestMs, config.maxWaitingItems);
+  const pressure = pressureOf(waitingOf(backlog), config);
   const isPaused = writesPaused || rangesPaused;
   const failedJobs = failedWrites + failedRanges;
   return { backlog, bytes, pressure, isPaused, delayedJobs, failedJobs, series, chores };

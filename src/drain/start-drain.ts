@@ -9,6 +9,7 @@ import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { isClockRaised } from '../redis/clock.ts';
 import { CacheGeneration } from '../redis/cache-generation.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
+import { runWhenFull } from '../redis/run-when-full.ts';
 import { ItemStore } from '../redis/item-store.ts';
 import { raiseAboveRows } from './writer-parts.ts';
 import { Drain } from './drain.ts';
@@ -39,6 +40,7 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
   const queue = createRedis(config.redisUrl, 'failFast', log);
   const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
   const blocking = createRedis(config.redisUrl, 'patient', log);
+  runWhenFull(blocking);
   const pool = createPool(config.databaseUrl, config.poolSize, log);
   const generation = new CacheGeneration(cache, queue, keys, config, log);
   const stopRetrying = new AbortController();

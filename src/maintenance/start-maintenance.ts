@@ -10,6 +10,7 @@ import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { noteChore } from '../redis/chore-log.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady, within } from '../redis/connect.ts';
 import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/orphans.ts';
+import { sweepBytes } from '../redis/waiting.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { type ChoreObserver, UNOBSERVED_CHORES } from './chore-observer.ts';
 import { runOnDemand } from './on-demand.ts';
@@ -54,7 +55,10 @@ export async function startMaintenance(
       },
       sweep: {
         everyMs: SWEEP_EVERY_MS,
-        run: async () => sweepOrphans(redis, keys, await orphanAge()),
+        run: async () => {
+          await sweepOrphans(redis, keys, await orphanAge());
+          await sweepBytes(redis, keys);
+        },
       },
       purge: {
         everyMs: PURGE_EVERY_MS,

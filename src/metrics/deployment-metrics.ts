@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import { readTotals, type Totals } from '../postgres/totals.ts';
 import type { Queryable } from '../postgres/pool.ts';
 import { pressureOf } from '../producer/pressure.ts';
-import { type Backlog, readBacklog } from '../redis/backlog.ts';
+import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import type { Redis } from '../redis/connect.ts';
 import { ServerInfo } from '../redis/server-info.ts';
 import { seconds } from './buckets.ts';
@@ -46,7 +46,7 @@ export class DeploymentMetrics {
 
   constructor(registry: Registry, sources: DeploymentSources) {
     this.#sources = sources;
-    const { maxWaitingItems } = sources.config;
+    const { config } = sources;
     const gauge = (name: string, help: string, read: (snapshot: Snapshot) => number | undefined) =>
       this.#gauge(registry, name, help, read);
 
@@ -75,8 +75,8 @@ export class DeploymentMetrics {
     );
     gauge(
       'tierline_pressure_ratio',
-      'Waiting items against the limit; 1 is full',
-      (s) => s.backlog && pressureOf(s.backlog.pendingItems, s.backlog.oldestMs, maxWaitingItems).ratio,
+      'The largest of waiting items, waiting bytes and memory against their limits; 1 is full',
+      (s) => s.backlog && pressureOf(waitingOf(s.backlog), config).ratio,
     );
     gauge('tierline_feed_held_entries', 'Entries that the change feed holds', (s) => s.backlog?.feedLength);
     gauge(

@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { ChunkQueued, ProducerObserver } from '../producer/producer-observer.ts';
+import type { ChunkQueued, ProducerObserver, RefusalKind } from '../producer/producer-observer.ts';
 import type { Producer } from '../types.ts';
 import { seconds, STAGE_BUCKETS } from './buckets.ts';
 
@@ -10,6 +10,7 @@ export class ProducerMetrics implements ProducerObserver {
   readonly #chunks: Counter;
   readonly #chunkItems: Histogram;
   readonly #enqueue: Histogram;
+  readonly #delay: Histogram;
   readonly #settled: Counter<'result'>;
   readonly #registry: Registry;
 
@@ -18,11 +19,11 @@ export class ProducerMetrics implements ProducerObserver {
     this.#registry = registry;
     this.#items = new Counter({
       name: 'tierline_producer_submits_total',
-      help: 'Operations handed to the queue, by whether Redis took them',
+      help: 'Operations handed to the queue: accepted, refused because the queue was full, or unavailable because Redis did not take them',
       labelNames: ['result'],
       registers,
     });
-    for (const result of ['accepted', 'refused']) this.#items.inc({ result }, 0);
+    for (const result of ['accepted', 'full', 'unavailable']) this.#items.inc({ result }, 0);
     this.#bytes = new Counter({
       name: 'tierline_producer_submitted_bytes_total',
       help: 'Content bytes of accepted operations',
@@ -45,6 +46,12 @@ export class ProducerMetrics implements ProducerObserver {
       buckets: STAGE_BUCKETS,
       registers,
     });
+    this.#delay = new Histogram({
+      name: 'tierline_producer_delay_seconds',
+      help: 'How long a chunk waited because the queue filled up; one observation a delayed chunk',
+      buckets: STAGE_BUCKETS,
+      registers,
+    });
     this.#settled = new Counter({
       name: 'tierline_producer_settled_items_total',
       help: 'Operations of this process whose fate is known; lost: Redis came back without them, or this process closed first',
@@ -59,7 +66,7 @@ export class ProducerMetrics implements ProducerObserver {
     this.#registry.registerMetric(
       new Gauge({
         name: 'tierline_producer_pressure_ratio',
-        help: 'Waiting items against the limit as of the last write of this process; 1 is full',
+        help: 'The largest of waiting items, waiting bytes and memory against their limits; 1 is full',
         registers: [],
         collect() {
           this.set(producer.pressure().ratio);
@@ -76,8 +83,12 @@ export class ProducerMetrics implements ProducerObserver {
     this.#enqueue.observe(seconds(enqueueMs));
   }
 
-  chunkRefused(items: number): void {
-    this.#items.inc({ result: 'refused' }, items);
+  chunkRefused(items: number, kind: RefusalKind): void {
+    this.#items.inc({ result: kind }, items);
+  }
+
+  chunkDelayed(delayMs: number): void {
+    this.#delay.observe(seconds(delayMs));
   }
 
   chunkSettled(items: number, failed: boolean): void {

@@ -1,17 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { Queue } from 'bullmq';
-import { stampToMs } from '../clock.ts';
+import type { Stamp } from '../clock.ts';
 import type { Config } from '../config.ts';
-import { messageOf, QueueUnavailableError } from '../errors.ts';
+import { type BackpressureError, messageOf, QueueUnavailableError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { takeStamps } from '../redis/clock.ts';
+import { StampsRefused, takeStamps } from '../redis/clock.ts';
 import { whenReady, within, type Redis } from '../redis/connect.ts';
 import { type DoubtfulChunk, withdrawChunk } from '../redis/orphans.ts';
-import { type Waiting, waitingNow } from '../redis/pending.ts';
+import { isOutOfMemory } from '../redis/waiting.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
+import type { Pressure } from '../types.ts';
+import { Admission } from './admission.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
-import { type Operation, toChunkJob } from './operation.ts';
+import { hasReserve, NOTED_BYTES, type Operation, queuedBytes, toChunkJob } from './operation.ts';
+import { PressureWatch } from './pressure-watch.ts';
+import type { ProducerObserver } from './producer-observer.ts';
 import { TrackedChunk } from './tracked-chunk.ts';
 
 /** The last part of `enqueueTimeoutMs`, in which a chunk is taken back that was not seen to arrive. */
@@ -25,16 +29,25 @@ export class ChunkQueue {
   readonly #tracker: ChunkTracker;
   readonly #writes: Queue;
   readonly #ranges: Queue;
-  #waiting: Waiting = { items: 0, oldestMs: 0 };
-  #looking = false;
+  readonly #watch: PressureWatch;
+  readonly #admission: Admission;
   readonly #adding = new Set<Promise<TrackedChunk>>();
 
   /** @param redis a `failFast` connection that is ready. */
-  constructor(redis: Redis, keys: Keys, config: Config, tracker: ChunkTracker, log: Logger) {
+  constructor(
+    redis: Redis,
+    keys: Keys,
+    config: Config,
+    tracker: ChunkTracker,
+    observer: ProducerObserver,
+    log: Logger,
+  ) {
     this.#redis = redis;
     this.#keys = keys;
     this.#config = config;
     this.#tracker = tracker;
+    this.#watch = new PressureWatch(redis, keys, config, log);
+    this.#admission = new Admission(config, observer, () => this.#watch.pressure);
     this.#writes = openQueue(WRITES_QUEUE, redis, keys, log);
     this.#ranges = openQueue(RANGES_QUEUE, redis, keys, log);
   }
@@ -46,7 +59,7 @@ export class ChunkQueue {
   async ready(timeoutMs: number): Promise<void> {
     await before(
       performance.now() + timeoutMs,
-      Promise.all([this.#writes.waitUntilReady(), this.#ranges.waitUntilReady()]),
+      Promise.all([this.#writes.waitUntilReady(), this.#ranges.waitUntilReady(), this.#watch.look()]),
     );
   }
 
@@ -55,98 +68,109 @@ export class ChunkQueue {
     return this.#adding;
   }
 
-  /** What Redis said last of what waits: with each chunk's stamps, or when it was looked at again. */
-  get waiting(): Waiting {
-    return this.#waiting;
+  get pressure(): Pressure {
+    return this.#watch.pressure;
   }
 
-  /** Looks at what waits without writing anything; `waiting` tells once Redis has answered. */
-  lookAgain(): void {
-    if (!this.#looking) void this.#look();
-  }
-
-  async #look(): Promise<void> {
-    this.#looking = true;
-    try {
-      this.#waiting = await waitingNow(this.#redis, this.#keys);
-    } catch {
-      // The next write is told that Redis is away.
-    } finally {
-      this.#looking = false;
-    }
+  /** @throws BackpressureError when Redis refused a submit a moment ago */
+  checkRoom(): void {
+    this.#admission.check();
   }
 
   /**
    * Resolves once the chunk is in Redis. A broken connection is tried again within `enqueueTimeoutMs`: the job's id makes
    * a second add of the same chunk harmless. When that fails the chunk is taken back, and the error says whether Redis took
    * note of it; if the job is there after all, the chunk was accepted.
-   * @throws QueueUnavailableError
+   * @throws QueueUnavailableError, BackpressureError
    */
   add(operations: readonly Operation[], atomic: boolean): Promise<TrackedChunk> {
-    const ids = operations.map((operation) => operation.id);
-    return this.#add(ids, (chunk) => ({
+    return this.#add({
+      ids: operations.map((operation) => operation.id),
+      bytes: operations.reduce((sum, operation) => sum + queuedBytes(operation), 0),
+      hasReserve: operations.every(hasReserve),
       queue: this.#writes,
       name: CHUNK_JOB,
-      data: toChunkJob(chunk.first, operations, atomic),
-    }));
+      dataAt: (first) => toChunkJob(first, operations, atomic),
+    });
   }
 
   /** As `add`, for a range delete: one stamp, and a job of the ranges queue. */
   addRange(kind: RangeJob['kind'], value: string): Promise<TrackedChunk> {
-    return this.#add([], (chunk) => ({
+    return this.#add({
+      ids: [],
+      bytes: NOTED_BYTES,
+      hasReserve: true,
       queue: this.#ranges,
       name: RANGE_JOB,
-      data: { v: 1, kind, value, stamp: chunk.first } satisfies RangeJob,
-    }));
+      dataAt: (stamp) => ({ v: 1, kind, value, stamp }) satisfies RangeJob,
+    });
   }
 
-  #add(ids: readonly string[], jobOf: (chunk: TrackedChunk) => QueuedJob): Promise<TrackedChunk> {
-    const adding = this.#enqueue(ids, jobOf).finally(() => this.#adding.delete(adding));
+  #add(draft: Draft): Promise<TrackedChunk> {
+    const adding = this.#admit(draft).finally(() => this.#adding.delete(adding));
     this.#adding.add(adding);
     return adding;
   }
 
-  async #enqueue(ids: readonly string[], jobOf: (chunk: TrackedChunk) => QueuedJob): Promise<TrackedChunk> {
+  async #admit(draft: Draft): Promise<TrackedChunk> {
+    const turn = this.#admission.turn(draft.hasReserve);
+    if (turn !== undefined) await turn;
+    if (!draft.hasReserve) this.#admission.check();
+    return this.#enqueue(draft);
+  }
+
+  async #enqueue(draft: Draft): Promise<TrackedChunk> {
+    const { ids, bytes, queue, name } = draft;
     const chunkId = randomUUID();
     const { enqueueTimeoutMs } = this.#config;
     const end = performance.now() + enqueueTimeoutMs;
     const deadline = end - Math.min(WITHDRAW_MS, enqueueTimeoutMs / 4);
+    const request = this.#admission.request(bytes, draft.hasReserve);
     let chunk: TrackedChunk | undefined;
     let sentTo: Queue | undefined;
     for (;;) {
       try {
         await whenReady(this.#redis, Math.max(1, deadline - performance.now()));
         if (chunk === undefined) {
-          const range = await before(deadline, takeStamps(this.#redis, this.#keys, chunkId, ids));
-          this.#waiting = {
-            items: range.pendingIds,
-            oldestMs: stampToMs(range.first - range.oldestInflight),
-          };
-          chunk = new TrackedChunk(chunkId, range.first, ids.length, range.epoch);
+          const stamping = takeStamps(this.#redis, this.#keys, chunkId, ids, request);
+          const { first, epoch, waiting } = await before(deadline, stamping);
+          this.#watch.told(waiting);
+          chunk = new TrackedChunk(chunkId, first, ids.length, epoch);
           this.#tracker.add(chunk);
         }
         // After a pause of the process the chunk's note may have been swept: its job would be refused as late.
         if (performance.now() > deadline) throw new Error('the process was held up');
-        const { queue, name, data } = jobOf(chunk);
         sentTo = queue;
-        await before(deadline, queue.add(name, data, { ...WRITE_JOB_OPTIONS, jobId: chunkId }));
+        await before(
+          deadline,
+          queue.add(name, draft.dataAt(chunk.first), { ...WRITE_JOB_OPTIONS, jobId: chunkId }),
+        );
         return chunk;
       } catch (error) {
         if (performance.now() < deadline && isConnectionError(error)) {
           await new Promise((resolve) => setTimeout(resolve, 20));
           continue;
         }
+        const full = this.#refusalOfStamps(error, chunk);
+        if (full !== undefined) throw full;
         const doubtful = { queue: sentTo?.name ?? '', chunkId, epoch: chunk?.epoch ?? '', ids };
         const fate = await this.#withdraw(doubtful, end);
         if (chunk !== undefined && sentTo !== undefined && fate === 'accepted') return chunk;
         if (chunk !== undefined) this.#tracker.remove(chunk);
-        throw refusal(
-          error,
-          enqueueTimeoutMs,
-          sentTo === undefined || fate === 'withdrawn' ? false : 'unknown',
-        );
+        throw isOutOfMemory(error) && fate === 'withdrawn'
+          ? this.#admission.outOfMemory(error)
+          : refusal(error, enqueueTimeoutMs, sentTo === undefined || fate === 'withdrawn' ? false : 'unknown');
       }
     }
+  }
+
+  /** Of an error that says that nothing was noted: the queue is full, or Redis is. */
+  #refusalOfStamps(error: unknown, chunk: TrackedChunk | undefined): BackpressureError | undefined {
+    if (error instanceof StampsRefused) {
+      this.#watch.told(error.waiting);
+      return this.#admission.refused(error.waiting);
+    }
+    return chunk === undefined && isOutOfMemory(error) ? this.#admission.outOfMemory(error) : undefined;
   }
 
   /** Takes the notes of a chunk back that was perhaps not queued, and finds out whether it was. */
@@ -164,14 +188,20 @@ export class ChunkQueue {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#adding);
+    this.#watch.close();
     await Promise.all([this.#writes.close(), this.#ranges.close()]);
   }
 }
 
-interface QueuedJob {
+/** A chunk that has no stamps yet. */
+interface Draft {
+  /** None of a range delete. */
+  readonly ids: readonly string[];
+  readonly bytes: number;
+  readonly hasReserve: boolean;
   readonly queue: Queue;
   readonly name: string;
-  readonly data: object;
+  readonly dataAt: (first: Stamp) => object;
 }
 
 function openQueue(name: string, connection: Redis, keys: Keys, log: Logger): Queue {
@@ -198,7 +228,11 @@ function refusal(cause: unknown, timeoutMs: number, accepted: false | 'unknown')
 
 /** An error reply of the server (out of memory, read-only replica) would be the same a moment later. */
 function isConnectionError(error: unknown): boolean {
-  return !(error instanceof Error && error.name === 'ReplyError');
+  return (
+    !(error instanceof StampsRefused) &&
+    !isOutOfMemory(error) &&
+    !(error instanceof Error && error.name === 'ReplyError')
+  );
 }
 
 function before<T>(deadline: number, work: Promise<T>): Promise<T> {

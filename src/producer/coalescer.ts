@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
-import type { Operation } from './operation.ts';
+import { BackpressureError } from '../errors.ts';
+import { hasReserve, type Operation } from './operation.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** Learns what became of one operation: place `slot` of the call that made it. */
@@ -70,7 +71,14 @@ export class Coalescer {
     ).then(
       (chunk) => entries.forEach(({ sink, slot }, index) => sink.queued(slot, chunk, index)),
       (error: unknown) => {
-        for (const { sink, slot } of entries) sink.refused(slot, error);
+        const reserved =
+          error instanceof BackpressureError ? entries.filter((e) => hasReserve(e.operation)) : [];
+        // In a chunk of their own these may find room. All of them alike, they have been refused as such.
+        const goesOn = reserved.length > 0 && reserved.length < entries.length;
+        for (const entry of entries) {
+          if (!goesOn || !hasReserve(entry.operation)) entry.sink.refused(entry.slot, error);
+        }
+        if (goesOn) this.#send(reserved, false);
       },
     );
   }

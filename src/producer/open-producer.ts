@@ -66,7 +66,7 @@ export async function connectProducer(
     await checkQueueServer(redis, log);
     // The tail stands at the feed's head before anything is submitted, so no outcome of ours can pass it.
     await tail.start(config.enqueueTimeoutMs);
-    queue = new ChunkQueue(redis, keys, config, tracker, log);
+    queue = new ChunkQueue(redis, keys, config, tracker, observer, log);
     await queue.ready(config.enqueueTimeoutMs);
     await noteEnqueueTimeout(redis, keys, config.enqueueTimeoutMs);
   } catch (error) {

@@ -57,6 +57,20 @@ export function stateOperation(id: string, state: string): Operation {
   return { id, kind: 's', body: '', hash: '', bytes: 0, route: 'a', ttlMs: null, state, traceParent: null };
 }
 
+/** Hash, kind, stamp, and what Redis keeps around a pending id. */
+export const NOTED_BYTES = 250;
+
+/** What an operation takes in the queue, about. Its id stands in the job and among the pending. */
+export function queuedBytes({ id, body, bytes }: Operation): number {
+  // Binary content is queued as base64.
+  return Math.max(bytes, body.length) + 2 * id.length + NOTED_BYTES;
+}
+
+/** Deletes and new states are admitted to a queue that is full of items. */
+export function hasReserve({ kind }: Operation): boolean {
+  return kind === 'd' || kind === 's';
+}
+
 /** Columns that no operation uses stay out of the job. */
 export function toChunkJob(first: Stamp, operations: readonly Operation[], atomic: boolean): ChunkJob {
   const column = <K extends keyof Operation>(key: K): Operation[K][] =>

@@ -7,11 +7,16 @@ export interface ChunkQueued {
   readonly enqueueMs: number;
 }
 
-/** Hears what a producer does. Called once a chunk, never an item; it must not throw. */
+/** Why a chunk was not queued: Redis did not take it, or the queue is full. */
+export type RefusalKind = 'unavailable' | 'full';
+
+/** Hears what a producer does. Called once a chunk or call, never an item; it must not throw. */
 export interface ProducerObserver {
   chunkQueued(chunk: ChunkQueued): void;
-  /** Redis did not take this many operations; their callers got the error. */
-  chunkRefused(items: number): void;
+  /** So many operations were not queued; their callers got the error. */
+  chunkRefused(items: number, kind: RefusalKind): void;
+  /** A chunk waited so long because the queue fills up. */
+  chunkDelayed(delayMs: number): void;
   /** @param failed the fate of the chunk is unknown: Redis lost it, or this producer was closed first. */
   chunkSettled(items: number, failed: boolean): void;
 }
@@ -19,5 +24,6 @@ export interface ProducerObserver {
 export const UNOBSERVED_PRODUCER: ProducerObserver = {
   chunkQueued: () => undefined,
   chunkRefused: () => undefined,
+  chunkDelayed: () => undefined,
   chunkSettled: () => undefined,
 };

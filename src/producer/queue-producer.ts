@@ -2,6 +2,7 @@ import { abortable } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import {
   AtomicRefusedError,
+  BackpressureError,
   ClosedError,
   InvalidItemError,
   messageOf,
@@ -35,7 +36,6 @@ import type { ChunkQueue } from './chunk-queue.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer, type Sink } from './coalescer.ts';
 import { deleteOperation, type Operation, putOperation, stateOperation } from './operation.ts';
-import { pressureOf } from './pressure.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { ChunkTicket, SubmittedBatch, SubmittedRange, waitFor } from './ticket.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
@@ -67,23 +67,25 @@ export class QueueProducer implements Producer {
     this.#coalescer = new Coalescer(parts.config, (operations, atomic) => this.#add(operations, atomic));
   }
 
-  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async submit(item: NewItem, options?: SubmitOptions & CallOptions): Promise<Ticket> {
     const { tiers, ttlMs, state, signal } = this.#gate.admit(submitOptionsOf, options);
+    this.#checkRoom(1);
     const serialized = parseNewItem(item, this.#parts.config.maxContentBytes);
     return this.#one(putOperation(serialized, tiers, ttlMs, state), signal);
   }
 
   /**
    * Items that break a limit are rejected one by one, with their index; the others are accepted. With `atomic` one bad
-   * item rejects all.
-   * @throws QueueUnavailableError when Redis took none of them, InvalidItemError for the call itself, ClosedError
+   * item rejects all. When the queue fills up in the middle of a large call, what found no room is rejected in the same way.
+   * @throws BackpressureError or QueueUnavailableError when Redis took none of them, InvalidItemError for the call itself, ClosedError
    */
   async submitMany(
     items: readonly NewItem[],
     options?: SubmitOptions & CallOptions & { readonly atomic?: boolean },
   ): Promise<BatchTicket> {
     const { tiers, ttlMs, state, atomic, signal } = this.#gate.admit(submitManyOptionsOf, options);
+    if (items?.length > 0) this.#checkRoom(items.length);
     return this.#many(
       items,
       (item) => putOperation(parseNewItem(item, this.#parts.config.maxContentBytes), tiers, ttlMs, state),
@@ -93,7 +95,7 @@ export class QueueProducer implements Producer {
     );
   }
 
-  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async delete(id: string, options?: CallOptions): Promise<Ticket> {
     const { signal } = this.#gate.admit(callOptionsOf, options);
     return this.#one(deleteOperation(parseId(id)), signal);
@@ -114,19 +116,19 @@ export class QueueProducer implements Producer {
     );
   }
 
-  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async setState(id: string, state: string, options?: CallOptions): Promise<Ticket> {
     const { signal } = this.#gate.admit(callOptionsOf, options);
     return this.#one(stateOperation(parseId(id), parseState(state)), signal);
   }
 
-  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async deleteByState(state: string, options?: CallOptions): Promise<RangeTicket> {
     const { signal } = this.#gate.admit(callOptionsOf, options);
     return this.#range('state', parseState(state), signal);
   }
 
-  /** @throws InvalidItemError, QueueUnavailableError, ClosedError */
+  /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async deletePrefix(prefix: string, options?: CallOptions): Promise<RangeTicket> {
     const { signal } = this.#gate.admit(callOptionsOf, options);
     return this.#range('prefix', parsePrefix(prefix), signal);
@@ -146,12 +148,7 @@ export class QueueProducer implements Producer {
   }
 
   pressure(): Pressure {
-    const { queue, config } = this.#parts;
-    const { items, oldestMs } = queue.waiting;
-    const pressure = pressureOf(items, oldestMs, config.maxWaitingItems);
-    // Who waits for it to fall writes nothing meanwhile, and would never learn that it did.
-    if (pressure.level !== 'normal' && this.#closing === undefined) queue.lookAgain();
-    return pressure;
+    return this.#parts.queue.pressure;
   }
 
   /** Sends what is gathered, then closes. Accepted writes go on without this process. */
@@ -183,7 +180,17 @@ export class QueueProducer implements Producer {
       observer.chunkQueued({ items, bytes, enqueueMs: performance.now() - started });
       return chunk;
     } catch (error) {
-      observer.chunkRefused(items);
+      observer.chunkRefused(items, error instanceof BackpressureError ? 'full' : 'unavailable');
+      throw error;
+    }
+  }
+
+  /** Before anything of the call is read: under a flood, serialising what is refused would take the drain's time. */
+  #checkRoom(items: number): void {
+    try {
+      this.#parts.queue.checkRoom();
+    } catch (error) {
+      this.#parts.observer.chunkRefused(items, 'full');
       throw error;
     }
   }

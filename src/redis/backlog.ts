@@ -3,11 +3,16 @@ import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import { isReplay } from '../schema/job.ts';
+import { usedMemoryShare, type Waiting } from './waiting.ts';
 
 /** What has been accepted and has not settled, and the feed it will settle on; one snapshot of the queue's Redis. */
 export interface Backlog {
   /** Distinct ids whose newest write has not settled. */
   readonly pendingItems: number;
+  /** What the chunks in flight take in the queue. */
+  readonly waitingBytes: number;
+  /** Memory used by the queue's Redis as a share of its `maxmemory`; 0 when it has none or does not tell. */
+  readonly memoryShare: number;
   /** Chunks stamped and not settled. */
   readonly chunksInFlight: number;
   /** Of them, jobs that no worker has taken yet. */
@@ -35,11 +40,15 @@ const backlogReply = z.tuple([
   z.number(),
   z.coerce.number(),
   z.number(),
+  z.coerce.number(),
 ]);
 
 /** @param redis of the queue. One round trip, a few dozen entries at most. */
 export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
   const jobs = `${keys.queuePrefix}:${WRITES_QUEUE}`;
+  const memory = usedMemoryShare(redis);
+  // The transaction may fail first.
+  memory.catch(() => undefined);
   const replies = await redis
     .multi()
     .time()
@@ -50,18 +59,30 @@ export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
     .llen(`${jobs}:active`)
     .hget(keys.clock, 'entries')
     .xlen(keys.feed)
+    .hget(keys.bytes, 'total')
     .exec();
-  const [[seconds, micros], pendingItems, chunksInFlight, oldest, waiting, active, entries, feedLength] =
-    backlogReply.parse(
-      replies?.map(([error, reply]) => {
-        if (error !== null) throw error;
-        return reply;
-      }),
-    );
+  const [
+    [seconds, micros],
+    pendingItems,
+    chunksInFlight,
+    oldest,
+    waiting,
+    active,
+    entries,
+    feedLength,
+    waitingBytes,
+  ] = backlogReply.parse(
+    replies?.map(([error, reply]) => {
+      if (error !== null) throw error;
+      return reply;
+    }),
+  );
   const nowMs = seconds * 1000 + micros / 1000;
   const stamp = oldestStamp(oldest);
   return {
     pendingItems,
+    waitingBytes,
+    memoryShare: await memory,
     chunksInFlight,
     chunksWaiting: waiting,
     chunksActive: active,
@@ -71,6 +92,11 @@ export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
     feedLength,
     nowMs,
   };
+}
+
+/** The part of it that can fill the queue. */
+export function waitingOf({ pendingItems, waitingBytes, memoryShare, oldestMs }: Backlog): Waiting {
+  return { items: pendingItems, bytes: waitingBytes, memoryShare, oldestMs };
 }
 
 /** @param pairs chunk id and first stamp in turn. A replayed dead letter has the stamp of long ago, and does not wait since then. */

@@ -1,36 +1,77 @@
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import type { Stamp } from '../clock.ts';
+import { type Stamp, stampToMs } from '../clock.ts';
 import type { Keys } from '../keys.ts';
 import { Script } from './script.ts';
+import type { Waiting, WaitingLimits } from './waiting.ts';
 
 const stampScript = new Script('stamp');
 const raiseScript = new Script('raise-clock');
-const stampReply = z.tuple([z.coerce.number(), z.string(), z.number(), z.coerce.number()]);
+const stampReply = z.tuple([
+  z.coerce.number(),
+  z.string(),
+  z.number(),
+  z.number(),
+  z.coerce.number(),
+  z.coerce.number(),
+]);
 
 export interface StampRange {
   readonly first: Stamp;
   /** Changes when Redis lost its data. */
   readonly epoch: string;
-  readonly pendingIds: number;
-  readonly oldestInflight: Stamp;
+  /** What waits, this chunk with it. */
+  readonly waiting: Waiting;
 }
 
-/** Takes one stamp an id, or one for a range delete (no ids), and notes what is in flight and pending, in one step. */
+/** What a chunk asks room for. */
+export interface Admission {
+  /** What the chunk takes in the queue. */
+  readonly bytes: number;
+  /** The fullest measure against its limit, 1 being full, from which the chunk is refused; 0: it never is. */
+  readonly refusedFrom: number;
+  readonly limits: WaitingLimits;
+}
+
+/** The queue has no room for the chunk. Nothing was noted. */
+export class StampsRefused extends Error {
+  readonly waiting: Waiting;
+  constructor(waiting: Waiting) {
+    super('the queue is full');
+    this.waiting = waiting;
+  }
+}
+
+const ALWAYS: Admission = {
+  bytes: 0,
+  refusedFrom: 0,
+  limits: { maxWaitingItems: 1, maxWaitingBytes: 1, maxMemoryShare: 1 },
+};
+
+/**
+ * Takes one stamp an id, or one for a range delete (no ids), and notes what is in flight and pending, in one step. One script
+ * decides for all processes, so none of them gets more room than another.
+ * @throws StampsRefused
+ */
 export async function takeStamps(
   redis: Redis,
   keys: Keys,
   chunkId: string,
   ids: readonly string[],
+  { bytes, refusedFrom, limits }: Admission = ALWAYS,
 ): Promise<StampRange> {
+  const { maxWaitingItems, maxWaitingBytes, maxMemoryShare } = limits;
   const reply = await stampScript.run(
     redis,
-    [keys.clock, keys.inflight, keys.pending, keys.ranges],
-    [chunkId, randomUUID(), ...ids],
+    [keys.clock, keys.inflight, keys.pending, keys.ranges, keys.bytes],
+    [chunkId, randomUUID(), bytes, refusedFrom, maxWaitingItems, maxWaitingBytes, maxMemoryShare, ...ids],
   );
-  const [first, epoch, pendingIds, oldestInflight] = stampReply.parse(reply);
-  return { first, epoch, pendingIds, oldestInflight };
+  const [first, epoch, items, waitingBytes, memoryShare, oldest] = stampReply.parse(reply);
+  const oldestMs = first === 0 || oldest === 0 ? 0 : Math.max(0, stampToMs(first - oldest));
+  const waiting = { items, bytes: waitingBytes, memoryShare, oldestMs };
+  if (first === 0) throw new StampsRefused(waiting);
+  return { first, epoch, waiting };
 }
 
 /** The clock's epoch, begun here when Redis is empty. */

@@ -5,6 +5,7 @@ import { Script } from './script.ts';
 
 const sweepScript = new Script('sweep-orphans');
 const withdrawScript = new Script('withdraw');
+const timeoutScript = new Script('note-timeout');
 const sweepReply = z.tuple([z.int(), z.int(), z.string()]);
 const withdrawReply = z.enum(['withdrawn', 'queued', 'settled', 'lost']);
 
@@ -28,7 +29,7 @@ export async function orphanAgeUs(redis: Redis, keys: Keys, enqueueTimeoutMs: nu
 
 /** Notes how long a producer tries to add a chunk, so that no sweep takes it for an orphan before. */
 export async function noteEnqueueTimeout(redis: Redis, keys: Keys, enqueueTimeoutMs: number): Promise<void> {
-  await redis.zadd(keys.timeouts, 'GT', enqueueTimeoutMs, 'enqueue');
+  await timeoutScript.run(redis, [keys.timeouts], [enqueueTimeoutMs]);
 }
 
 /** Drops notes of chunks that were stamped but never queued. A few hundred ids a call, so Redis serves others in between. */
@@ -86,7 +87,7 @@ export async function withdrawChunk(
 ): Promise<z.output<typeof withdrawReply>> {
   const reply = await withdrawScript.run(
     redis,
-    [keys.inflight, keys.pending, keys.ranges, keys.swept, keys.clock, keys.job(queue, chunkId)],
+    [keys.inflight, keys.pending, keys.ranges, keys.swept, keys.clock, keys.bytes, keys.job(queue, chunkId)],
     [chunkId, epoch, REMEMBERED_CHUNKS, ...ids],
   );
   return withdrawReply.parse(reply);

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import { type Stamp, stampToMs } from '../clock.ts';
+import type { Stamp } from '../clock.ts';
 import type { Keys } from '../keys.ts';
 import { outcomeExceptionSchema, type OutcomeException } from '../schema/job.ts';
 
@@ -79,27 +79,6 @@ export async function unsettledBefore(
   if (all === 0 || except.length === 0) return all;
   const scores = await redis.zmscore(keys.inflight, ...except);
   return all - scores.filter((score) => score !== null && Number(score) < stamp).length;
-}
-
-/** Text, whatever the driver's types say. */
-const timeReply = z.tuple([z.coerce.number(), z.coerce.number()]);
-
-export interface Waiting {
-  /** Distinct ids whose newest write has not settled. */
-  readonly items: number;
-  /** Milliseconds that the oldest chunk in flight has waited, by Redis's clock. */
-  readonly oldestMs: number;
-}
-
-export async function waitingNow(redis: Redis, keys: Keys): Promise<Waiting> {
-  const [time, items, oldest] = await Promise.all([
-    redis.time(),
-    redis.hlen(keys.pending),
-    settledBelow(redis, keys),
-  ]);
-  const [seconds, microseconds] = timeReply.parse(time);
-  const nowMs = seconds * 1000 + microseconds / 1000;
-  return { items, oldestMs: Math.max(0, nowMs - stampToMs(oldest)) };
 }
 
 /** Whether a range delete with a stamp below `stamp` has not settled. */

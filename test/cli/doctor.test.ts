@@ -113,6 +113,8 @@ test('backlog and leftovers: the level follows the limits', (t) => {
   const config = loadConfig({ maxWaitingItems: 100, readyLagMs: 1000 });
   const backlog = {
     pendingItems: 0,
+    waitingBytes: 0,
+    memoryShare: 0,
     chunksInFlight: 0,
     chunksWaiting: 0,
     chunksActive: 0,

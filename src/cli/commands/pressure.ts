@@ -1,8 +1,8 @@
 import { pressureOf } from '../../producer/pressure.ts';
-import { readBacklog } from '../../redis/backlog.ts';
+import { readBacklog, waitingOf } from '../../redis/backlog.ts';
 import type { Command } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
-import { duration, facts } from '../table.ts';
+import { duration, facts, groupedDigits } from '../table.ts';
 
 export const pressure: Command = {
   name: 'pressure',
@@ -18,20 +18,34 @@ export const pressure: Command = {
   async run({ terminal, connections, json }) {
     const { config, keys } = connections;
     const backlog = await readBacklog(await connections.redis(), keys);
-    const now = pressureOf(backlog.pendingItems, Math.round(backlog.oldestMs), config.maxWaitingItems);
+    const now = pressureOf({ ...waitingOf(backlog), oldestMs: Math.round(backlog.oldestMs) }, config);
     await terminal.print(
       json
         ? JSON.stringify(now)
         : facts([
             ['level', now.level],
+            ['full', percent(now.ratio)],
             [
-              'full',
-              `${(now.ratio * 100).toFixed(1)} % of ${config.maxWaitingItems.toLocaleString('en-US')}`,
+              'unsettled items',
+              `${groupedDigits(now.waitingItems)} of ${groupedDigits(config.maxWaitingItems)}`,
             ],
-            ['unsettled items', now.waitingItems],
+            [
+              'unsettled bytes',
+              `${groupedDigits(now.waitingBytes)} of ${groupedDigits(config.maxWaitingBytes)}`,
+            ],
+            [
+              'memory of Redis',
+              now.memoryShare === 0
+                ? undefined
+                : `${percent(now.memoryShare)} of maxmemory, of which ${percent(config.maxMemoryShare)} may be used`,
+            ],
             ['oldest', now.oldestMs === 0 ? undefined : duration(now.oldestMs)],
           ]),
     );
     return EXIT.ok;
   },
 };
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}

@@ -60,6 +60,7 @@ async function runPut({ terminal, connections, json }: Context, args: Arguments)
 
   const started = performance.now();
   let problems = 0;
+  let isFull = false;
   const producer = await connections.producer();
   const loader = new Loader(producer, {
     config,
@@ -70,6 +71,10 @@ async function runPut({ terminal, connections, json }: Context, args: Arguments)
       problems++;
       if (problems <= MAX_REPORTED) terminal.complain(`line ${groupedDigits(line)}: ${printable(problem)}`);
       if (problems === MAX_REPORTED + 1) terminal.complain('more lines failed; they are counted below');
+    },
+    onFull({ message }) {
+      if (!isFull) terminal.complain(`${message.replace(/ Nothing was queued.*/, '')} Waiting for room`);
+      isFull = true;
     },
   });
   const progress = new Progress(terminal, () => ({

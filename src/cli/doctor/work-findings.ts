@@ -1,7 +1,7 @@
 import type { Config } from '../../config.ts';
 import type { Totals } from '../../postgres/totals.ts';
 import { pressureOf } from '../../producer/pressure.ts';
-import type { Backlog } from '../../redis/backlog.ts';
+import { type Backlog, waitingOf } from '../../redis/backlog.ts';
 import { duration, groupedDigits } from '../table.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
 
@@ -11,7 +11,7 @@ const MANY_DELTAS = 2000;
 /** Whether writes settle: the backlog as Redis has it. */
 export function backlogFindings(backlog: Backlog, config: Config): Finding[] {
   const { pendingItems, oldestMs, chunksWaiting, chunksActive } = backlog;
-  const { level, ratio } = pressureOf(pendingItems, oldestMs, config.maxWaitingItems);
+  const { level, ratio } = pressureOf(waitingOf(backlog), config);
   const found = `${groupedDigits(pendingItems)} unsettled items, ${(ratio * 100).toFixed(1)} % of the limit`;
   const more = 'start more drain workers, or slow the producers down';
   return [

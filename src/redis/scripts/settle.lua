@@ -1,13 +1,17 @@
 -- Announces one batch on the feed and clears what it settled, in one step: who sees a chunk gone from inflight finds its
 -- outcomes stored. Running it twice is harmless.
--- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5 ranges (zset)  6 cache (hash)
---       7.. outcome keys of chunks with exceptions
+-- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5 ranges (zset)  6 cache (hash)  7 bytes (hash)
+--       8.. outcome keys of chunks with exceptions
 -- ARGV: 1 feed entries to keep  2 jobs (JSON)  3 changes (JSON)  4 milliseconds to keep outcomes
 --       5 chunks  6 exceptions  7 generation in which the batch's copies were written, '' when there are none
 --       then the chunk ids, then the exceptions (JSON, in the order of their keys),
 --       then id and stamp in turn for every operation's newest stamp of the batch
 -- Returns: { the feed entry's id, 1 when the clock was raised above all stamps of Postgres since Redis was last empty };
 --          nothing was done and the id is '' when readers use another generation by now
+
+-- A script whose first write cannot need memory may go on when Redis is full; what this one frees is what lets it recover.
+redis.call('ZREM', KEYS[2], '')
+
 local chunks, exceptions = tonumber(ARGV[5]), tonumber(ARGV[6])
 if ARGV[7] ~= '' and redis.call('HGET', KEYS[6], 'generation') ~= ARGV[7] then return { '', 0 } end
 local at = 8
@@ -16,7 +20,7 @@ local gone = {}
 for i = 1, chunks do gone[i] = ARGV[at + i - 1] end
 at = at + chunks
 
-for i = 1, exceptions do redis.call('SET', KEYS[6 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
+for i = 1, exceptions do redis.call('SET', KEYS[7 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
 at = at + exceptions
 
 -- A pending stamp that is newer than the settled one belongs to a later write: it stays.
@@ -37,6 +41,12 @@ for from = 1, chunks, 1000 do
   local to = math.min(from + 999, chunks)
   redis.call('ZREM', KEYS[2], unpack(gone, from, to))
   redis.call('ZREM', KEYS[5], unpack(gone, from, to))
+  local freed = 0
+  for _, bytes in ipairs(redis.call('HMGET', KEYS[7], unpack(gone, from, to))) do freed = freed + (bytes or 0) end
+  if freed > 0 then
+    redis.call('HDEL', KEYS[7], unpack(gone, from, to))
+    redis.call('HINCRBY', KEYS[7], 'total', -freed)
+  end
 end
 
 -- Entries are numbered without gaps, so a reader knows at once when one is missing.

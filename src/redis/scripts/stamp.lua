@@ -1,38 +1,65 @@
 -- Takes a range of stamps for one chunk and notes the chunk as in flight and its ids as pending. Without ids it takes one
--- stamp for a range delete, which is noted among the ranges too.
--- KEYS: 1 clock (hash)  2 inflight (zset)  3 pending (hash)  4 ranges (zset)
--- ARGV: 1 chunk id  2 candidate epoch, kept if the clock has none  3.. the chunk's ids, in stamp order
--- Returns: { first stamp, epoch, ids pending, first stamp of the oldest chunk in flight } (stamps as text)
+-- stamp for a range delete, which is noted among the ranges too. Refuses the chunk, and then notes nothing, while the queue
+-- is fuller than the chunk's kind may find it.
+-- KEYS: 1 clock (hash)  2 inflight (zset)  3 pending (hash)  4 ranges (zset)  5 bytes (hash)
+-- ARGV: 1 chunk id  2 candidate epoch, kept if the clock has none  3 bytes of the chunk
+--       4 the ratio from which it is refused, '0' for never
+--       5 items, 6 bytes, 7 share of maxmemory at which the ratio is 1  8.. the chunk's ids, in stamp order
+-- Returns: { first stamp or '0' when refused, epoch, ids pending, bytes in flight, used share of maxmemory (0: no maxmemory),
+--            first stamp of the oldest chunk in flight or '0' } (stamps and the share as text)
 -- Numbers are formatted by hand: Lua's own tostring keeps 14 digits and a stamp has 16.
 local function text(stamp) return string.format('%.0f', stamp) end
 
+-- 6 µs. A user that may not call INFO has no memory limit; a full Redis answers OOM all the same.
+local function memoryShare()
+  local info = redis.pcall('INFO', 'memory')
+  if type(info) ~= 'string' then return 0 end
+  local max = tonumber(info:match('\nmaxmemory:(%d+)') or '0')
+  return max > 0 and tonumber(info:match('\nused_memory:(%d+)') or '0') / max or 0
+end
+
 local function answer(first)
   local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-  return { text(first), redis.call('HGET', KEYS[1], 'epoch'), redis.call('HLEN', KEYS[3]), text(tonumber(oldest)) }
+  local bytes = tonumber(redis.call('HGET', KEYS[5], 'total') or '0')
+  return {
+    first, redis.call('HGET', KEYS[1], 'epoch') or '', redis.call('HLEN', KEYS[3]), bytes,
+    string.format('%.4f', memoryShare()), oldest and text(tonumber(oldest)) or '0',
+  }
 end
 
 -- A producer that was not told the answer asks again, and both may arrive, in any order: the chunk keeps its stamps.
 local noted = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if noted then return answer(tonumber(noted)) end
+if noted then return answer(text(tonumber(noted))) end
+
+-- The chunk itself does not count: near the limit small chunks would pass where large ones never do.
+local mark = tonumber(ARGV[4])
+if mark > 0 then
+  local now = answer('0')
+  local ratio = math.max(now[3] / ARGV[5], now[4] / ARGV[6], now[5] / ARGV[7])
+  if ratio >= mark then return now end
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local last = tonumber(redis.call('HGET', KEYS[1], 'last') or '0')
 local first = math.max(last + 1, now)
-local count = #ARGV - 2
+local given = 7
+local count = #ARGV - given
 
 redis.call('HSETNX', KEYS[1], 'epoch', ARGV[2])
 redis.call('HSET', KEYS[1], 'last', text(first + math.max(count, 1) - 1))
 redis.call('ZADD', KEYS[2], text(first), ARGV[1])
 if count == 0 then redis.call('ZADD', KEYS[4], text(first), ARGV[1]) end
+redis.call('HSET', KEYS[5], ARGV[1], ARGV[3])
+redis.call('HINCRBY', KEYS[5], 'total', ARGV[3])
 
 -- Blocks of 1,000 ids: unpack is limited by Lua's stack (8,000 values).
 for from = 1, count, 1000 do
   local fields = {}
   for i = from, math.min(from + 999, count) do
-    fields[#fields + 1] = ARGV[i + 2]
+    fields[#fields + 1] = ARGV[i + given]
     fields[#fields + 1] = text(first + i - 1)
   end
   redis.call('HSET', KEYS[3], unpack(fields))
 end
-return answer(first)
+return answer(text(first))
