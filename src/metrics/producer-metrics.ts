@@ -19,11 +19,11 @@ export class ProducerMetrics implements ProducerObserver {
     this.#registry = registry;
     this.#items = new Counter({
       name: 'tierline_producer_submits_total',
-      help: 'Operations handed to the queue: accepted, refused because the queue was full, or unavailable because Redis did not take them',
+      help: 'Operations handed to the queue: accepted, full: the queue had no room, refused: Redis did not take them',
       labelNames: ['result'],
       registers,
     });
-    for (const result of ['accepted', 'full', 'unavailable']) this.#items.inc({ result }, 0);
+    for (const result of ['accepted', 'full', 'refused']) this.#items.inc({ result }, 0);
     this.#bytes = new Counter({
       name: 'tierline_producer_submitted_bytes_total',
       help: 'Content bytes of accepted operations',

@@ -8,7 +8,7 @@ export interface ChunkQueued {
 }
 
 /** Why a chunk was not queued: Redis did not take it, or the queue is full. */
-export type RefusalKind = 'unavailable' | 'full';
+export type RefusalKind = 'refused' | 'full';
 
 /** Hears what a producer does. Called once a chunk or call, never an item; it must not throw. */
 export interface ProducerObserver {

@@ -180,7 +180,7 @@ export class QueueProducer implements Producer {
       observer.chunkQueued({ items, bytes, enqueueMs: performance.now() - started });
       return chunk;
     } catch (error) {
-      observer.chunkRefused(items, error instanceof BackpressureError ? 'full' : 'unavailable');
+      observer.chunkRefused(items, error instanceof BackpressureError ? 'full' : 'refused');
       throw error;
     }
   }
