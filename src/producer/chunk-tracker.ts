@@ -11,6 +11,7 @@ import type { TrackedChunk } from './tracked-chunk.ts';
 const RECHECK_MS = 1000;
 /** How often open chunks are asked for, because of losses that no entry and no reconnect shows. */
 const REVIEW_MS = 30_000;
+const ASKED_AT_ONCE = 1000;
 
 /**
  * What it means that a chunk is no longer in flight and has no exceptions stored. `settled`: the entry that told of it was
@@ -126,13 +127,13 @@ export class ChunkTracker implements FeedListener {
 
   async #ask(chunks: readonly TrackedChunk[], absenceAt: (entries: number) => Absence): Promise<void> {
     const open = chunks.filter((chunk) => this.#open.has(chunk.chunkId));
-    for (const epoch of new Set(open.map((chunk) => chunk.epoch))) {
-      const ofEpoch = open.filter((chunk) => chunk.epoch === epoch);
-      const ids = ofEpoch.map((chunk) => chunk.chunkId);
+    for (const part of partsOf(open)) {
+      const epoch = (part[0] as TrackedChunk).epoch;
+      const ids = part.map((chunk) => chunk.chunkId);
       const { states, entries } = await chunkStates(this.#redis, this.#keys, epoch, ids);
       const absence = absenceAt(entries);
       states.forEach((state, i) => {
-        const chunk = ofEpoch[i] as TrackedChunk;
+        const chunk = part[i] as TrackedChunk;
         if (state.state === 'inflight') return;
         if (state.state === 'lost') this.#lose(chunk);
         else if (absence === 'settled' || state.exceptions.length > 0) {
@@ -162,6 +163,14 @@ export class ChunkTracker implements FeedListener {
     this.#closed = true;
     clearInterval(this.#reviews);
     for (const chunk of this.unsettled) this.#finish(chunk, () => chunk.fail(error));
+  }
+}
+
+/** Chunks of one epoch each, not too many for one question. */
+function* partsOf(chunks: readonly TrackedChunk[]): Generator<TrackedChunk[]> {
+  for (const epoch of new Set(chunks.map((chunk) => chunk.epoch))) {
+    const ofEpoch = chunks.filter((chunk) => chunk.epoch === epoch);
+    for (let at = 0; at < ofEpoch.length; at += ASKED_AT_ONCE) yield ofEpoch.slice(at, at + ASKED_AT_ONCE);
   }
 }
 

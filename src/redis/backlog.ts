@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import { isReplay } from '../schema/job.ts';
+import { readTogether } from './read-together.ts';
 import { usedMemoryShare, type Waiting } from './waiting.ts';
 
 /** What has been accepted and has not settled, and the feed it will settle on; one snapshot of the queue's Redis. */
@@ -47,20 +48,23 @@ const backlogReply = z.tuple([
 export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
   const jobs = `${keys.queuePrefix}:${WRITES_QUEUE}`;
   const memory = usedMemoryShare(redis);
-  // The transaction may fail first.
+  // The other read may fail first.
   memory.catch(() => undefined);
-  const replies = await redis
-    .multi()
-    .time()
-    .hlen(keys.pending)
-    .zcard(keys.inflight)
-    .zrange(keys.inflight, '0', String(OLDEST_LOOKED_AT - 1), 'WITHSCORES')
-    .llen(`${jobs}:wait`)
-    .llen(`${jobs}:active`)
-    .hget(keys.clock, 'entries')
-    .xlen(keys.feed)
-    .hget(keys.bytes, 'total')
-    .exec();
+  const replies = await readTogether(
+    redis,
+    [keys.pending, keys.inflight, `${jobs}:wait`, `${jobs}:active`, keys.clock, keys.feed, keys.bytes],
+    [
+      ['TIME'],
+      ['HLEN', keys.pending],
+      ['ZCARD', keys.inflight],
+      ['ZRANGE', keys.inflight, '0', String(OLDEST_LOOKED_AT - 1), 'WITHSCORES'],
+      ['LLEN', `${jobs}:wait`],
+      ['LLEN', `${jobs}:active`],
+      ['HGET', keys.clock, 'entries'],
+      ['XLEN', keys.feed],
+      ['HGET', keys.bytes, 'total'],
+    ],
+  );
   const [
     [seconds, micros],
     pendingItems,
@@ -71,12 +75,7 @@ export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
     entries,
     feedLength,
     waitingBytes,
-  ] = backlogReply.parse(
-    replies?.map(([error, reply]) => {
-      if (error !== null) throw error;
-      return reply;
-    }),
-  );
+  ] = backlogReply.parse(replies);
   const nowMs = seconds * 1000 + micros / 1000;
   const stamp = oldestStamp(oldest);
   return {

@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Keys } from '../keys.ts';
 import type { FeedPosition } from '../schema/feed.ts';
+import { readTogether } from './read-together.ts';
 
 export interface FeedHead extends FeedPosition {
   /** The stream holds no entry at all; `id` is then '0-0'. */
@@ -17,16 +18,15 @@ const rangeReply = z.array(z.tuple([z.string(), z.array(z.string())]));
 
 /** Where the feed ends now, in one step. */
 export async function feedHead(redis: Redis, keys: Keys): Promise<FeedHead> {
-  const replies = await redis
-    .multi()
-    .hmget(keys.clock, 'epoch', 'entries')
-    .xrevrange(keys.feed, '+', '-', 'COUNT', 1)
-    .exec();
   const [[epoch, entries], newest] = headReply.parse(
-    replies?.map(([error, reply]) => {
-      if (error !== null) throw error;
-      return reply;
-    }),
+    await readTogether(
+      redis,
+      [keys.clock, keys.feed],
+      [
+        ['HMGET', keys.clock, 'epoch', 'entries'],
+        ['XREVRANGE', keys.feed, '+', '-', 'COUNT', '1'],
+      ],
+    ),
   );
   return {
     id: newest[0]?.[0] ?? '0-0',

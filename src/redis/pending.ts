@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
 import type { Keys } from '../keys.ts';
+import { readTogether } from './read-together.ts';
 import { outcomeExceptionSchema, type OutcomeException } from '../schema/job.ts';
 
 /** The newest unsettled stamp of each id; undefined where none is pending. */
@@ -39,25 +40,24 @@ export async function chunkStates(
   epoch: string,
   chunkIds: readonly string[],
 ): Promise<{ readonly states: ChunkState[]; readonly entries: number }> {
-  // One transaction: between two reads a chunk could settle, or Redis be emptied.
-  const replies = await redis
-    .multi()
-    .hmget(keys.clock, 'epoch', 'entries')
-    .zmscore(keys.inflight, ...chunkIds)
-    .mget(chunkIds.map((id) => keys.outcome(id)))
-    .exec();
+  // In one step: between two reads a chunk could settle, or Redis be emptied.
+  const outcomeKeys = chunkIds.map((id) => keys.outcome(id));
+  const replies = await readTogether(
+    redis,
+    [keys.clock, keys.inflight, ...outcomeKeys],
+    [
+      ['HMGET', keys.clock, 'epoch', 'entries'],
+      ['ZMSCORE', keys.inflight, ...chunkIds],
+      ['MGET', ...outcomeKeys],
+    ],
+  );
   const [[current, entries], scores, outcomes] = z
     .tuple([
       z.tuple([z.string().nullable(), z.string().nullable()]),
       z.array(z.unknown()),
       z.array(z.string().nullable()),
     ])
-    .parse(
-      replies?.map(([error, reply]) => {
-        if (error !== null) throw error;
-        return reply;
-      }),
-    );
+    .parse(replies);
   const states = chunkIds.map((_, i): ChunkState => {
     if (current !== epoch) return { state: 'lost' };
     if (scores[i] !== null && scores[i] !== undefined) return { state: 'inflight' };

@@ -56,7 +56,16 @@ export async function settleBatch(
   const [entryId, raised] = settleReply.parse(
     await settleScript.run(
       redis,
-      [keys.feed, keys.inflight, keys.pending, keys.clock, keys.ranges, keys.cache, keys.bytes, ...outcomeKeys],
+      [
+        keys.feed,
+        keys.inflight,
+        keys.pending,
+        keys.clock,
+        keys.ranges,
+        keys.cache,
+        keys.bytes,
+        ...outcomeKeys,
+      ],
       args,
     ),
   );

@@ -4,6 +4,7 @@ import { loadConfig, type Options } from '../../src/config.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { BackpressureError } from '../../src/errors.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
+import { readBacklog } from '../../src/redis/backlog.ts';
 import { takeStamps } from '../../src/redis/clock.ts';
 import { sweepBytes, waitingNow } from '../../src/redis/waiting.ts';
 import { openStore } from '../../src/store/open-store.ts';
@@ -288,7 +289,7 @@ test('I3, I10: a Redis without memory refuses as backpressure, keeps no half of 
     redisUrl: server.url,
     cacheRedisUrl: loadConfig().redisUrl,
   });
-  const { redis } = deployment;
+  const { redis, keys } = deployment;
   await producer.submitMany(itemsOf('before', 200, 2000));
   const range = await producer.deletePrefix('before.1');
   const before = await notes(deployment);
@@ -303,6 +304,11 @@ test('I3, I10: a Redis without memory refuses as backpressure, keeps no half of 
     t.is(error.limit.of, 'memory');
   }
   t.deepEqual(await notes(deployment), before);
+  t.is((await readBacklog(redis, keys)).pendingItems, 200, 'how full it is can be asked');
+  t.is(producer.pressure().level, 'critical');
+  // The feed is read on from wherever it broke off.
+  const late = await openProducer(deployment.options);
+  await late.close();
 
   // Workers that start now and have nothing in hand.
   await drain();

@@ -6,18 +6,13 @@ import { ChunkTracker } from '../../src/producer/chunk-tracker.ts';
 import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import type { Redis } from '../../src/redis/connect.ts';
 
-const NOT_IN_FLIGHT_AT_ENTRY_1 = [
-  [null, ['epoch', '1']],
-  [null, [null]],
-  [null, [null]],
-];
+const NOT_IN_FLIGHT_AT_ENTRY_1 = [['epoch', '1'], [null], [null]];
 
 /** Answers, when it is told to, that no chunk is in flight and that the feed has one entry. */
 function heldRedis() {
   const gate = new AbortController();
   const asked = once(gate.signal, 'abort').then(() => NOT_IN_FLIGHT_AT_ENTRY_1);
-  const multi = { hmget: () => multi, zmscore: () => multi, mget: () => multi, exec: () => asked };
-  return { redis: { multi: () => multi } as unknown as Redis, answer: () => gate.abort() };
+  return { redis: { evalsha: () => asked } as unknown as Redis, answer: () => gate.abort() };
 }
 
 for (const told of [true, false]) {
