@@ -159,7 +159,11 @@ export class ChunkQueue {
         if (chunk !== undefined) this.#tracker.remove(chunk);
         throw isOutOfMemory(error) && fate === 'withdrawn'
           ? this.#admission.outOfMemory(error)
-          : refusal(error, enqueueTimeoutMs, sentTo === undefined || fate === 'withdrawn' ? false : 'unknown');
+          : refusal(
+              error,
+              enqueueTimeoutMs,
+              sentTo === undefined || fate === 'withdrawn' ? false : 'unknown',
+            );
       }
     }
   }
