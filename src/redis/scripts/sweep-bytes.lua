@@ -7,7 +7,7 @@ local fields = page[2]
 for i = 1, #fields, 2 do
   if fields[i] ~= 'total' and not redis.call('ZSCORE', KEYS[2], fields[i]) then
     redis.call('HDEL', KEYS[1], fields[i])
-    redis.call('HINCRBY', KEYS[1], 'total', -fields[i + 1])
+    redis.call('HINCRBY', KEYS[1], 'total', 0 - fields[i + 1])
   end
 end
 return page[1]

@@ -18,7 +18,7 @@ redis.call('ZREM', KEYS[3], chunk)
 local bytes = redis.call('HGET', KEYS[6], chunk)
 if bytes then
   redis.call('HDEL', KEYS[6], chunk)
-  redis.call('HINCRBY', KEYS[6], 'total', -bytes)
+  redis.call('HINCRBY', KEYS[6], 'total', 0 - bytes)
 end
 for from = 4, #ARGV, 1000 do
   local to = math.min(from + 999, #ARGV)
