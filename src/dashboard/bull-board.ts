@@ -3,7 +3,7 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { FastifyAdapter } from '@bull-board/fastify';
 import type { Queue } from 'bullmq';
 import type { FastifyInstance } from 'fastify';
-import { jobSummary } from './job-summary.ts';
+import { jobSummary, visibleData } from './job-summary.ts';
 import type { Sources } from './sources.ts';
 
 export const BOARD_PATH = '/queues';
@@ -25,6 +25,10 @@ export async function mountBullBoard(
     adapter(ranges, 'Deletes of whole prefixes and states'),
     adapter(maintenance, 'Folding, purging, snapshots; verifications and replays'),
   ];
+  for (const queue of queues) {
+    queue.setFormatter('data', visibleData);
+    queue.setFormatter('returnValue', visibleData);
+  }
   if (!config.dashboardPayloads)
     for (const queue of queues.slice(0, 2)) queue.setFormatter('data', jobSummary);
   createBullBoard({

@@ -9,6 +9,13 @@ const OPERATIONS: Readonly<Record<OpKind, string>> = {
 };
 const FIRST_IDS = 5;
 
+/** A job's data or result as it is, with escapes for what cannot be seen in its texts. */
+export function visibleData(data: unknown): unknown {
+  const text = JSON.stringify(data) as string | undefined;
+  if (text === undefined) return data;
+  return JSON.parse(text, (_key, value: unknown) => (typeof value === 'string' ? printable(value) : value));
+}
+
 /** What Bull Board shows of a job of ours in place of what it holds: no content, and a page that stays quick. */
 export function jobSummary(data: unknown): object {
   const chunk = chunkSchema.safeParse(data).data;

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { jobSummary } from '../../src/dashboard/job-summary.ts';
+import { jobSummary, visibleData } from '../../src/dashboard/job-summary.ts';
 
 const chunk = {
   v: 1,
@@ -32,4 +32,22 @@ test('a range delete is shown by what it deletes', (t) => {
 test('a job that no producer of ours wrote shows its size and nothing of what it holds', (t) => {
   t.deepEqual(jobSummary({ password: 'secret' }), { operation: 'unknown', bytes: 21 });
   t.deepEqual(jobSummary(undefined), { operation: 'unknown', bytes: 0 });
+});
+
+test('job data is shown as it is, with escapes for what cannot be seen', (t) => {
+  const data = { ids: ['gnp\u202Eexe', 'plain'], n: 1, none: null };
+  t.deepEqual(visibleData(data), { ids: ['gnp\\u202eexe', 'plain'], n: 1, none: null });
+  t.is(visibleData(undefined), undefined);
+});
+
+test('the summary of a chunk shows its first ids with escapes', (t) => {
+  const summary = jobSummary({
+    v: 1,
+    first: 1,
+    ids: ['gnp\u202Eexe'],
+    kinds: 'j',
+    bodies: ['1'],
+    hashes: ['6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b'],
+  });
+  t.like(summary, { firstIds: ['gnp\\u202eexe'] });
 });
