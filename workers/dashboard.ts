@@ -1,11 +1,10 @@
-import { text } from 'node:stream/consumers';
-import { loadConfig } from '../src/config.ts';
-import { hashPassword } from '../src/dashboard/password.ts';
-import { startDashboard } from '../src/dashboard/start-dashboard.ts';
-import { runService } from '../src/lifecycle/run-service.ts';
-import { createLogger } from '../src/log.ts';
+import { runProcess } from '../src/lifecycle/run-process.ts';
 
 if (process.argv[2] === '--hash-password') {
+  const [{ text }, { hashPassword }] = await Promise.all([
+    import('node:stream/consumers'),
+    import('../src/dashboard/password.ts'),
+  ]);
   // From standard input: an argument would stand in the shell's history and in the list of processes.
   const password = (await text(process.stdin)).replace(/\r?\n$/, '');
   if (password === '') {
@@ -15,6 +14,5 @@ if (process.argv[2] === '--hash-password') {
     console.log(await hashPassword(password));
   }
 } else {
-  const config = loadConfig();
-  await runService(startDashboard, createLogger('dashboard', config.logLevel), config.shutdownMs);
+  await runProcess('dashboard', () => import('./services/dashboard.ts'));
 }

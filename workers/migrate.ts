@@ -1,14 +1,16 @@
 import { loadConfig } from '../src/config.ts';
+import { ConfigError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { migrate } from '../src/postgres/migrator.ts';
 
-const config = loadConfig();
-const log = createLogger('migrate', config.logLevel);
-
+let log = createLogger('migrate', 'info');
 try {
+  const config = loadConfig();
+  log = createLogger('migrate', config.logLevel);
   const ran = await migrate(config.databaseUrl);
   log.info({ migrations: ran }, ran.length === 0 ? 'schema is up to date' : 'schema migrated');
 } catch (error) {
-  log.fatal({ err: error }, 'migration failed');
+  if (error instanceof ConfigError) log.fatal({ code: error.code }, error.message);
+  else log.fatal({ err: error }, 'migration failed');
   process.exitCode = 1;
 }

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { loadConfig, type Options } from '../config.ts';
 import { ConfigError, messageOf } from '../errors.ts';
 import { createLogger } from '../log.ts';
+import { StopPhases } from '../stop-phases.ts';
 import { CopyCounter } from './copy-counter.ts';
 import { Credentials } from './credentials.ts';
 import { createServer } from './server.ts';
@@ -28,13 +29,12 @@ export async function startDashboard(options: Options = {}): Promise<RunningDash
   const { app, readiness } = await createServer(sources, credentials, counter);
 
   async function release(): Promise<void> {
-    let cut: NodeJS.Timeout | undefined;
-    const deadline = new Promise((resolve) => {
-      cut = setTimeout(resolve, config.shutdownMs * 0.8);
-    });
-    await Promise.race([app.close().then(() => counter.close()), deadline]);
-    await Promise.race([closeSources(), deadline]);
-    clearTimeout(cut);
+    const phases = new StopPhases(config.shutdownMs);
+    await phases.within(
+      'work',
+      app.close().then(() => counter.close()),
+    );
+    await phases.within('connections', closeSources());
   }
 
   const { dashboardHost: host, dashboardPort: port } = config;

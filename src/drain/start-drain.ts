@@ -11,6 +11,7 @@ import { CacheGeneration } from '../redis/cache-generation.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { runWhenFull } from '../redis/run-when-full.ts';
 import { ItemStore } from '../redis/item-store.ts';
+import { StopPhases } from '../stop-phases.ts';
 import { raiseAboveRows } from './writer-parts.ts';
 import { Drain } from './drain.ts';
 import { type DrainObserver, UNOBSERVED_DRAIN } from './drain-observer.ts';
@@ -88,22 +89,15 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
 
   let closing: Promise<void> | undefined;
   async function stop(): Promise<void> {
-    // Work in hand gets most of the deadline; then retries end and chunks go back to the queue; then connections are cut.
-    const giveUp = setTimeout(() => stopRetrying.abort(), config.shutdownMs * 0.6);
-    let cut: NodeJS.Timeout | undefined;
-    const deadline = new Promise<'late'>((resolve) => {
-      cut = setTimeout(() => resolve('late'), config.shutdownMs * 0.8);
-    });
-    const ended = await Promise.race([drain.finish(), deadline]);
+    const phases = new StopPhases(config.shutdownMs);
+    const giveUp = setTimeout(() => stopRetrying.abort(), phases.left('retries'));
+    const settled = await phases.within('work', drain.finish());
     clearTimeout(giveUp);
-    clearTimeout(cut);
     stopRetrying.abort();
-    await drain.close();
-    await release();
+    await phases.within('workers', drain.close());
+    await phases.within('connections', release());
     log.info(
-      ended === 'late'
-        ? 'drain stopped at its deadline; the queue gives its chunks to others'
-        : 'drain stopped',
+      settled ? 'drain stopped' : 'drain stopped at its deadline; the queue gives its chunks to others',
     );
   }
   const close = () => (closing ??= stop());

@@ -5,6 +5,7 @@ import { addDeploymentMetrics } from '../metrics/deployment-metrics.ts';
 import { addProcessMetrics, type MetricsRegistry } from '../metrics/registry.ts';
 import { closePool, createPool } from '../postgres/pool.ts';
 import { closeRedis, createRedis } from '../redis/connect.ts';
+import { inTime } from '../tiers/deadline.ts';
 import { ProbeServer } from './probe-server.ts';
 import { Readiness } from './readiness.ts';
 
@@ -21,6 +22,9 @@ const NO_PROBES: Probes = {
   stopping: () => undefined,
   close: () => Promise.resolve(),
 };
+
+/** Share of `shutdownMs` that closing their connections may take. */
+const CLOSE_SHARE = 0.1;
 
 export interface ProbesOptions {
   /** Also show the figures of the whole deployment; one kind of process should. */
@@ -66,7 +70,8 @@ export async function startProbes(
     stopping: () => readiness.enter('stopping'),
     async close() {
       await server.close();
-      await release();
+      // The service has had its time, and nothing of these connections is waited for.
+      await inTime(release(), config.shutdownMs * CLOSE_SHARE).catch(() => undefined);
     },
   };
 }

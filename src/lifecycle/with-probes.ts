@@ -1,4 +1,4 @@
-import type { Service } from './run-service.ts';
+import type { Service } from './service.ts';
 
 /** What tells the outside how a service is; `src/health` has one. */
 interface Probes extends Service {

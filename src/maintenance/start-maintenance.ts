@@ -11,6 +11,7 @@ import { noteChore } from '../redis/chore-log.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady, within } from '../redis/connect.ts';
 import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/orphans.ts';
 import { sweepBytes } from '../redis/waiting.ts';
+import { StopPhases } from '../stop-phases.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { type ChoreObserver, UNOBSERVED_CHORES } from './chore-observer.ts';
 import { runOnDemand } from './on-demand.ts';
@@ -144,13 +145,9 @@ export async function startMaintenance(
 
   let closing: Promise<void> | undefined;
   async function stop(): Promise<void> {
-    let cut: NodeJS.Timeout | undefined;
-    const deadline = new Promise((resolve) => {
-      cut = setTimeout(resolve, config.shutdownMs * 0.8);
-    });
-    await Promise.race([Promise.all([worker.close(), queue.close(), writes.close()]), deadline]);
-    clearTimeout(cut);
-    await release();
+    const phases = new StopPhases(config.shutdownMs);
+    await phases.within('work', Promise.all([worker.close(), queue.close(), writes.close()]));
+    await phases.within('connections', release());
     log.info('maintenance stopped');
   }
   const close = () => (closing ??= stop());

@@ -20,36 +20,56 @@ function nodeFlags(name: string): string[] {
   return (line ?? '').split(' ').filter((word) => word.startsWith('--'));
 }
 
-export async function startWorker(
-  name: 'drain' | 'maintenance' | 'dashboard',
+/** A worker that has just been spawned; `until` resolves when it has printed a text, and rejects when it ends before. */
+export interface SpawnedWorker extends WorkerProcess {
+  until(text: string): Promise<void>;
+  /** Its exit code (null after a signal), once it has ended. */
+  readonly ended: Promise<number | null>;
+}
+
+export type WorkerName = 'drain' | 'maintenance' | 'dashboard';
+
+export function spawnWorker(
+  name: WorkerName | 'migrate',
   env: NodeJS.ProcessEnv,
-): Promise<WorkerProcess> {
+  flags: readonly string[] = [],
+): SpawnedWorker {
   const file = fileURLToPath(new URL(`../../workers/${name}.js`, import.meta.url));
-  const child = spawn(process.execPath, [...nodeFlags(name), file], {
-    env: { ...env, TIERLINE_LOG_LEVEL: 'info' },
+  const child = spawn(process.execPath, [...nodeFlags(name), ...flags, file], {
+    env: { TIERLINE_LOG_LEVEL: 'info', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
-  const started = new Promise<void>((resolve, reject) => {
-    const hear = (chunk: Buffer) => {
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
       output += chunk.toString();
-      if (output.includes(`${name} started`)) resolve();
-    };
-    child.stdout.on('data', hear);
-    child.stderr.on('data', hear);
-    child.once('exit', (code) => reject(new Error(`${name} ended with ${code}: ${output}`)));
-  });
-  await started;
+    });
+  }
+  const ended = once(child, 'close').then(() => child.exitCode);
   return {
     child,
+    ended,
     output: () => output,
+    until: (text) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          if (output.includes(text)) resolve();
+        };
+        child.stdout.on('data', look);
+        child.stderr.on('data', look);
+        look();
+        void ended.then((code) => reject(new Error(`${name} ended with ${code}: ${output}`)));
+      }),
     async stop(signal = 'SIGTERM') {
-      if (child.exitCode === null && child.signalCode === null) {
-        const ended = once(child, 'exit');
-        child.kill(signal);
-        await ended;
-      }
-      return child.exitCode;
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+      return ended;
     },
   };
+}
+
+/** A worker that has started. */
+export async function startWorker(name: WorkerName, env: NodeJS.ProcessEnv): Promise<SpawnedWorker> {
+  const worker = spawnWorker(name, env);
+  await worker.until(`${name} started`);
+  return worker;
 }
