@@ -206,6 +206,18 @@ export const OPTIONS = {
     'How often maintenance folds Merkle deltas.',
     integer(100).default(1000),
   ),
+  copySweepMs: option(
+    'TIERLINE_COPY_SWEEP_MS',
+    'ms',
+    'Time in which maintenance compares every L2 copy with its row once.',
+    integer(1000).default(HOUR),
+  ),
+  copySweepPercent: option(
+    'TIERLINE_COPY_SWEEP_PERCENT',
+    'percent',
+    'Most of its time that maintenance spends on that; when it is not enough, a turn takes longer.',
+    integer(1, 50).default(10),
+  ),
   readChunkItems: option(
     'TIERLINE_READ_CHUNK_ITEMS',
     'ids',

@@ -14,6 +14,8 @@
  *   {ns}:series:<m>   hash    what settled in minute m since 1970, in slots of 10 s; expires
  *   {ns}:chores       hash    maintenance chore -> JSON of its last run
  *   {ns}:cache        hash    generation of the L2 copies, server: run id of the cache server it was made for
+ *   {ns}:copy-turns   hash    the sweep of L2: JSON of the turn under way (current) and of the one before (last)
+ *   {ns}:lost-writes  zset    item id -> the turn that found its L2 copy newer than its row
  *   {ns}:writes:*     BullMQ's queue of chunks
  *   {ns}:ranges-queue:* BullMQ's queue of range deletes
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
@@ -36,6 +38,8 @@ export interface Keys {
   readonly feed: string;
   readonly chores: string;
   readonly cache: string;
+  readonly copyTurns: string;
+  readonly lostWrites: string;
   outcome(chunkId: string): string;
   /** BullMQ's key of a job. */
   job(queue: string, jobId: string): string;
@@ -85,6 +89,8 @@ export function keysOf(namespace: string): Keys {
     bytes: `${tag}:bytes`,
     feed: `${tag}:feed`,
     chores: `${tag}:chores`,
+    copyTurns: `${tag}:copy-turns`,
+    lostWrites: `${tag}:lost-writes`,
     series: (minute) => `${tag}:series:${minute}`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,
     cache: `${tag}:cache`,
@@ -110,4 +116,9 @@ export function parseCopyKey({ itemPrefix }: Keys, key: string): CopyKeyParts | 
   const found = /^\{\d+\}:([^:]+):/.exec(key.slice(itemPrefix.length));
   if (found === null) return undefined;
   return { generation: found[1] as string, id: key.slice(itemPrefix.length + found[0].length) };
+}
+
+/** Generations are numbers in base 36. False for a text that is none. */
+export function isOlderGeneration(generation: string, than: string): boolean {
+  return /^[\da-z]+$/.test(generation) && Number.parseInt(generation, 36) < Number.parseInt(than, 36);
 }

@@ -1,4 +1,5 @@
 import type { Command } from './command.ts';
+import { COPIES } from './commands/copies.ts';
 import { count } from './commands/count.ts';
 import { DEAD_LETTERS } from './commands/dead-letters.ts';
 import { deleteCommand } from './commands/delete.ts';
@@ -23,6 +24,7 @@ export const COMMANDS: readonly Command[] = [
   tail,
   pressure,
   ...DEAD_LETTERS,
+  ...COPIES,
   ...MERKLE,
   migrate,
   doctor,

@@ -1,15 +1,22 @@
 import type { Config } from '../config.ts';
-import { messageOf, QueueUnavailableError } from '../errors.ts';
+import { messageOf, QueueUnavailableError, TierUnavailableError } from '../errors.ts';
 import { type Keys, keysOf } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { closePool, createPool, type Pool } from '../postgres/pool.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
+import { CacheGeneration } from '../redis/cache-generation.ts';
 import { closeRedis, createRedis, type Redis, whenReady } from '../redis/connect.ts';
+import { ItemStore } from '../redis/item-store.ts';
 
 const REDIS_TIMEOUT_MS = 2000;
 const PATIENCE_MS = 5000;
+
+export interface Copies {
+  readonly cache: Redis;
+  readonly items: ItemStore;
+}
 
 /** What a command needs, opened when it is first asked for and closed together. */
 export class Connections {
@@ -20,6 +27,7 @@ export class Connections {
   #producer: Promise<QueueProducer> | undefined;
   #reader: Promise<TieredReader> | undefined;
   #redis: Promise<Redis> | undefined;
+  #copies: Promise<Copies> | undefined;
   #pool: Pool | undefined;
 
   constructor(config: Config, log: Logger) {
@@ -53,6 +61,11 @@ export class Connections {
     return (this.#redis ??= this.#connect());
   }
 
+  /** The L2 copies. @throws QueueUnavailableError, TierUnavailableError */
+  copies(): Promise<Copies> {
+    return (this.#copies ??= this.#connectCopies());
+  }
+
   pool(): Pool {
     if (this.#pool === undefined) {
       const pool = createPool(this.config.databaseUrl, 2, this.log);
@@ -75,6 +88,23 @@ export class Connections {
     const opened = await opening;
     this.onClose(() => opened.close());
     return opened;
+  }
+
+  async #connectCopies(): Promise<Copies> {
+    const queue = await this.redis();
+    const cache = createRedis(this.config.cacheRedisUrl ?? this.config.redisUrl, 'failFast', this.log);
+    const generation = new CacheGeneration(cache, queue, this.keys, this.config, this.log);
+    this.onClose(async () => {
+      generation.close();
+      await closeRedis(cache);
+    });
+    try {
+      await whenReady(cache, REDIS_TIMEOUT_MS);
+      await generation.known(REDIS_TIMEOUT_MS);
+    } catch (error) {
+      throw new TierUnavailableError('l2', error);
+    }
+    return { cache, items: new ItemStore(cache, generation) };
   }
 
   async #connect(): Promise<Redis> {

@@ -7,10 +7,16 @@ import { type ChoreRun, choreRuns } from '../redis/chore-log.ts';
 import { type QueuedBytes, queuedBytes } from '../redis/queued-bytes.ts';
 import { readSeries, type SeriesPoint } from '../redis/series.ts';
 import { ServerInfo } from '../redis/server-info.ts';
+import type { Keys } from '../keys.ts';
+import type { Redis } from '../redis/connect.ts';
+import { type CopyTurns, readTurns } from '../redis/copy-turns.ts';
+import { countLost, lostIds } from '../redis/lost-writes.ts';
 import type { Pressure } from '../types.ts';
 import type { CopyCount, CopyCounter } from './copy-counter.ts';
 import { inTime } from './patience.ts';
 import type { Sources } from './sources.ts';
+
+const LOST_IDS_SHOWN = 10;
 
 /** What one backend says, or why it says nothing: half a page is better than none. */
 export type Answer<T> =
@@ -28,6 +34,15 @@ export interface QueueFigures {
   readonly failedJobs: number;
   readonly series: readonly SeriesPoint[];
   readonly chores: ReadonlyMap<string, ChoreRun>;
+  readonly sweep: SweepFigures;
+}
+
+/** What comparing L2 copies with their rows has found. */
+export interface SweepFigures extends CopyTurns {
+  /** Settled writes that L2 has and Postgres has lost. */
+  readonly lost: number;
+  /** Some of their ids. */
+  readonly lostIds: readonly string[];
 }
 
 export interface WorkerFigures {
@@ -64,7 +79,7 @@ export async function overviewFigures(sources: Sources, counter: CopyCounter): P
 
 async function queueFigures({ queue, keys, config, writes, ranges }: Sources): Promise<QueueFigures> {
   const backlog = await readBacklog(queue, keys);
-  const [bytes, writesPaused, rangesPaused, delayedJobs, failedWrites, failedRanges, series, chores] =
+  const [bytes, writesPaused, rangesPaused, delayedJobs, failedWrites, failedRanges, series, chores, sweep] =
     await Promise.all([
       queuedBytes(queue, keys),
       writes.isPaused(),
@@ -74,11 +89,21 @@ async function queueFigures({ queue, keys, config, writes, ranges }: Sources): P
       ranges.getFailedCount(),
       readSeries(queue, keys, backlog.nowMs),
       choreRuns(queue, keys),
+      sweepFigures(queue, keys),
     ]);
   const pressure = pressureOf(waitingOf(backlog), config);
   const isPaused = writesPaused || rangesPaused;
   const failedJobs = failedWrites + failedRanges;
-  return { backlog, bytes, pressure, isPaused, delayedJobs, failedJobs, series, chores };
+  return { backlog, bytes, pressure, isPaused, delayedJobs, failedJobs, series, chores, sweep };
+}
+
+async function sweepFigures(queue: Redis, keys: Keys): Promise<SweepFigures> {
+  const [turns, lost, ids] = await Promise.all([
+    readTurns(queue, keys),
+    countLost(queue, keys),
+    lostIds(queue, keys, LOST_IDS_SHOWN),
+  ]);
+  return { ...turns, lost, lostIds: ids };
 }
 
 async function workerFigures({ writes, maintenance }: Sources): Promise<WorkerFigures> {

@@ -1,11 +1,14 @@
 import { DelayedError, type Job, type Queue } from 'bullmq';
 import { z } from 'zod';
 import { verifyStep, VERIFY_STEPS } from '../postgres/verify-steps.ts';
+import { type CopyTurn, copyTurnSchema } from '../redis/copy-turns.ts';
+import type { CopySweep } from './copy-sweep.ts';
 import { finishReplay, isRunning, type ReplayOutcome, type ReplayParts, startReplay } from './replay.ts';
 
 /** Jobs of the maintenance queue that people ask for; the recurring chores have other names. */
 export const VERIFY_JOB = 'verify';
 export const REPLAY_JOB = 'replay';
+export const SWEEP_COPIES_JOB = 'sweep-copies';
 
 const differenceSchema = z.object({
   kind: z.enum(['leaf', 'path', 'parent', 'delta']),
@@ -46,6 +49,9 @@ export const replayResultSchema = z.object({
   reason: z.string().optional(),
 });
 
+const sweepDataSchema = z.object({ turn: z.int().min(1).optional() });
+export const sweepResultSchema = copyTurnSchema;
+
 const MAX_DIFFERENCES = 100;
 const KEPT = { removeOnComplete: { age: 7 * 24 * 3600, count: 100 }, removeOnFail: { count: 100 } } as const;
 
@@ -65,6 +71,21 @@ export async function requestReplay(maintenance: Queue, seq: number): Promise<st
   return job.id ?? '';
 }
 
+/** Asks for a comparison of every L2 copy with its row, unless one that was asked for is under way. Returns the id of its job. */
+export async function requestCopySweep(maintenance: Queue): Promise<string> {
+  const job = await maintenance.add(
+    SWEEP_COPIES_JOB,
+    {},
+    { ...KEPT, deduplication: { id: SWEEP_COPIES_JOB } },
+  );
+  return job.id ?? '';
+}
+
+/** What jobs that people ask for run on. */
+export interface OnDemandParts extends ReplayParts {
+  readonly copies: CopySweep;
+}
+
 /** Between two looks at a replay that has not settled. */
 const REPLAY_LOOK_MS = 100;
 
@@ -76,10 +97,11 @@ const REPLAY_LOOK_MS = 100;
 export async function runOnDemand(
   job: Job,
   token: string | undefined,
-  parts: ReplayParts,
-): Promise<VerifyResult | ReplayOutcome | undefined> {
+  parts: OnDemandParts,
+): Promise<VerifyResult | ReplayOutcome | CopyTurn | undefined> {
   if (job.name === VERIFY_JOB) return verify(job, token, parts);
   if (job.name === REPLAY_JOB) return replay(job, token, parts);
+  if (job.name === SWEEP_COPIES_JOB) return sweepCopies(job, token, parts);
   return undefined;
 }
 
@@ -117,6 +139,21 @@ async function replay(job: Job, token: string | undefined, parts: ReplayParts): 
   if (!isRunning(started) && started.status !== 'busy') return started;
   if (isRunning(started)) await job.updateData({ seq, running: started });
   return putBack(job, token, REPLAY_LOOK_MS);
+}
+
+/** The turn's number stands in the job's data, so a step that is repeated goes on with the same turn. */
+async function sweepCopies(
+  job: Job,
+  token: string | undefined,
+  { copies }: OnDemandParts,
+): Promise<CopyTurn> {
+  let { turn } = sweepDataSchema.parse(job.data);
+  if (turn === undefined) {
+    turn = await copies.begin();
+    await job.updateData({ turn });
+  }
+  const done = await copies.hurry(turn);
+  return 'restMs' in done ? putBack(job, token, done.restMs) : done;
 }
 
 async function putBack(job: Job, token: string | undefined, delayMs: number): Promise<never> {

@@ -3,17 +3,21 @@ import { loadConfig, type Options } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { keysOf, MAINTENANCE_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { createLogger } from '../log.ts';
+import { Digester } from '../merkle/digest.ts';
 import { checkMerkleKey } from '../postgres/merkle-key.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-tables.ts';
 import { purgeRanges } from '../postgres/range-deletes.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
+import { CacheGeneration } from '../redis/cache-generation.ts';
 import { noteChore } from '../redis/chore-log.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady, within } from '../redis/connect.ts';
+import { ItemStore } from '../redis/item-store.ts';
 import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/orphans.ts';
 import { sweepBytes } from '../redis/waiting.ts';
 import { StopPhases } from '../stop-phases.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { type ChoreObserver, UNOBSERVED_CHORES } from './chore-observer.ts';
+import { CopySweep, SWEEP_STEP_MS } from './copy-sweep.ts';
 import { runOnDemand } from './on-demand.ts';
 
 export interface Maintenance extends AsyncDisposable {
@@ -27,8 +31,9 @@ const SWEEP_CHUNKS_EVERY_MS = 2000;
 const PURGE_EVERY_MS = 3_600_000;
 
 /**
- * Runs the recurring chores: folding Merkle deltas, sweeping notes of chunks that were never queued, purging old tombstones, storing the membership
- * filter; and what people ask for (on-demand.ts). The chores are BullMQ job schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
+ * Runs the recurring chores: folding Merkle deltas, sweeping notes of chunks that were never queued, purging old tombstones,
+ * comparing L2 copies with their rows, storing the membership filter; and what people ask for (on-demand.ts). The chores are
+ * BullMQ job schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
 export async function startMaintenance(
@@ -40,13 +45,27 @@ export async function startMaintenance(
   const keys = keysOf(config.namespace);
   const redis = createRedis(config.redisUrl, 'failFast', log);
   const blocking = createRedis(config.redisUrl, 'patient', log);
+  const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
   const pool = createPool(config.databaseUrl, 2, log);
+  const generation = new CacheGeneration(cache, redis, keys, config, log);
   const release = async () => {
-    await Promise.all([closeRedis(redis), closeRedis(blocking), closePool(pool)]);
+    generation.close();
+    await Promise.all([closeRedis(redis), closeRedis(blocking), closeRedis(cache), closePool(pool)]);
   };
 
   const orphanAge = () => orphanAgeUs(redis, keys, config.enqueueTimeoutMs);
   const filters = new FilterSource(pool, redis, keys, log);
+  const copies = new CopySweep({
+    pool,
+    queue: redis,
+    cache,
+    items: new ItemStore(cache, generation),
+    keys,
+    digester: new Digester(config.merkleKey),
+    config,
+    log,
+    observer,
+  });
   const chores: Readonly<Record<string, { readonly everyMs: number; readonly run: () => Promise<unknown> }>> =
     {
       fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
@@ -69,6 +88,7 @@ export async function startMaintenance(
           await purgeRanges(pool, horizon);
         },
       },
+      copies: { everyMs: SWEEP_STEP_MS, run: () => copies.step() },
       filter: {
         everyMs: config.filterSnapshotEveryMs,
         run: async () => {
@@ -83,6 +103,8 @@ export async function startMaintenance(
   let worker: Worker;
   try {
     await Promise.all([whenReady(redis, START_TIMEOUT_MS), whenReady(blocking, START_TIMEOUT_MS)]);
+    // Comparing its copies is all that waits for the cache.
+    cache.connect().catch(() => undefined);
     await checkQueueServer(redis, log);
     await checkPostgres(pool);
     await checkMerkleKey(pool, config.merkleKey);
@@ -103,7 +125,8 @@ export async function startMaintenance(
       MAINTENANCE_QUEUE,
       async (job: Job, token?: string) => {
         const chore = chores[job.name];
-        if (chore === undefined) return runOnDemand(job, token, { pool, redis, writes, keys, config });
+        if (chore === undefined)
+          return runOnDemand(job, token, { pool, redis, writes, keys, config, copies });
         return observed(observer, job.name, chore.run);
       },
       {

@@ -7,6 +7,8 @@ import type { Queryable } from '../postgres/pool.ts';
 import { pressureOf } from '../producer/pressure.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import type { Redis } from '../redis/connect.ts';
+import { type CopyTurn, readTurns } from '../redis/copy-turns.ts';
+import { countLost } from '../redis/lost-writes.ts';
 import { ServerInfo } from '../redis/server-info.ts';
 import { seconds } from './buckets.ts';
 
@@ -28,6 +30,9 @@ interface Memory {
 
 interface Snapshot {
   readonly backlog: Backlog | undefined;
+  readonly lostWrites: number | undefined;
+  /** The last whole turn of the sweep of L2. */
+  readonly copyTurn: CopyTurn | undefined;
   readonly totals: Totals | undefined;
   readonly queueMemory: Memory | undefined;
   readonly cacheMemory: Memory | undefined;
@@ -83,6 +88,21 @@ export class DeploymentMetrics {
       'tierline_feed_head',
       'Number of the newest entry of the change feed; falls only when Redis lost its data',
       (s) => s.backlog?.feedEntries,
+    );
+    gauge(
+      'tierline_lost_writes',
+      'Settled writes that L2 has and Postgres has lost; run `tierline copies restore --all`',
+      (s) => s.lostWrites,
+    );
+    gauge(
+      'tierline_copies_turn_seconds',
+      'Time that the last comparison of every L2 copy with its row took',
+      (s) => s.copyTurn && seconds((s.copyTurn.endedMs ?? 0) - s.copyTurn.startedMs),
+    );
+    gauge(
+      'tierline_copies_turn_end_timestamp_seconds',
+      'When every L2 copy had last been compared with its row, in seconds since 1970',
+      (s) => s.copyTurn?.endedMs && seconds(s.copyTurn.endedMs),
     );
     this.#memory(registry, 'tierline_redis_memory_bytes', 'Memory used by Redis', 'used');
     this.#memory(
@@ -156,13 +176,15 @@ export class DeploymentMetrics {
 
   async #readAll(): Promise<Snapshot> {
     const { queue, cache, db, keys } = this.#sources;
-    const [backlog, totals, queueMemory, cacheMemory] = await Promise.all([
+    const [backlog, lostWrites, turns, totals, queueMemory, cacheMemory] = await Promise.all([
       this.#orNothing(readBacklog(queue, keys)),
+      this.#orNothing(countLost(queue, keys)),
+      this.#orNothing(readTurns(queue, keys)),
       this.#orNothing(readTotals(db)),
       this.#orNothing(memoryOf(queue)),
       this.#orNothing(memoryOf(cache)),
     ]);
-    return { backlog, totals, queueMemory, cacheMemory };
+    return { backlog, lostWrites, copyTurn: turns?.last, totals, queueMemory, cacheMemory };
   }
 
   async #orNothing<T>(reading: Promise<T>): Promise<T | undefined> {

@@ -34,6 +34,6 @@ export async function countCopies(
   return count;
 }
 
-function escapeGlob(text: string): string {
+export function escapeGlob(text: string): string {
   return text.replace(/[\\*?[\]^-]/g, '\\$&');
 }

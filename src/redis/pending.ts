@@ -85,3 +85,8 @@ export async function unsettledBefore(
 export async function hasRangeBefore(redis: Redis, keys: Keys, stamp: Stamp): Promise<boolean> {
   return (await redis.zcount(keys.ranges, '-inf', `(${stamp}`)) > 0;
 }
+
+/** How many range deletes have not settled. */
+export async function rangesInFlight(redis: Redis, keys: Keys): Promise<number> {
+  return redis.zcard(keys.ranges);
+}

@@ -41,6 +41,7 @@ test.serial('on healthy servers nothing fails, and every finding that is not ok 
     'queue pressure',
     'queue lag',
     'queue dead letters',
+    'postgres lost writes',
     'maintenance Merkle fold',
   ]) {
     t.true(about.includes(expected), expected);

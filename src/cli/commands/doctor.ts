@@ -1,12 +1,13 @@
 import { readTotals } from '../../postgres/totals.ts';
 import { readBacklog } from '../../redis/backlog.ts';
+import { countLost } from '../../redis/lost-writes.ts';
 import { VERSION } from '../../version.ts';
 import type { Command, Context } from '../command.ts';
 import { type Finding, ok } from '../doctor/finding.ts';
 import { merkleKeyFindings } from '../doctor/merkle-key-findings.ts';
 import { postgresFindings } from '../doctor/postgres-findings.ts';
 import { redisFindings } from '../doctor/redis-findings.ts';
-import { backlogFindings, totalsFindings } from '../doctor/work-findings.ts';
+import { backlogFindings, lostFinding, totalsFindings } from '../doctor/work-findings.ts';
 import { EXIT } from '../exit-code.ts';
 import { withoutCredentials } from '../../log.ts';
 import { printable } from '../../printable.ts';
@@ -57,15 +58,20 @@ async function examine({ connections }: Context): Promise<Finding[]> {
 
 /** What cannot be asked has been told above. */
 async function work(connections: Context['connections']): Promise<Finding[]> {
-  const [backlog, totals] = await Promise.all([
+  const [backlog, lost, totals] = await Promise.all([
     connections
       .redis()
       .then((redis) => readBacklog(redis, connections.keys))
+      .catch(() => undefined),
+    connections
+      .redis()
+      .then((redis) => countLost(redis, connections.keys))
       .catch(() => undefined),
     readTotals(connections.pool()).catch(() => undefined),
   ]);
   return [
     ...(backlog === undefined ? [] : backlogFindings(backlog, connections.config)),
+    ...(lost === undefined ? [] : [lostFinding(lost)]),
     ...(totals === undefined ? [] : totalsFindings(totals)),
   ];
 }

@@ -55,3 +55,15 @@ export function totalsFindings({ merklePending, deadLetters }: Totals): Finding[
         ),
   ];
 }
+
+/** Settled writes that only L2 still has. */
+export function lostFinding(lost: number): Finding {
+  return lost === 0
+    ? ok('postgres', 'lost writes', 'none found')
+    : fail(
+        'postgres',
+        'lost writes',
+        `${groupedDigits(lost)} settled writes that Redis still has`,
+        'tierline copies lost, then tierline copies restore --all',
+      );
+}

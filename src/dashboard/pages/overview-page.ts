@@ -1,6 +1,6 @@
 import { bytes, count, duration, ago, percent } from '../figures.ts';
 import { type Content, type Html, html } from '../html.ts';
-import type { Answer, OverviewFigures, QueueFigures } from '../overview-figures.ts';
+import type { Answer, OverviewFigures, QueueFigures, SweepFigures } from '../overview-figures.ts';
 import { actionForm, type Frame, page } from './layout.ts';
 import { plots, seriesTable } from './series-view.ts';
 
@@ -41,6 +41,7 @@ function warnings({ queue, workers, cache, totals }: OverviewFigures): Content {
   ] as const) {
     if (!answer.ok) notices.push(html`<p class="notice bad">${name} cannot be asked: ${answer.why}</p>`);
   }
+  if (queue.ok && queue.value.sweep.lost > 0) notices.push(lostWrites(queue.value.sweep));
   if (queue.ok && queue.value.isPaused) {
     notices.push(html`<p class="notice warn">Draining is paused: writes are accepted but do not settle.</p>`);
   }
@@ -55,6 +56,14 @@ function warnings({ queue, workers, cache, totals }: OverviewFigures): Content {
     );
   }
   return notices;
+}
+
+/** The alarm of the sweep: nobody but L2 has these writes, so somebody must act. */
+function lostWrites({ lost, lostIds }: SweepFigures): Html {
+  const ids = lostIds.map(
+    (id, i) => html`${i > 0 && ', '}<a href="/item?id=${encodeURIComponent(id)}"><code>${id}</code></a>`,
+  );
+  return html`<p class="notice bad">Postgres has lost ${count(lost)} settled ${lost === 1 ? 'write' : 'writes'} that Redis (L2) still has, as after a failover to a replica that lagged. Look at <code>tierline copies lost</code>, then write them back with <code>tierline copies restore --all</code>. ${ids}${lost > lostIds.length && ', …'}</p>`;
 }
 
 function tierCards({ nowMs, cache, totals }: OverviewFigures): Content {
@@ -126,10 +135,26 @@ function processCards({ nowMs, queue, workers, totals }: OverviewFigures): Conte
       const waiting = totals.ok ? `${count(totals.value.merklePending)} batches wait for it` : '';
       return [fold === undefined ? 'never' : ago(fold.atMs, nowMs), waiting];
     }),
+    card('L2 against Postgres', queue, ({ sweep }) => sweepCard(sweep, nowMs)),
     card('Dead letters', totals, ({ deadLetters }) => [
       html`<a href="/dead-letters">${count(deadLetters)}</a>`,
       deadLetters === 0 ? 'nothing was refused' : 'refused by Postgres',
     ]),
+  ];
+}
+
+function sweepCard({ current, last, lost }: SweepFigures, nowMs: number): readonly [Content, Content] {
+  if (last?.endedMs === undefined) {
+    return [
+      current === undefined ? '–' : count(current.figures.checked),
+      'copies compared, first turn under way',
+    ];
+  }
+  const { checked, stale, corrupt, deleted, outdated } = last.figures;
+  const found = `${count(stale)} stale, ${count(corrupt)} corrupt, ${count(deleted)} of deleted items, ${count(outdated)} of an older cache`;
+  return [
+    lost > 0 ? html`<span class="pill critical">${count(lost)} lost</span>` : count(checked),
+    html`copies compared ${ago(last.endedMs, nowMs)}: ${found}`,
   ];
 }
 

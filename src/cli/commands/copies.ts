@@ -1,0 +1,211 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stampToMs } from '../../clock.ts';
+import { SettleTimeoutError } from '../../errors.ts';
+import { MAINTENANCE_QUEUE } from '../../keys.ts';
+import type { LostWrite, LostWriteParts } from '../../maintenance/lost-writes.ts';
+import type { LostOutcome } from '../../maintenance/restore-copies.ts';
+import { Digester } from '../../merkle/digest.ts';
+import { claimMerkleKey } from '../../postgres/merkle-key.ts';
+import type { CopyTurn } from '../../redis/copy-turns.ts';
+import { countLost, lostIds, MAX_LISTED } from '../../redis/lost-writes.ts';
+import { versionOf } from '../../schema/stored-item.ts';
+import type { Arguments } from '../arguments.ts';
+import type { Command, Context } from '../command.ts';
+import { EXIT, type ExitCode, UsageError } from '../exit-code.ts';
+import { duration, facts, groupedDigits, table, timeOf } from '../table.ts';
+
+const LISTED = 100;
+/** Ids that are written back together. */
+const GROUP = 100;
+const SWEEP_TIMEOUT_MS = 3_600_000;
+const POLL_MS = 200;
+
+const lost: Command = {
+  name: 'copies lost',
+  summary: 'List settled writes that Redis still has and Postgres has lost',
+  takes: '',
+  minArguments: 0,
+  maxArguments: 0,
+  options: {
+    limit: { takes: '<writes>', help: 'at most so many; left out: 100' },
+  },
+  examples: [['@ copies lost', 'id, time and kind of each, and what Postgres has instead']],
+  async run(context, args) {
+    const { terminal, json } = context;
+    const { lostWrites } = await import('../../maintenance/lost-writes.ts');
+    const parts = await partsOf(context);
+    const total = await countLost(parts.queue, parts.keys);
+    const ids = await lostIds(parts.queue, parts.keys, args.integer('limit', 1) ?? LISTED);
+    const writes = await lostWrites(parts, ids);
+    if (json) {
+      for (const write of writes) await terminal.print(JSON.stringify(described(write)));
+    } else if (writes.length === 0) {
+      await terminal.print('no lost writes');
+    } else {
+      const rows = writes
+        .map(described)
+        .map(({ id, writtenMs, kind, version, rowVersion }) => [
+          id,
+          kind,
+          timeOf(writtenMs),
+          String(version),
+          rowVersion === null ? 'no row' : String(rowVersion),
+        ]);
+      await terminal.print(table(['id', 'write', 'written', 'version', 'in Postgres'], rows));
+      if (total > writes.length) terminal.complain(`${groupedDigits(total)} in all`);
+    }
+    return EXIT.ok;
+  },
+};
+
+const restore: Command = {
+  name: 'copies restore',
+  summary: 'Write lost writes back into Postgres with their original stamps',
+  takes: '[id]...',
+  minArguments: 0,
+  maxArguments: 1000,
+  options: { all: { help: 'every listed one' } },
+  examples: [
+    ['@ copies restore user.1', 'a newer write of the same id wins all the same'],
+    ['@ copies restore --all', 'after a failover to a replica that lagged'],
+  ],
+  async run(context, args) {
+    const { restoreCopies } = await import('../../maintenance/restore-copies.ts');
+    return act(context, args, restoreCopies);
+  },
+};
+
+const discard: Command = {
+  name: 'copies discard',
+  summary: 'Give lost writes up: Redis gets what Postgres has',
+  takes: '[id]...',
+  minArguments: 0,
+  maxArguments: 1000,
+  options: { all: { help: 'every listed one' } },
+  examples: [['@ copies discard user.1', 'after the item was restored in another way']],
+  async run(context, args) {
+    const { discardCopies } = await import('../../maintenance/restore-copies.ts');
+    return act(context, args, discardCopies);
+  },
+};
+
+const sweep: Command = {
+  name: 'copies sweep',
+  summary: 'Compare every copy in Redis with its row now, and repair what differs',
+  takes: '',
+  minArguments: 0,
+  maxArguments: 0,
+  options: {
+    timeout: { takes: '<seconds>', help: 'longest wait for maintenance; left out: an hour' },
+  },
+  examples: [['@ copies sweep', 'what was found; exit code 1 when writes are lost']],
+  async run(context, args) {
+    const turn = await sweepNow(context, args.seconds('timeout') ?? SWEEP_TIMEOUT_MS);
+    if (turn === undefined) return EXIT.failed;
+    await context.terminal.print(context.json ? JSON.stringify(turn) : report(turn));
+    return turn.figures.lost === 0 ? EXIT.ok : EXIT.failed;
+  },
+};
+
+export const COPIES: readonly Command[] = [lost, restore, discard, sweep];
+
+async function partsOf({ connections }: Context): Promise<LostWriteParts> {
+  const { config, keys } = connections;
+  const pool = connections.pool();
+  await claimMerkleKey(pool, config.merkleKey);
+  const { cache, items } = await connections.copies();
+  const digester = new Digester(config.merkleKey);
+  return { pool, queue: await connections.redis(), cache, items, keys, digester, config };
+}
+
+function described({ id, copy, row }: LostWrite) {
+  const version = versionOf(copy);
+  const kinds = { j: 'JSON', b: 'binary', d: 'delete', x: 'not in Redis' } as const;
+  return {
+    id,
+    kind: kinds[copy.kind],
+    version,
+    writtenMs: stampToMs(version),
+    rowVersion: row === undefined ? null : versionOf(row),
+  };
+}
+
+async function act(
+  context: Context,
+  args: Arguments,
+  settle: (parts: LostWriteParts, ids: readonly string[]) => Promise<LostOutcome[]>,
+): Promise<ExitCode> {
+  const { terminal, json } = context;
+  const all = args.flag('all');
+  if (all && args.positionals.length > 0) throw new UsageError('ids exclude --all');
+  if (!all && args.positionals.length === 0) throw new UsageError('[id]... or --all is missing');
+  const parts = await partsOf(context);
+  const ids = all ? await lostIds(parts.queue, parts.keys, MAX_LISTED) : [...new Set(args.positionals)];
+  const outcomes: LostOutcome[] = [];
+  for (let at = 0; at < ids.length; at += GROUP) {
+    outcomes.push(...(await settle(parts, ids.slice(at, at + GROUP))));
+  }
+  if (json) {
+    for (const outcome of outcomes) await terminal.print(JSON.stringify(outcome));
+  } else if (outcomes.length === 0) {
+    await terminal.print('no lost writes');
+  } else {
+    const rows = outcomes.map(({ id, status, reason }) => [id, status, reason ?? '']);
+    await terminal.print(table(['id', 'outcome', 'reason'], rows));
+  }
+  if (all && (await countLost(parts.queue, parts.keys)) > 0) {
+    terminal.complain('some are left: run `tierline copies sweep`, which lists what is still lost');
+  }
+  const failed = new Set<LostOutcome['status']>(all ? ['refused', 'busy'] : ['refused', 'busy', 'gone']);
+  return outcomes.some(({ status }) => failed.has(status)) ? EXIT.failed : EXIT.ok;
+}
+
+/** Undefined when it failed, which is told. */
+async function sweepNow(
+  { connections, terminal }: Context,
+  timeoutMs: number,
+): Promise<CopyTurn | undefined> {
+  const [{ Queue }, { requestCopySweep, sweepResultSchema }] = await Promise.all([
+    import('bullmq'),
+    import('../../maintenance/on-demand.ts'),
+  ]);
+  const { keys, log } = connections;
+  const maintenance = new Queue(MAINTENANCE_QUEUE, {
+    connection: await connections.redis(),
+    prefix: keys.queuePrefix,
+    streams: { events: { maxLen: 100 } },
+  });
+  maintenance.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
+  connections.onClose(() => maintenance.close());
+  const deadline = Date.now() + timeoutMs;
+  const id = await requestCopySweep(maintenance);
+  for (;;) {
+    const job = await maintenance.getJob(id);
+    if (job?.finishedOn !== undefined) {
+      const turn = sweepResultSchema.safeParse(job.returnvalue).data;
+      if (turn === undefined) terminal.complain(`tierline copies sweep: ${job.failedReason}`);
+      return turn;
+    }
+    if (Date.now() > deadline) {
+      throw new SettleTimeoutError(
+        `The comparison has not ended within ${duration(timeoutMs)}; is a maintenance process running? It goes on, and asking again waits for the same one.`,
+      );
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+function report({ figures, startedMs, endedMs, workedMs }: CopyTurn): string {
+  const { checked, stale, corrupt, deleted, outdated, lost: lostWrites, inFlight } = figures;
+  return facts([
+    ['compared', checked],
+    ['stale', stale],
+    ['corrupt', corrupt],
+    ['of deleted items', deleted],
+    ['of an older cache', outdated],
+    ['being written', inFlight],
+    ['lost by Postgres', lostWrites],
+    ['took', duration((endedMs ?? startedMs) - startedMs)],
+    ['of it work', duration(workedMs)],
+  ]);
+}

@@ -1,0 +1,49 @@
+import type { Config } from '../config.ts';
+import type { Pool } from '../postgres/pool.ts';
+import { readRows } from '../postgres/read-items.ts';
+import type { CopyValue } from '../redis/copy-pages.ts';
+import type { Redis } from '../redis/connect.ts';
+import type { ItemStore } from '../redis/item-store.ts';
+import { encodeStored } from '../schema/stored-item.ts';
+
+export interface RepairParts {
+  readonly pool: Pool;
+  readonly cache: Redis;
+  readonly items: ItemStore;
+  readonly config: Pick<Config, 'tombstoneTtlMs' | 'backfillTtlMs'>;
+}
+
+/** Rows read at once: their contents may be large. */
+const ROWS_AT_ONCE = 50;
+/** A look at Postgres that comes too late is taken again; a copy that stays late is dropped, so that reads go on to Postgres. */
+const LOOKS = 3;
+
+/** Writes what Postgres has now of `ids` into L2, unless something newer is there. Ids without a row are left alone. */
+export async function refreshCopies(parts: RepairParts, ids: readonly string[]): Promise<void> {
+  for (let at = 0; at < ids.length; at += ROWS_AT_ONCE) {
+    let late = ids.slice(at, at + ROWS_AT_ONCE);
+    for (let looks = 0; looks < LOOKS && late.length > 0; looks++) late = await refreshOnce(parts, late);
+    if (late.length > 0) await parts.items.drop(late);
+  }
+}
+
+/** @returns the ids whose copies came too late */
+async function refreshOnce({ pool, items, config }: RepairParts, ids: readonly string[]): Promise<string[]> {
+  const look = items.look();
+  const rows = await readRows(pool, ids);
+  const entries = rows.map((row) => ({
+    id: row.id,
+    value: encodeStored(row),
+    ttlMs: row.kind === 'd' ? config.tombstoneTtlMs : config.backfillTtlMs,
+  }));
+  const fates = await items.setNewer(entries, look);
+  return entries.filter((_, i) => fates[i] === 'late').map(({ id }) => id);
+}
+
+/** A copy that another has replaced meanwhile stays; a value that is no text goes whatever it is. */
+export async function dropCopies(
+  { items }: Pick<RepairParts, 'items'>,
+  copies: readonly CopyValue[],
+): Promise<void> {
+  await Promise.all(copies.map(({ id, value }) => items.dropCopy(id, value ?? '')));
+}

@@ -1,0 +1,72 @@
+import type { Options } from '../../src/config.ts';
+import { loadConfig } from '../../src/config.ts';
+import { type ChoreObserver, UNOBSERVED_CHORES } from '../../src/maintenance/chore-observer.ts';
+import { CopySweep } from '../../src/maintenance/copy-sweep.ts';
+import type { LostWriteParts } from '../../src/maintenance/lost-writes.ts';
+import { Digester, xorDigests } from '../../src/merkle/digest.ts';
+import type { CopyTurn } from '../../src/redis/copy-turns.ts';
+import { encodeStored, decodeStored, type StoredItem } from '../../src/schema/stored-item.ts';
+import type { Deployment } from './deployment.ts';
+
+export function lostWritePartsOf(
+  { pool, redis, items, keys, options }: Deployment,
+  extra: Options = {},
+): LostWriteParts {
+  const config = loadConfig({ ...options, ...extra });
+  return {
+    pool,
+    queue: redis,
+    cache: redis,
+    items,
+    keys,
+    digester: new Digester(config.merkleKey),
+    config,
+  };
+}
+
+/** A sweep without the maintenance process: tests choose when it works. */
+export function sweepOf(
+  deployment: Deployment,
+  extra: Options = {},
+  observer: ChoreObserver = UNOBSERVED_CHORES,
+): CopySweep {
+  return new CopySweep({ ...lostWritePartsOf(deployment, extra), log: deployment.log, observer });
+}
+
+/** A whole turn, without the rests between its steps. */
+export async function sweepAll(deployment: Deployment, extra: Options = {}): Promise<CopyTurn> {
+  const number = await sweepOf(deployment, extra).begin();
+  for (;;) {
+    const done = await sweepOf(deployment, extra).hurry(number);
+    if (!('restMs' in done)) return done;
+  }
+}
+
+export function copyKey({ keys }: Deployment, id: string): string {
+  return keys.item(id);
+}
+
+export async function readCopy(deployment: Deployment, id: string): Promise<StoredItem | undefined> {
+  const value = await deployment.redis.get(copyKey(deployment, id));
+  return value === null ? undefined : decodeStored(id, value);
+}
+
+/** Puts a copy into L2 as it is, whatever is there. Returns its text. */
+export async function plantCopy(deployment: Deployment, copy: StoredItem): Promise<string> {
+  const value = encodeStored(copy);
+  await deployment.redis.set(copyKey(deployment, copy.id), value);
+  return value;
+}
+
+/** The same copy under another id or content stamp, with the digest that belongs to it. */
+export function restamped(
+  { id, kind, contentVersion, stateVersion, origin, contentHash, state, body }: StoredItem,
+  change: { readonly id?: string; readonly contentVersion?: number },
+): StoredItem {
+  const copy = { id, kind, contentVersion, stateVersion, origin, contentHash, state, body, ...change };
+  const digester = new Digester();
+  const content = digester.content(copy.id, copy.contentVersion, kind === 'd' ? undefined : contentHash);
+  const digest =
+    stateVersion === 0 ? content : xorDigests(content, digester.state(copy.id, stateVersion, state));
+  return { ...copy, digest };
+}
