@@ -10,7 +10,7 @@ const withServices = fileURLToPath(new URL('./with-services.mjs', import.meta.ur
 
 const burners = Array.from({ length: availableParallelism() }, () =>
   startGuarded(
-    { run: { command: process.execPath, args: ['-e', 'for (;;);'] } },
+    { command: process.execPath, args: ['-e', 'for (;;);'] },
     { stdio: ['ignore', 'ignore', 'inherit'], detached: true },
   ),
 );
@@ -27,13 +27,11 @@ while (results.length < RUNS && !interruption.signal.aborted) {
   const startedAt = Date.now();
   current = startGuarded(
     {
-      run: {
-        command: process.execPath,
-        args: [withServices, '--', 'ava', ...process.argv.slice(2)],
-      },
+      command: process.execPath,
+      args: [withServices, '--', 'ava', ...process.argv.slice(2)],
       graceMs: 30_000,
     },
-    { stdio: ['inherit', 'inherit', 'inherit'], detached: false },
+    { stdio: ['inherit', 'inherit', 'inherit'] },
   );
   const code = await current.ended;
   results.push({ code, seconds: Math.round((Date.now() - startedAt) / 1000) });

@@ -23,7 +23,7 @@ const TIERS: Record<
     await redis.connect();
     const generation = new CacheGeneration(redis, queue, keys, config, log);
     await generation.known(5000);
-    const tier = new RedisTier(new ItemStore(redis, generation), { ...config, timeoutMs: 200 }, log);
+    const tier = new RedisTier(new ItemStore(redis, generation), { ...config, timeoutMs: 2000 }, log);
     return { tier, backend, close: () => closeRedis(redis).then(() => generation.close()) };
   },
   PostgresTier: async ({ config, log }) => {

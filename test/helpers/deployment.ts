@@ -51,8 +51,8 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
   const databaseUrl = url.href;
   await migrate(databaseUrl);
 
-  // Tests share their machine: only those about outages want an early refusal.
-  const defaults = { logLevel: 'silent' as const, enqueueTimeoutMs: 20_000 };
+  // Tests share their machine: only those about outages want an early refusal, or reads that soon pass a slow Redis by.
+  const defaults = { logLevel: 'silent' as const, enqueueTimeoutMs: 20_000, l2TimeoutMs: 5000 };
   const options = { ...defaults, ...extra, redisUrl, databaseUrl, namespace: name };
   const config = loadConfig(options);
   const log = createLogger('test', 'silent');

@@ -169,8 +169,8 @@ async function setUp(t: ExecutionContext, away: Away, take: (backend: Proxy) => 
     ...deployment.options,
     redisUrl: redis.url,
     databaseUrl: postgres.url,
-    l2TimeoutMs: 100,
-    l3TimeoutMs: 300,
+    l2TimeoutMs: 300,
+    l3TimeoutMs: 600,
   });
   t.teardown(async () => {
     await redis.open();
