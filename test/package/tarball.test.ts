@@ -16,6 +16,7 @@ import { openStore, InvalidItemError, type Item } from 'tierline';
 import { openProducer } from 'tierline/producer';
 import { openReader } from 'tierline/reader';
 import { startDrain } from 'tierline/worker';
+import { createServiceMetrics } from 'tierline/metrics';
 
 export async function use(): Promise<Item | undefined> {
   await using producer = await openProducer({ chunkWaitMs: 1 });
@@ -25,7 +26,7 @@ export async function use(): Promise<Item | undefined> {
   await using reader = await openReader();
   return reader.get('a');
 }
-console.log(typeof openStore, typeof startDrain, typeof use);
+console.log(typeof openStore, typeof startDrain, typeof createServiceMetrics, typeof use);
 `;
 
 const TSCONFIG = {
@@ -50,6 +51,21 @@ function namedFiles(markdown: string): string[] {
     ([, path = '']) => path,
   );
   return [...links.filter((target) => !/^[a-z]+:/.test(target)), ...paths];
+}
+
+interface Locked {
+  readonly dev?: boolean;
+}
+
+/** Packages that are installed with Tierline, in the top folder: those for its development are not. */
+async function dependencies(): Promise<string[]> {
+  const { packages } = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, Locked>;
+  };
+  return Object.entries(packages)
+    .filter(([path, { dev }]) => /^node_modules\/(@[^/]+\/)?[^/]+$/.test(path) && dev !== true)
+    .map(([path]) => path.slice('node_modules/'.length))
+    .filter((name) => existsSync(join(ROOT, 'node_modules', name)) && name !== '@types/node');
 }
 
 test('the packed tarball installs into an empty ESM project, type-checks and runs', async (t) => {
@@ -80,9 +96,10 @@ test('the packed tarball installs into an empty ESM project, type-checks and run
       t.true(places.some(existsSync), `${document} names ${name}`);
     }
   }
-  // The dependencies as installed here: the registry is not what is tested.
-  for (const name of await readdir(join(ROOT, 'node_modules'))) {
-    if (!name.startsWith('.')) await symlink(join(ROOT, 'node_modules', name), join(modules, name));
+  // The dependencies as installed here: the registry is not what is tested. The types of Node are the consumer's own.
+  for (const name of [...(await dependencies()), '@types/node']) {
+    await mkdir(dirname(join(modules, name)), { recursive: true });
+    await symlink(join(ROOT, 'node_modules', name), join(modules, name));
   }
   await writeFile(join(folder, 'package.json'), JSON.stringify({ name: 'consumer', type: 'module' }));
   await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(TSCONFIG));
@@ -98,6 +115,14 @@ test('the packed tarball installs into an empty ESM project, type-checks and run
     { cwd: folder },
   );
   t.is(ran.stdout.trim(), 'function function');
+});
+
+// `@fastify/static` and `light-my-request` stand among the dependencies, which use them, because later ones want Node 22.
+test('every dependency takes the Node that this runs on, which is the one that the package asks for', async (t) => {
+  const install = run('npm', ['ci', '--dry-run', '--ignore-scripts', '--engine-strict', '--offline'], {
+    cwd: ROOT,
+  });
+  await t.notThrowsAsync(install);
 });
 
 test('publint finds nothing to change', async (t) => {
