@@ -127,7 +127,7 @@ export class ChunkQueue {
     const deadline = end - Math.min(WITHDRAW_MS, enqueueTimeoutMs / 4);
     const request = this.#admission.request(bytes, draft.hasReserve);
     let chunk: TrackedChunk | undefined;
-    let sentTo: Queue | undefined;
+    let isSent = false;
     for (;;) {
       try {
         await whenReady(this.#redis, Math.max(1, deadline - performance.now()));
@@ -140,7 +140,7 @@ export class ChunkQueue {
         }
         // After a pause of the process the chunk's note may have been swept: its job would be refused as late.
         if (performance.now() > deadline) throw new Error('the process was held up');
-        sentTo = queue;
+        isSent = true;
         await before(
           deadline,
           queue.add(name, draft.dataAt(chunk.first), { ...WRITE_JOB_OPTIONS, jobId: chunkId }),
@@ -153,17 +153,14 @@ export class ChunkQueue {
         }
         const full = this.#refusalOfStamps(error, chunk);
         if (full !== undefined) throw full;
-        const doubtful = { queue: sentTo?.name ?? '', chunkId, epoch: chunk?.epoch ?? '', ids };
+        const doubtful = { queue: queue.name, chunkId, epoch: chunk?.epoch ?? '', ids };
         const fate = await this.#withdraw(doubtful, end);
-        if (chunk !== undefined && sentTo !== undefined && fate === 'accepted') return chunk;
+        // After an error reply the job may be there by half: stored, and in no list.
+        if (chunk !== undefined && isSent && fate === 'accepted' && isConnectionError(error)) return chunk;
         if (chunk !== undefined) this.#tracker.remove(chunk);
         throw isOutOfMemory(error) && fate === 'withdrawn'
           ? this.#admission.outOfMemory(error)
-          : refusal(
-              error,
-              enqueueTimeoutMs,
-              sentTo === undefined || fate === 'withdrawn' ? false : 'unknown',
-            );
+          : refusal(error, enqueueTimeoutMs, isSent && fate !== 'withdrawn' ? 'unknown' : false);
       }
     }
   }

@@ -277,6 +277,18 @@ test('I8: a submit that Redis refused by name is not accepted, and leaves nothin
   t.is((await (await store.deletePrefix('k.')).settled()).deleted, 0);
 });
 
+test('I8: whether an add that ended in an error half way was accepted is unknown', async (t) => {
+  const { deployment, store } = await setUp(t);
+  const { redis, keys } = deployment;
+  // BullMQ stores the job first, and then finds no list to put it into.
+  await redis.set(`${keys.queuePrefix}:${WRITES_QUEUE}:wait`, 'no list');
+  const error = await t.throwsAsync(store.submit({ id: 'k.1', content: 1 }), {
+    instanceOf: QueueUnavailableError,
+    message: /unknown/,
+  });
+  t.is(error?.accepted, 'unknown');
+});
+
 test('I1: an add that a cut connection left on the wire comes after the chunk has settled, and changes nothing', async (t) => {
   const { deployment, store, use } = await setUp(t, {});
   use(await startDrain(deployment.options));
