@@ -32,7 +32,7 @@ export class ReaderMetrics {
     count('tierline_l2_skipped_total', 'Requests that the open breaker kept from Redis', (c) => c.l2.skipped);
     count(
       'tierline_l2_unfilled_total',
-      'Items found in L3 that were not kept in L2, which had enough to take',
+      'Items found in L3 that were not kept in L2, which had enough to take, or came too late',
       (c) => c.l2.unfilled,
     );
     count('tierline_l3_failures_total', 'Requests that Postgres did not answer', (c) => c.l3.failures);
