@@ -8,6 +8,7 @@ import { chunkSchema, parseJob, rangeIdSchema, rangeSchema } from '../schema/job
 import { type Redis, within } from '../redis/connect.ts';
 import { sweptAmong } from '../redis/orphans.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
+import { Intake } from './intake.ts';
 import { RangeDelete } from './range-delete.ts';
 import { LATE, refuseJob } from './refused-jobs.ts';
 import { TextJobWorker } from './text-job-worker.ts';
@@ -25,8 +26,9 @@ const BARRIER_MS = 200;
 export class Drain {
   readonly #parts: WriterParts;
   readonly #batcher: Batcher<Chunk, ChunkFate>;
-  readonly #worker: Worker;
+  readonly #worker: Worker<string, void>;
   readonly #ranges: Worker;
+  readonly #intake: Intake;
   readonly #rangeDelete: RangeDelete;
   #paused: Promise<unknown> | undefined;
 
@@ -47,9 +49,19 @@ export class Drain {
       write: (chunks) => writer.write(chunks),
     });
     this.#rangeDelete = new RangeDelete(parts);
-    this.#worker = this.#startWorker(WRITES_QUEUE, config.drainConcurrency, connection, (job, token) =>
-      this.#process(job, token),
+    this.#worker = this.#startWorker(
+      WRITES_QUEUE,
+      config.drainConcurrency,
+      connection,
+      async (job, token) => {
+        try {
+          await this.#process(job, token);
+        } finally {
+          this.#intake.done(job);
+        }
+      },
     );
+    this.#intake = new Intake(this.#worker, config.drainMaxBytes);
     // Range deletes take long and wait for chunks: on slots of their own they cannot hold up what they wait for.
     this.#ranges = this.#startWorker(RANGES_QUEUE, 1, connection, (job, token) =>
       this.#deleteRange(job, token),

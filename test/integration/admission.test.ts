@@ -350,3 +350,26 @@ test('I10: notes whose job met a full Redis are taken back', async (t) => {
   t.is(after.inflight, jobs, 'what is in flight has a job');
   t.is(items - before.pending, 160 - refused, 'what is pending was accepted');
 });
+
+test('I10: a worker takes no further chunk while it holds as many bytes as it may', async (t) => {
+  const { deployment, producer, drain } = await setUp(t, { drainMaxBytes: 1_000_000 });
+  const { pool, redis, keys } = deployment;
+  const active = () => redis.llen(`${keys.queuePrefix}:writes:active`);
+  const writer = await pool.connect();
+  try {
+    await writer.query('BEGIN');
+    await writer.query('LOCK TABLE items IN EXCLUSIVE MODE');
+    await producer.submitMany(itemsOf('large', 12, 400_000));
+    await drain();
+    await eventually(async () => (await active()) === 3, 'as many are taken as reach the limit');
+    // Small ones come after them: the worker must not have taken more meanwhile.
+    await producer.submitMany(itemsOf('small', 3));
+    t.is(await active(), 3);
+  } finally {
+    await writer.query('ROLLBACK');
+    writer.release();
+  }
+  await producer.flush();
+  const { rows } = await pool.query<{ n: string }>('SELECT count(*) AS n FROM items');
+  t.is(Number(rows[0]?.n), 15);
+});

@@ -1,0 +1,41 @@
+import type { Job, Worker } from 'bullmq';
+
+/**
+ * Bounds the bytes of the chunks that a worker holds (I10). BullMQ takes jobs by number, and asks for its `concurrency` before
+ * each one: with the bytes at their limit it is set to the number in hand, so nothing further is taken until some are written.
+ * The limit may be passed by one chunk.
+ */
+export class Intake {
+  readonly #worker: Worker<string, void>;
+  readonly #maxJobs: number;
+  readonly #maxBytes: number;
+  readonly #sizes = new Map<Job, number>();
+  #bytes = 0;
+
+  constructor(worker: Worker<string, void>, maxBytes: number) {
+    this.#worker = worker;
+    this.#maxJobs = worker.concurrency;
+    this.#maxBytes = maxBytes;
+    // BullMQ tells it before it takes the next one.
+    worker.on('active', (job) => this.#took(job));
+  }
+
+  /** The worker no longer holds the job. */
+  done(job: Job): void {
+    this.#bytes -= this.#sizes.get(job) ?? 0;
+    this.#sizes.delete(job);
+    this.#adjust();
+  }
+
+  #took(job: Job<string>): void {
+    // Text of JSON is nearly always one byte a character.
+    this.#sizes.set(job, job.data.length);
+    this.#bytes += job.data.length;
+    this.#adjust();
+  }
+
+  #adjust(): void {
+    const isFull = this.#bytes >= this.#maxBytes;
+    this.#worker.concurrency = isFull ? Math.max(1, this.#sizes.size) : this.#maxJobs;
+  }
+}
