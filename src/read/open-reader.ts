@@ -83,11 +83,13 @@ export async function connectReader(
     generation.close();
     await Promise.all([tail.close(), closeRedis(queue), closeRedis(cache), closePool(pool)]);
   };
+  // Who lets reads wait longer for Redis lets opening do so too.
+  const startTimeoutMs = Math.max(START_TIMEOUT_MS, config.l2TimeoutMs);
   try {
-    await Promise.all([whenReady(queue, START_TIMEOUT_MS), whenReady(cache, START_TIMEOUT_MS)]);
-    await Promise.all([generation.known(START_TIMEOUT_MS), checkPostgres(pool)]);
+    await Promise.all([whenReady(queue, startTimeoutMs), whenReady(cache, startTimeoutMs)]);
+    await Promise.all([generation.known(startTimeoutMs), checkPostgres(pool)]);
     await checkGivenMerkleKey(pool, config.merkleKey);
-    await tail.start(START_TIMEOUT_MS);
+    await tail.start(startTimeoutMs);
   } catch (error) {
     coherence.close();
     filter.close();
