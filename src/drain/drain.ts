@@ -6,6 +6,7 @@ import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { failureKind } from '../postgres/pool.ts';
 import { chunkSchema, parseJob, rangeIdSchema, rangeSchema } from '../schema/job.ts';
 import { type Redis, within } from '../redis/connect.ts';
+import { dropUnreadableFields } from '../redis/job-fields.ts';
 import { sweptAmong } from '../redis/orphans.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
 import { Intake } from './intake.ts';
@@ -98,6 +99,11 @@ export class Drain {
       runRetryDelay: 1000,
     });
     worker.on('error', (error) => log.warn({ err: error, queue }, 'queue connection error'));
+    worker.on('stalled', (jobId) => {
+      dropUnreadableFields(this.#parts.queue, keys.job(queue, jobId)).catch((error: unknown) =>
+        log.debug({ err: error, queue, job: jobId }, 'a stalled job was not looked at; it stalls again'),
+      );
+    });
     worker.on('failed', (job, error) =>
       log.error({ err: error, queue, job: job?.id }, 'job failed, the queue tries again'),
     );

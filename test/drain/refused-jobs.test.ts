@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
+import type { Options } from '../../src/config.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
@@ -12,8 +13,8 @@ interface Setting {
   drain(): Promise<void>;
 }
 
-async function setUp(t: ExecutionContext): Promise<Setting> {
-  const deployment = await createDeployment();
+async function setUp(t: ExecutionContext, options: Options = {}): Promise<Setting> {
+  const deployment = await createDeployment(options);
   const producer = await openProducer(deployment.options);
   const closers = [() => producer.close()];
   t.teardown(async () => {
@@ -131,6 +132,24 @@ for (const queue of [WRITES_QUEUE, RANGES_QUEUE]) {
       t.true(Buffer.byteLength(item) < 300 && Buffer.byteLength(chunk) < 300, item);
       t.true(Buffer.byteLength(message) <= 1024, item);
     }
+  });
+}
+
+for (const queue of [WRITES_QUEUE, RANGES_QUEUE]) {
+  test(`I9: a job of the ${queue} queue that BullMQ cannot fetch is refused when it has stalled`, async (t) => {
+    const { deployment, producer, drain } = await setUp(t, { chunkLockMs: 1000 });
+    for (const field of ['opts', 'progress', 'parent']) {
+      for (const text of ['{', 'null']) {
+        await plant(deployment, queue, `${field} ${text}`, { ...valid, data: '[]', [field]: text });
+      }
+    }
+    const put = await producer.submit({ id: 'good', content: 1 });
+    const range = await producer.deletePrefix('nothing.');
+    await drain();
+    t.is((await put.settled()).status, 'applied');
+    t.is((await range.settled()).deleted, 0);
+    await eventually(async () => (await jobsLeft(deployment, queue)) === 0, 'no job is left');
+    t.is((await letters(deployment)).length, 6);
   });
 }
 
