@@ -28,8 +28,9 @@ export interface Deployment {
   remove(): Promise<void>;
 }
 
-export async function createDeployment(redisUrl: string, serverUrl: string): Promise<Deployment> {
+export async function createDeployment(): Promise<Deployment> {
   const namespace = `tierline_demo_${randomBytes(4).toString('hex')}`;
+  const { redisUrl, databaseUrl: serverUrl } = loadConfig({});
   const url = new URL(serverUrl);
   url.pathname = `/${namespace}`;
   const server = createPool(serverUrl, 1, quiet);

@@ -5,9 +5,9 @@ import { CITY_COUNT } from './cities.ts';
 import { LOCK_MS } from './crash.ts';
 import { createDeployment } from './deployment.ts';
 import { tour } from './tour.ts';
-import { type StartGuarded, Workers } from './workers.ts';
+import { Workers } from './workers.ts';
 
-export const HELP = `Usage: npm run demo -- [options]
+const HELP = `Usage: npm run demo -- [options]
 
 Sends real records through the whole system, kills a worker half way, and checks every count.
 
@@ -18,7 +18,7 @@ Sends real records through the whole system, kills a worker half way, and checks
 Uses the servers of REDIS_URL and DATABASE_URL when set (in a database and a key
 namespace of its own, removed at the end), else private ones.`;
 
-export interface DemoOptions {
+interface DemoOptions {
   /** How many records, from the first. */
   readonly items: number;
   /** Leaves services and workers up after the report. */
@@ -27,7 +27,7 @@ export interface DemoOptions {
 }
 
 /** @throws Error that says which option cannot be used. */
-export function parseOptions(args: readonly string[]): DemoOptions {
+function parseOptions(args: readonly string[]): DemoOptions {
   const { values } = parseArgs({
     args: [...args],
     options: { items: { type: 'string' }, keep: { type: 'boolean' }, help: { type: 'boolean' } },
@@ -39,26 +39,19 @@ export function parseOptions(args: readonly string[]): DemoOptions {
   return { items, keep: values.keep ?? false, help: values.help ?? false };
 }
 
-export interface DemoParts {
-  readonly options: DemoOptions;
-  readonly redisUrl: string;
-  readonly databaseUrl: string;
-  readonly startGuarded: StartGuarded;
-  /** Aborts on Ctrl-C. */
-  readonly signal: AbortSignal;
-}
-
 /** Runs the demo on running servers. Returns the exit code: 0 only if everything was exact. */
-export async function runDemo(parts: DemoParts): Promise<number> {
-  const { options, redisUrl, databaseUrl, startGuarded, signal } = parts;
-  const deployment = await createDeployment(redisUrl, databaseUrl);
-  const env = { ...process.env, ...deployment.env, TIERLINE_CHUNK_LOCK_MS: String(LOCK_MS) };
-  const workers = new Workers(startGuarded, env);
+async function runDemo({ items, keep }: DemoOptions, signal: AbortSignal): Promise<number> {
+  const deployment = await createDeployment();
+  const workers = new Workers({
+    ...process.env,
+    ...deployment.env,
+    TIERLINE_CHUNK_LOCK_MS: String(LOCK_MS),
+  });
   const stop = AbortSignal.any([signal, workers.failed]);
   let code = 1;
   try {
-    code = (await tour({ items: options.items, deployment, workers, signal: stop })) ? 0 : 1;
-    if (options.keep) await keepRunning(deployment.env, stop);
+    code = (await tour({ items, deployment, workers, signal: stop })) ? 0 : 1;
+    if (keep) await keepRunning(deployment.env, stop);
   } catch (error) {
     // What was waited for says only that it was aborted.
     const why: unknown = workers.failed.aborted ? workers.failed.reason : error;
@@ -81,3 +74,22 @@ async function keepRunning(env: Readonly<Record<string, string>>, stop: AbortSig
   if (!stop.aborted) await once(stop, 'abort');
   clearInterval(alive);
 }
+
+async function main(): Promise<number> {
+  let options: DemoOptions;
+  try {
+    options = parseOptions(process.argv.slice(2));
+  } catch (error) {
+    console.error(`${messageOf(error)}\n\n${HELP}`);
+    return 2;
+  }
+  if (options.help) {
+    console.log(HELP);
+    return 0;
+  }
+  const interruption = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => interruption.abort());
+  return runDemo(options, interruption.signal);
+}
+
+process.exitCode = await main();
