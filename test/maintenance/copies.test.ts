@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { hashContent } from '../../src/merkle/digest.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-tables.ts';
-import { readTurns } from '../../src/redis/copy-turns.ts';
+import { readTurns, saveTurn } from '../../src/redis/copy-turns.ts';
 import { countLost } from '../../src/redis/lost-writes.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { copyKey, plantCopy, readCopy, restamped, sweepAll, sweepOf } from '../helpers/copies.ts';
@@ -232,6 +232,25 @@ test('a turn is cut into steps, goes on where it stood after a restart, and sees
   }
   t.true(steps > 2, `${steps} steps`);
   t.is((await store.get('many.7'))?.content, 'new');
+});
+
+test('a walk whose cursor came from another cache server begins anew', async (t) => {
+  const { deployment, store } = await setUp(t);
+  const { redis, keys } = deployment;
+  const count = 1000;
+  const items = Array.from({ length: count }, (_, i) => ({ id: `many.${i}`, content: i }));
+  await (await store.submitMany(items)).settled();
+  const number = await sweepOf(deployment).begin();
+  const { current } = await readTurns(redis, keys);
+  if (current === undefined) throw new Error('no turn');
+  // Half of the key table lies behind this cursor.
+  await saveTurn(redis, keys, { ...current, cursor: '1', generation: 'another' });
+  for (;;) {
+    const done = await sweepOf(deployment, { copySweepPercent: 50 }).hurry(number);
+    if ('restMs' in done) continue;
+    t.true(done.figures.checked >= count, `${done.figures.checked} copies`);
+    break;
+  }
 });
 
 test('the chore keeps its pace: a turn in the configured time, and nothing before the next is due', async (t) => {
