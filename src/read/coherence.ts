@@ -5,6 +5,7 @@ import { type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Floors } from './floors.ts';
 import { floorOf, type Held } from './held.ts';
+import type { PendingView } from './pending-view.ts';
 import type { SingleFlight } from './single-flight.ts';
 
 /** Serves no entry: neither an epoch nor `NEVER`. */
@@ -36,6 +37,7 @@ export class Coherence implements FeedListener {
   readonly #l1: MemoryTier<Held>;
   readonly #floors: Floors;
   readonly #flights: SingleFlight;
+  readonly #pending: PendingView;
   readonly #others: readonly ChangeListener[];
   readonly #log: Logger;
   #epoch = 0;
@@ -48,12 +50,14 @@ export class Coherence implements FeedListener {
     l1: MemoryTier<Held>,
     floors: Floors,
     flights: SingleFlight,
+    pending: PendingView,
     others: readonly ChangeListener[],
     log: Logger,
   ) {
     this.#l1 = l1;
     this.#floors = floors;
     this.#flights = flights;
+    this.#pending = pending;
     this.#others = others;
     this.#log = log;
     // A flight may have read L2 before that version was there.
@@ -111,7 +115,10 @@ export class Coherence implements FeedListener {
   /** @param noRow the change may be in no row: it must not outlive its copy as a floor. */
   #apply(id: string, contentVersion: Stamp, stateVersion: Stamp, noRow: boolean): void {
     this.#flights.raise(id, contentVersion, stateVersion);
-    if (!noRow) this.#floors.announced(id, contentVersion, stateVersion);
+    if (!noRow) {
+      this.#floors.announced(id, contentVersion, stateVersion);
+      this.#pending.announced(id, contentVersion, stateVersion);
+    }
     const held = this.#l1.peek(id);
     if (held === undefined || (contentVersion <= held.contentVersion && stateVersion <= held.stateVersion))
       return;

@@ -73,7 +73,7 @@ export async function connectReader(
   const askSettled: SettledQuestion = (seen) => inTime(settledCheck(queue, keys, seen), config.l2TimeoutMs);
   const floors = new Floors(l1, askSettled, log);
   const flights = new SingleFlight(l1, floors, lookup);
-  const coherence = new Coherence(l1, floors, flights, [filter, l2], log);
+  const coherence = new Coherence(l1, floors, flights, pending, [filter, l2], log);
   // Before the tail starts: it takes its cursor first, and L1 is served from then on.
   tail.listen(coherence);
   tail.listen(generation);

@@ -20,9 +20,15 @@ export interface PendingView {
   /** Ids in it. */
   readonly size: number;
   get(id: string): PendingItem | undefined;
+  /** The feed announced a row with these stamps: an own write that is older has lost, although it has not settled. */
+  announced(id: string, contentVersion: Stamp, stateVersion: Stamp): void;
 }
 
-export const NOTHING_PENDING: PendingView = { size: 0, get: () => undefined };
+export const NOTHING_PENDING: PendingView = {
+  size: 0,
+  get: () => undefined,
+  announced: () => undefined,
+};
 
 /** Whether the tiers could add nothing: content and state are both this process's own. */
 export function isComplete(pending: PendingItem): boolean {

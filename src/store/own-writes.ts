@@ -1,17 +1,13 @@
+import { type Stamp, UNWRITTEN } from '../clock.ts';
 import type { Operation } from '../producer/operation.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import type { ChunkTicket } from '../producer/ticket.ts';
 import type { TrackedChunk } from '../producer/tracked-chunk.ts';
 import type { PendingItem, PendingView } from '../read/pending-view.ts';
 
-const NOTHING: PendingItem = {
-  kind: 'd',
-  contentVersion: 0,
-  contentHash: '',
-  body: '',
-  stateVersion: 0,
-  state: DEFAULT_STATE,
-};
+const UNWRITTEN_CONTENT = { kind: 'd', contentVersion: UNWRITTEN, contentHash: '', body: '' } as const;
+const UNWRITTEN_STATE = { stateVersion: UNWRITTEN, state: DEFAULT_STATE } as const;
+const NOTHING: PendingItem = { ...UNWRITTEN_CONTENT, ...UNWRITTEN_STATE };
 
 interface Own {
   item: PendingItem;
@@ -36,6 +32,14 @@ export class OwnWrites implements PendingView {
 
   get(id: string): PendingItem | undefined {
     return this.#items.get(id)?.item;
+  }
+
+  announced(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
+    const own = this.#items.get(id);
+    if (own === undefined) return;
+    const { item } = own;
+    if (contentVersion > item.contentVersion) own.item = { ...own.item, ...UNWRITTEN_CONTENT };
+    if (stateVersion > item.stateVersion) own.item = { ...own.item, ...UNWRITTEN_STATE };
   }
 
   accepted(operation: Operation, ticket: ChunkTicket): void {

@@ -90,7 +90,7 @@ export async function openReadSide(
   const filter = new TrustedFilter(source, tail, redis, keys, filterOptions, log);
   const floors = new Floors(l1, (seen) => settledCheck(redis, keys, seen), log);
   const flights = new SingleFlight(l1, floors, new TierLookup(l2, l3, filter, config, log));
-  const coherence = new Coherence(l1, floors, flights, [filter, l2], log);
+  const coherence = new Coherence(l1, floors, flights, NOTHING_PENDING, [filter, l2], log);
   tail.listen(coherence);
   await tail.start(2000);
   return {

@@ -1,7 +1,7 @@
 import type { Pool } from '../../src/postgres/pool.ts';
 import type { Redis } from '../../src/redis/connect.ts';
 import type { Deployment } from './deployment.ts';
-import { decodeStored } from '../../src/schema/stored-item.ts';
+import { decodeStored, type StoredItem } from '../../src/schema/stored-item.ts';
 import type { ModelRow } from './model.ts';
 
 /** All rows as the database has them, in the model's form and order. */
@@ -52,21 +52,13 @@ export async function storedCopies(
   ids: readonly string[],
 ): Promise<(object | undefined)[]> {
   const values = await redis.mget(ids.map((id) => keys.item(id)));
-  return values.map((value, i) => {
-    if (value === null) return undefined;
-    const { id, kind, contentVersion, stateVersion, digest, contentHash, state, body } = decodeStored(
-      ids[i] as string,
-      value,
-    );
-    return {
-      id,
-      kind,
-      contentVersion,
-      stateVersion,
-      digest,
-      hash: contentHash,
-      state,
-      body,
-    };
-  });
+  return values.map((value, i) =>
+    value === null ? undefined : copyForm(decodeStored(ids[i] as string, value)),
+  );
+}
+
+/** A copy in the form of `asCopy`. */
+export function copyForm(copy: StoredItem) {
+  const { id, kind, contentVersion, stateVersion, digest, contentHash, state, body } = copy;
+  return { id, kind, contentVersion, stateVersion, digest, hash: contentHash, state, body };
 }

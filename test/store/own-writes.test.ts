@@ -109,6 +109,22 @@ test('I6 I11: a write that settled before the queue answered is told at once', (
   t.is(own.size, 0);
 });
 
+test('I6: an own write that the feed showed to have lost is given out no more, register by register', (t) => {
+  const own = new OwnWrites(() => undefined);
+  const chunk = new TrackedChunk('chunk', 100, 1, 'epoch');
+  own.accepted(submitOf('a'), new ChunkTicket('a', chunk, 0));
+  own.announced('a', 90, 0);
+  t.like(own.get('a'), { contentVersion: 100, stateVersion: 100, state: 'open' });
+  own.announced('a', 200, 0);
+  t.like(own.get('a'), { contentVersion: 0, body: '', stateVersion: 100, state: 'open' });
+  own.announced('a', 200, 300);
+  t.like(own.get('a'), { contentVersion: 0, stateVersion: 0 });
+  own.announced('b', 200, 300);
+  t.is(own.get('b'), undefined);
+  own.settled(chunk);
+  t.is(own.size, 0);
+});
+
 test('I11: pending writes lie over what the tiers have, register by register', async (t) => {
   const { store, drain } = await setUp(t);
   const stop = await drain();

@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import test from 'ava';
+import { createRedis, type Redis } from '../../src/redis/connect.ts';
+import { decodeStored } from '../../src/schema/stored-item.ts';
+import { parseCopyKey } from '../../src/keys.ts';
+import { openReader } from '../../src/read/open-reader.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import type { Item, Reader, Store } from '../../src/types.ts';
+import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { collect, HistoryActor, IDS } from '../helpers/history-actor.ts';
+import { History } from '../helpers/history.ts';
+import { type ModelRow, modelRows } from '../helpers/model.ts';
+import { ObservedVersions } from '../helpers/observed-versions.ts';
+import { type Proxy, startProxy } from '../helpers/proxy.ts';
+import { Random } from '../helpers/random.ts';
+import { expandRanges } from '../helpers/range-model.ts';
+import { type RedisServer, startRedisServer } from '../helpers/redis-server.ts';
+import { asCopy, copyForm, storedRows } from '../helpers/stored-rows.ts';
+import { startWorker, type WorkerProcess } from '../helpers/worker-process.ts';
+
+/** Histories one after another on the same deployment, each with faults of its own; `npm run soak` makes more. */
+const HISTORIES = Number(process.env.SOAK_HISTORIES ?? 4);
+const FIRST_SEED = Number(process.env.SOAK_SEED ?? Date.now() % 1_000_000);
+const OPS = 60;
+const LOCK_MS = 1000;
+interface Scene {
+  readonly deployment: Deployment;
+  readonly server: RedisServer;
+  readonly cache: Redis;
+  readonly workerCache: Proxy;
+  readonly readerCache: Proxy;
+  readonly workers: readonly WorkerProcess[];
+  readonly stores: readonly Store[];
+}
+
+/** One kind of trouble, which begins during a history and ends with it. */
+type Fault = (scene: Scene, random: Random) => Promise<void>;
+
+const FAULTS: Readonly<Record<string, Fault>> = {
+  async 'copies of workers are held up'({ workerCache }, random) {
+    for (let i = 0; i < 3; i++) {
+      workerCache.freeze();
+      await sleep(random.upTo(500));
+      await workerCache.open();
+      await sleep(random.upTo(200));
+    }
+  },
+  async 'back-fills are held up'({ readerCache }, random) {
+    for (let i = 0; i < 4; i++) {
+      readerCache.freeze();
+      await sleep(random.upTo(400));
+      await readerCache.open();
+      await sleep(random.upTo(200));
+    }
+  },
+  async 'L2 is emptied'({ cache }, random) {
+    for (let i = 0; i < 3; i++) {
+      await sleep(random.upTo(400));
+      await cache.flushall();
+    }
+  },
+  async 'L2 comes back older'({ cache, server }, random) {
+    await sleep(random.upTo(400));
+    await cache.save();
+    await sleep(random.upTo(800));
+    await server.restart();
+  },
+  async 'a worker is stopped past its lock'({ workers, workerCache }, random) {
+    const { child } = random.pick(workers);
+    await sleep(random.upTo(300));
+    // In the middle of its copies, more often than not.
+    workerCache.freeze();
+    await sleep(random.upTo(60));
+    child.kill('SIGSTOP');
+    await workerCache.open();
+    await sleep(LOCK_MS * 2.2);
+    child.kill('SIGCONT');
+  },
+};
+
+let scene: Scene;
+const closers: (() => Promise<unknown>)[] = [];
+test.before(async () => {
+  const server = await startRedisServer({ appendonly: 'no' });
+  closers.unshift(() => server.close());
+  const deployment = await createDeployment({ cacheRedisUrl: server.url });
+  closers.unshift(() => deployment.close());
+  const [workerCache, readerCache] = [await startProxy(server.url), await startProxy(server.url)];
+  closers.unshift(
+    () => workerCache.close(),
+    () => readerCache.close(),
+  );
+  const env = {
+    ...deployment.env,
+    CACHE_REDIS_URL: workerCache.url,
+    TIERLINE_CHUNK_LOCK_MS: `${LOCK_MS}`,
+    TIERLINE_BATCH_MAX_ITEMS: '20',
+  };
+  const workers = [await startWorker('drain', env), await startWorker('drain', env)];
+  for (const worker of workers) closers.unshift(() => worker.stop('SIGKILL'));
+  const stores: Store[] = [];
+  for (const l1MaxBytes of [0, 4096, deployment.config.l1MaxBytes]) {
+    const store = await openStore({ ...deployment.options, cacheRedisUrl: readerCache.url, l1MaxBytes });
+    stores.push(store);
+    closers.unshift(() => store.close());
+  }
+  const cache = createRedis(server.url, 'patient', deployment.log);
+  closers.unshift(async () => cache.disconnect());
+  scene = { deployment, server, cache, workerCache, readerCache, workers, stores };
+});
+test.after.always(async () => {
+  for (const close of closers) await close();
+});
+
+test('I2 I4 I6 I7: random histories under faults end as the model, in Postgres, in L2 and for every reader, and no read contradicts what has settled', async (t) => {
+  t.timeout(60_000 * HISTORIES);
+  const { redis, keys } = scene.deployment;
+  const history = new History(async () => Number(await redis.hget(keys.clock, 'entries')));
+  const seen = scene.stores.map(() => new ObservedVersions());
+  const names = Object.keys(FAULTS);
+  for (let i = 0; i < HISTORIES; i++) {
+    const seed = FIRST_SEED + i;
+    const random = new Random(seed);
+    const chosen = random.shuffle(names).slice(0, 2);
+    const what = `SOAK_SEED=${seed}: ${chosen.join(', ')}`;
+    t.log(what);
+    const faults = chosen.map((name) => (FAULTS[name] as Fault)(scene, random));
+    await Promise.all(
+      scene.stores.map((store, s) =>
+        act(
+          new HistoryActor(store, history, seen[s] as ObservedVersions, new Random(seed * 10 + s)),
+          new Random(seed * 10 + s + 5),
+        ),
+      ),
+    );
+    await Promise.all(faults);
+    await settleAll();
+    assert.deepEqual(history.violations, [], what);
+    for (const { violations } of seen) assert.deepEqual(violations, [], what);
+    const rows = modelRows(expandRanges(history.ops));
+    assert.deepEqual(await storedRows(scene.deployment.pool), rows, what);
+    const live = new Map(rows.filter((row) => !row.deleted).map((row) => [row.id, row]));
+    await assertCopies(rows, what);
+    const fresh = await openReader(scene.deployment.options);
+    for (const reader of [...scene.stores, fresh]) await assertReads(reader, live, what);
+    await fresh.close();
+    await assertCopies(rows, what);
+  }
+  t.pass();
+});
+
+/** Everything that was accepted has settled, and every process has been told. */
+async function settleAll(): Promise<void> {
+  const { redis, keys } = scene.deployment;
+  await Promise.all(scene.stores.map((store) => store.flush()));
+  await eventually(async () => (await redis.zcard(keys.inflight)) === 0, 'all has settled', 60_000);
+  const head = Number(await redis.hget(keys.clock, 'entries'));
+  await eventually(() => scene.stores.every(({ counters }) => counters.feed.entry >= head), 'told');
+}
+
+async function act(actor: HistoryActor, random: Random): Promise<void> {
+  const settling: Promise<unknown>[] = [];
+  for (let n = 0; n < OPS; n++) {
+    if (random.chance(0.35)) {
+      const { settled } = await actor.write();
+      // A read may fail before this is waited for.
+      settled.catch(() => undefined);
+      settling.push(settled);
+    } else {
+      await actor.read();
+    }
+    await sleep(random.upTo(25));
+  }
+  await Promise.all(settling);
+}
+
+/** Every copy in use is its row's or a note that L2 has none; an older generation is never read. */
+async function assertCopies(rows: readonly ModelRow[], what: string): Promise<void> {
+  const { deployment, cache } = scene;
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  const generation = await deployment.redis.hget(deployment.keys.cache, 'generation');
+  for (const key of await cache.keys(`${deployment.keys.itemPrefix}*`)) {
+    const parts = parseCopyKey(deployment.keys, key);
+    const value = await cache.get(key);
+    if (parts === undefined || value === null || parts.generation !== generation) continue;
+    const row = byId.get(parts.id);
+    assert.ok(row !== undefined, `${what}: a copy of ${parts.id}, which has no row`);
+    const copy = copyForm(decodeStored(parts.id, value));
+    // A write with tiers "durable" leaves a fence of its stamps.
+    const expected = copy.kind === 'x' ? { ...asCopy(row), kind: 'x', body: '' } : asCopy(row);
+    assert.deepEqual(copy, expected, what);
+  }
+}
+
+async function told(item: Item | undefined | Promise<Item | undefined>): Promise<unknown> {
+  const known = await item;
+  return known && [known.content, known.state, known.version];
+}
+
+function expectedOf(row: ModelRow | undefined): unknown {
+  return row && [JSON.parse(row.body ?? ''), row.state, Math.max(row.contentVersion, row.stateVersion)];
+}
+
+async function assertReads(reader: Reader, live: ReadonlyMap<string, ModelRow>, what: string): Promise<void> {
+  const knowsL2 = () => reader.status('c').then(Boolean, () => false);
+  await eventually(knowsL2, `${what}: L2 is in use again`);
+  const items = await reader.getMany(IDS);
+  for (const [i, id] of IDS.entries()) {
+    const expected = expectedOf(live.get(id));
+    assert.deepEqual(await told(reader.get(id)), expected, `${what}: get ${id}`);
+    assert.deepEqual(await told(items[i]), expected, `${what}: getMany ${id}`);
+    assert.deepEqual(await told((await reader.lookup(id)).item), expected, `${what}: lookup ${id}`);
+    assert.equal(await reader.contains(id), live.has(id), `${what}: contains ${id}`);
+    assert.ok(!live.has(id) || !reader.definitelyMissing(id), `${what}: definitelyMissing ${id}`);
+    const { status } = await reader.status(id);
+    assert.equal(status, live.has(id) ? 'synced' : 'missing', `${what}: status ${id}`);
+    const peeked = reader.peek(id);
+    if (peeked !== undefined) assert.deepEqual(await told(peeked), expected, `${what}: peek ${id}`);
+  }
+  const ids = [...live.keys()].toSorted();
+  for (const found of [(await reader.getByPrefix('')).items, await collect(reader.scanPrefix(''))]) {
+    assert.deepEqual(found.map(({ id }) => id).toSorted(), ids, `${what}: prefix`);
+    for (const item of found)
+      assert.deepEqual(await told(item), expectedOf(live.get(item.id)), `${what}: prefix`);
+  }
+  for (const state of new Set([...live.values()].map((row) => row.state))) {
+    const ofState = ids.filter((id) => live.get(id)?.state === state);
+    assert.deepEqual((await reader.listStateIds(state)).items.toSorted(), ofState, `${what}: state ${state}`);
+    assert.equal(await reader.countByState(state), ofState.length, `${what}: state ${state}`);
+  }
+}
