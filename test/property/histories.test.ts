@@ -29,54 +29,68 @@ interface Scene {
   readonly deployment: Deployment;
   readonly server: RedisServer;
   readonly cache: Redis;
-  readonly workerCache: Proxy;
   readonly readerCache: Proxy;
-  readonly workers: readonly WorkerProcess[];
+  /** Each with a way of its own to the cache. */
+  readonly workers: readonly { readonly worker: WorkerProcess; readonly proxy: Proxy }[];
   readonly stores: readonly Store[];
 }
 
-/** One kind of trouble, which begins during a history and ends with it. */
-type Fault = (scene: Scene, random: Random) => Promise<void>;
+/** One kind of trouble. @param quiet resolves once nothing is written any more: what comes late then stays to be seen */
+type Fault = (scene: Scene, random: Random, quiet: Promise<void>) => Promise<void>;
 
 const FAULTS: Readonly<Record<string, Fault>> = {
-  async 'copies of workers are held up'({ workerCache }, random) {
-    for (let i = 0; i < 3; i++) {
-      workerCache.freeze();
-      await sleep(random.upTo(500));
-      await workerCache.open();
-      await sleep(random.upTo(200));
-    }
+  async 'copies of a worker are held up'({ workers, cache }, random, quiet) {
+    const { proxy } = random.pick(workers);
+    await sleep(random.upTo(400));
+    proxy.freeze();
+    await (random.chance(0.5) ? quiet : sleep(random.upTo(600)));
+    if (random.chance(0.7)) await cache.flushall();
+    await proxy.open();
   },
-  async 'back-fills are held up'({ readerCache }, random) {
-    for (let i = 0; i < 4; i++) {
+  async 'back-fills are held up'({ readerCache, cache }, random, quiet) {
+    await sleep(random.upTo(200));
+    for (let i = 0; i < 3; i++) {
+      // Reads miss, and what they fill in is caught on its way.
+      await cache.flushall();
+      await sleep(random.upTo(20));
       readerCache.freeze();
       await sleep(random.upTo(400));
+      if (i === 2) await quiet;
+      if (random.chance(0.7)) await cache.flushall();
       await readerCache.open();
-      await sleep(random.upTo(200));
     }
   },
-  async 'L2 is emptied'({ cache }, random) {
+  async 'L2 is emptied'({ cache }, random, quiet) {
     for (let i = 0; i < 3; i++) {
       await sleep(random.upTo(400));
       await cache.flushall();
     }
+    await quiet;
+    await cache.flushall();
   },
-  async 'L2 comes back older'({ cache, server }, random) {
+  async 'L2 comes back older'({ cache, server, deployment }, random, quiet) {
     await sleep(random.upTo(400));
     await cache.save();
-    await sleep(random.upTo(800));
+    if (random.chance(0.3)) await sleep(random.upTo(500));
+    else {
+      await quiet;
+      // What settles afterwards writes its copies anew. With a worker held up it does not end.
+      await eventually(() => hasSettled(deployment), 'all has settled', 1000).catch(() => undefined);
+    }
     await server.restart();
   },
-  async 'a worker is stopped past its lock'({ workers, workerCache }, random) {
-    const { child } = random.pick(workers);
+  async 'a worker is stopped past its lock'({ workers, cache }, random, quiet) {
+    const { proxy, worker } = random.pick(workers);
     await sleep(random.upTo(300));
-    // In the middle of its copies, more often than not.
-    workerCache.freeze();
+    // Its copies are on their way.
+    proxy.freeze();
     await sleep(random.upTo(60));
-    child.kill('SIGSTOP');
-    await workerCache.open();
+    worker.child.kill('SIGSTOP');
     await sleep(LOCK_MS * 2.2);
-    child.kill('SIGCONT');
+    await quiet;
+    if (random.chance(0.7)) await cache.flushall();
+    worker.child.kill('SIGCONT');
+    await proxy.open();
   },
 };
 
@@ -87,19 +101,21 @@ test.before(async () => {
   closers.unshift(() => server.close());
   const deployment = await createDeployment({ cacheRedisUrl: server.url });
   closers.unshift(() => deployment.close());
-  const [workerCache, readerCache] = [await startProxy(server.url), await startProxy(server.url)];
-  closers.unshift(
-    () => workerCache.close(),
-    () => readerCache.close(),
-  );
-  const env = {
-    ...deployment.env,
-    CACHE_REDIS_URL: workerCache.url,
-    TIERLINE_CHUNK_LOCK_MS: `${LOCK_MS}`,
-    TIERLINE_BATCH_MAX_ITEMS: '20',
-  };
-  const workers = [await startWorker('drain', env), await startWorker('drain', env)];
-  for (const worker of workers) closers.unshift(() => worker.stop('SIGKILL'));
+  const readerCache = await startProxy(server.url);
+  closers.unshift(() => readerCache.close());
+  const workers: Scene['workers'][number][] = [];
+  for (let i = 0; i < 2; i++) {
+    const proxy = await startProxy(server.url);
+    closers.unshift(() => proxy.close());
+    const worker = await startWorker('drain', {
+      ...deployment.env,
+      CACHE_REDIS_URL: proxy.url,
+      TIERLINE_CHUNK_LOCK_MS: `${LOCK_MS}`,
+      TIERLINE_BATCH_MAX_ITEMS: '20',
+    });
+    closers.unshift(() => worker.stop('SIGKILL'));
+    workers.push({ worker, proxy });
+  }
   const stores: Store[] = [];
   for (const l1MaxBytes of [0, 4096, deployment.config.l1MaxBytes]) {
     const store = await openStore({ ...deployment.options, cacheRedisUrl: readerCache.url, l1MaxBytes });
@@ -108,7 +124,7 @@ test.before(async () => {
   }
   const cache = createRedis(server.url, 'patient', deployment.log);
   closers.unshift(async () => cache.disconnect());
-  scene = { deployment, server, cache, workerCache, readerCache, workers, stores };
+  scene = { deployment, server, cache, readerCache, workers, stores };
 });
 test.after.always(async () => {
   for (const close of closers) await close();
@@ -126,16 +142,20 @@ test('I2 I4 I6 I7: random histories under faults end as the model, in Postgres, 
     const chosen = random.shuffle(names).slice(0, 2);
     const what = `SOAK_SEED=${seed}: ${chosen.join(', ')}`;
     t.log(what);
-    const faults = chosen.map((name) => (FAULTS[name] as Fault)(scene, random));
-    await Promise.all(
-      scene.stores.map((store, s) =>
-        act(
-          new HistoryActor(store, history, seen[s] as ObservedVersions, new Random(seed * 10 + s)),
-          new Random(seed * 10 + s + 5),
-        ),
-      ),
+    const acting = Promise.all(
+      scene.stores.map((store, s) => {
+        const actor = new HistoryActor(
+          store,
+          history,
+          seen[s] as ObservedVersions,
+          new Random(seed * 10 + s),
+        );
+        return act(actor, new Random(seed * 10 + s + 5));
+      }),
     );
-    await Promise.all(faults);
+    const quiet = acting.then(() => undefined);
+    await Promise.all(chosen.map((name) => (FAULTS[name] as Fault)(scene, random, quiet)));
+    await Promise.all((await acting).flat());
     await settleAll();
     assert.deepEqual(history.violations, [], what);
     for (const { violations } of seen) assert.deepEqual(violations, [], what);
@@ -153,14 +173,20 @@ test('I2 I4 I6 I7: random histories under faults end as the model, in Postgres, 
 
 /** Everything that was accepted has settled, and every process has been told. */
 async function settleAll(): Promise<void> {
-  const { redis, keys } = scene.deployment;
+  const { deployment } = scene;
+  const { redis, keys } = deployment;
   await Promise.all(scene.stores.map((store) => store.flush()));
-  await eventually(async () => (await redis.zcard(keys.inflight)) === 0, 'all has settled', 60_000);
+  await eventually(() => hasSettled(deployment), 'all has settled', 60_000);
   const head = Number(await redis.hget(keys.clock, 'entries'));
   await eventually(() => scene.stores.every(({ counters }) => counters.feed.entry >= head), 'told');
 }
 
-async function act(actor: HistoryActor, random: Random): Promise<void> {
+async function hasSettled({ redis, keys }: Deployment): Promise<boolean> {
+  return (await redis.zcard(keys.inflight)) === 0;
+}
+
+/** Returns once all its writes are accepted; what it returns ends when they have settled. */
+async function act(actor: HistoryActor, random: Random): Promise<Promise<unknown>[]> {
   const settling: Promise<unknown>[] = [];
   for (let n = 0; n < OPS; n++) {
     if (random.chance(0.35)) {
@@ -173,7 +199,7 @@ async function act(actor: HistoryActor, random: Random): Promise<void> {
     }
     await sleep(random.upTo(25));
   }
-  await Promise.all(settling);
+  return settling;
 }
 
 /** Every copy in use is its row's or a note that L2 has none; an older generation is never read. */
