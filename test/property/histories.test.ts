@@ -206,9 +206,13 @@ async function act(actor: HistoryActor, random: Random): Promise<Promise<unknown
 async function assertCopies(rows: readonly ModelRow[], what: string): Promise<void> {
   const { deployment, cache } = scene;
   const byId = new Map(rows.map((row) => [row.id, row]));
-  const generation = await deployment.redis.hget(deployment.keys.cache, 'generation');
-  for (const key of await cache.keys(`${deployment.keys.itemPrefix}*`)) {
-    const parts = parseCopyKey(deployment.keys, key);
+  // A server that was just restarted is used by nobody before its generation is made.
+  const runId = /run_id:(\w+)/.exec(await cache.info('server'))?.[1];
+  const { redis, keys } = deployment;
+  await eventually(async () => (await redis.hget(keys.cache, 'server')) === runId, 'the server is in use');
+  const generation = await redis.hget(keys.cache, 'generation');
+  for (const key of await cache.keys(`${keys.itemPrefix}*`)) {
+    const parts = parseCopyKey(keys, key);
     const value = await cache.get(key);
     if (parts === undefined || value === null || parts.generation !== generation) continue;
     const row = byId.get(parts.id);
