@@ -1,3 +1,4 @@
+import { CallGate } from '../call-gate.ts';
 import type { Config } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierUnavailableError } from '../errors.ts';
 import { type Keys, keysOf } from '../keys.ts';
@@ -5,7 +6,9 @@ import type { Logger } from '../log.ts';
 import { closePool, createPool, type Pool } from '../postgres/pool.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
+import { MerkleView } from '../read/merkle-view.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
+import type { Merkle } from '../types.ts';
 import { CacheGeneration } from '../redis/cache-generation.ts';
 import { closeRedis, createRedis, type Redis, whenReady } from '../redis/connect.ts';
 import { ItemStore } from '../redis/item-store.ts';
@@ -49,11 +52,16 @@ export class Connections {
     return this.#producer;
   }
 
-  /** @throws as `openReader` */
+  /** The Merkle tables; needs Postgres alone. */
+  merkle(): Merkle {
+    return new MerkleView(this.pool(), new CallGate('reader'));
+  }
+
+  /** A reader that goes on without Redis. @throws as `openReader` */
   reader(): Promise<TieredReader> {
     // One command reads an id once: L1 and the filter would be filled for nothing.
     const config = { ...this.config, l1MaxBytes: 0, filterMaxBytes: 0 };
-    return (this.#reader ??= this.#closing(connectReader(config, this.log)));
+    return (this.#reader ??= this.#closing(connectReader(config, this.log, { needsRedis: false })));
   }
 
   /** A `failFast` connection to the queue's Redis. @throws QueueUnavailableError */

@@ -6,6 +6,7 @@ import { createLogger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
 import { claimMerkleKey } from '../postgres/merkle-key.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
+import { checkDrainRights } from '../postgres/rights.ts';
 import { isClockRaised } from '../redis/clock.ts';
 import { CacheGeneration } from '../redis/cache-generation.ts';
 import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
@@ -71,6 +72,7 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
     ]);
     await checkQueueServer(queue, log);
     await Promise.all([generation.known(START_TIMEOUT_MS), checkPostgres(pool)]);
+    await checkDrainRights(pool);
     await claimMerkleKey(pool, config.merkleKey);
     if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
     started = new Drain(parts, blocking);

@@ -17,6 +17,7 @@ import { hasReserve, NOTED_BYTES, type Operation, queuedBytes, toChunkJob } from
 import { PressureWatch } from './pressure-watch.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { TrackedChunk } from './tracked-chunk.ts';
+import { WorkerCensus } from './worker-census.ts';
 
 /** The last part of `enqueueTimeoutMs`, in which a chunk is taken back that was not seen to arrive. */
 const WITHDRAW_MS = 250;
@@ -29,6 +30,7 @@ export class ChunkQueue {
   readonly #tracker: ChunkTracker;
   readonly #writes: Queue;
   readonly #ranges: Queue;
+  readonly #workers: WorkerCensus;
   readonly #watch: PressureWatch;
   readonly #admission: Admission;
   readonly #adding = new Set<Promise<TrackedChunk>>();
@@ -50,6 +52,7 @@ export class ChunkQueue {
     this.#admission = new Admission(config, observer, () => this.#watch.pressure);
     this.#writes = openQueue(WRITES_QUEUE, redis, keys, log);
     this.#ranges = openQueue(RANGES_QUEUE, redis, keys, log);
+    this.#workers = new WorkerCensus(this.#writes);
   }
 
   /**
@@ -135,7 +138,7 @@ export class ChunkQueue {
           const stamping = takeStamps(this.#redis, this.#keys, chunkId, ids, request);
           const { first, epoch, waiting } = await before(deadline, stamping);
           this.#watch.told(waiting);
-          chunk = new TrackedChunk(chunkId, first, ids.length, epoch);
+          chunk = new TrackedChunk(chunkId, first, ids.length, epoch, this.#workers);
           this.#tracker.add(chunk);
         }
         // After a pause of the process the chunk's note may have been swept: its job would be refused as late.

@@ -97,7 +97,8 @@ export async function waitFor(
   // A timer of Node that is longer than this fires at once.
   const timeoutMs = given !== undefined && given <= MAX_TIMER_MS ? given : undefined;
   signal?.throwIfAborted();
-  const all = Promise.all([...chunks].map((chunk) => chunk.done));
+  const waiting = [...chunks];
+  const all = Promise.all(waiting.map((chunk) => chunk.done));
   if (timeoutMs === undefined && signal === undefined) {
     await all;
     return;
@@ -107,15 +108,7 @@ export async function waitFor(
     const timer =
       timeoutMs === undefined
         ? undefined
-        : setTimeout(
-            () =>
-              reject(
-                new SettleTimeoutError(
-                  `Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.`,
-                ),
-              ),
-            timeoutMs,
-          );
+        : setTimeout(() => void settleTimeout(waiting, timeoutMs).then(reject), timeoutMs);
     const onAbort = () => reject(signal?.reason as Error);
     signal?.addEventListener('abort', onAbort, { once: true });
     stop = () => {
@@ -128,4 +121,18 @@ export async function waitFor(
   } finally {
     stop?.();
   }
+}
+
+/** Says why nothing moves, when that is known: a wait in vain is how a missing worker is noticed first. */
+async function settleTimeout(
+  chunks: readonly TrackedChunk[],
+  timeoutMs: number,
+): Promise<SettleTimeoutError> {
+  const why =
+    (await chunks.find((chunk) => !chunk.isDone)?.hasNoWorker()) === true
+      ? ' No worker listens to the queue: start one (`node dist/workers/drain.js`), with the REDIS_URL and TIERLINE_NAMESPACE of this process.'
+      : '';
+  return new SettleTimeoutError(
+    `Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.${why}`,
+  );
 }

@@ -2,6 +2,7 @@ import type { Stamp } from '../clock.ts';
 import { JobRefusedError } from '../errors.ts';
 import type { OutcomeException } from '../schema/job.ts';
 import type { Outcome, RangeOutcome } from '../types.ts';
+import type { WorkerCensus } from './worker-census.ts';
 
 /** One queued chunk from the producer's side: unsettled until the feed tells what became of its operations. */
 export class TrackedChunk {
@@ -10,16 +11,29 @@ export class TrackedChunk {
   /** Operations in it: their stamps are `first` and the following. */
   readonly length: number;
   readonly epoch: string;
+  readonly #workers: Pick<WorkerCensus, 'any'> | undefined;
   #exceptions: ReadonlyMap<number, OutcomeException> | undefined;
   #error: unknown;
   #done = false;
   #waiters: (() => void)[] = [];
 
-  constructor(chunkId: string, first: Stamp, length: number, epoch: string) {
+  constructor(
+    chunkId: string,
+    first: Stamp,
+    length: number,
+    epoch: string,
+    workers?: Pick<WorkerCensus, 'any'>,
+  ) {
+    this.#workers = workers;
     this.chunkId = chunkId;
     this.first = first;
     this.length = length;
     this.epoch = epoch;
+  }
+
+  /** Whether no worker listens to its queue, as far as Redis tells. */
+  async hasNoWorker(): Promise<boolean> {
+    return (await this.#workers?.any()) === false;
   }
 
   settle(exceptions: readonly OutcomeException[]): void {

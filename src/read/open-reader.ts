@@ -46,11 +46,18 @@ export function openReader(options?: OpenOptions): Promise<Reader> {
   });
 }
 
-/** As `openReader`, for a process whose own writes shall be seen before they settle. */
+export interface ReaderConnection {
+  /** Own writes of the process, to be seen before they settle. */
+  readonly pending?: PendingView;
+  /** Whether opening fails while Redis is away; without it reads go to Postgres. @default true */
+  readonly needsRedis?: boolean;
+}
+
+/** As `openReader`, for the other parts of Tierline. */
 export async function connectReader(
   config: Config,
   log: Logger,
-  pending: PendingView = NOTHING_PENDING,
+  { pending = NOTHING_PENDING, needsRedis = true }: ReaderConnection = {},
 ): Promise<TieredReader> {
   const keys = keysOf(config.namespace);
   const queue = createRedis(config.redisUrl, 'failFast', log);
@@ -85,11 +92,18 @@ export async function connectReader(
   };
   // Who lets reads wait longer for Redis lets opening do so too.
   const startTimeoutMs = Math.max(START_TIMEOUT_MS, config.l2TimeoutMs);
-  try {
+  const followRedis = async () => {
     await Promise.all([whenReady(queue, startTimeoutMs), whenReady(cache, startTimeoutMs)]);
-    await Promise.all([generation.known(startTimeoutMs), checkPostgres(pool)]);
-    await checkGivenMerkleKey(pool, config.merkleKey);
+    await generation.known(startTimeoutMs);
     await tail.start(startTimeoutMs);
+  };
+  try {
+    await followRedis().catch((error: unknown) => {
+      if (needsRedis) throw error;
+      log.warn({ err: error }, 'Redis is away: reads go to Postgres');
+    });
+    await checkPostgres(pool);
+    await checkGivenMerkleKey(pool, config.merkleKey);
   } catch (error) {
     coherence.close();
     filter.close();

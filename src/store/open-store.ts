@@ -39,7 +39,7 @@ async function connectStore(options: Options, observer: ProducerObserver): Promi
     onSettled: (chunk) => own.settled(chunk),
   });
   try {
-    reader = await connectReader(config, log, own);
+    reader = await connectReader(config, log, { pending: own });
   } catch (error) {
     await producer.close();
     throw error;

@@ -3,6 +3,7 @@ import { loadConfig } from '../../src/config.ts';
 import type { Finding } from '../../src/cli/doctor/finding.ts';
 import { backlogFindings, totalsFindings } from '../../src/cli/doctor/work-findings.ts';
 import { latency, settingsFindings, skew } from '../../src/cli/doctor/redis-findings.ts';
+import { redisFix } from '../../src/cli/doctor/refusal.ts';
 import { roundTrips } from '../../src/cli/doctor/round-trips.ts';
 import { ServerInfo } from '../../src/redis/server-info.ts';
 import { runCommand } from '../helpers/command-line.ts';
@@ -61,6 +62,64 @@ test.serial('a write that waits, a dead letter and a missing migration are found
   t.regex(stdout, /WARN {2}queue: dead letters +1\n +fix: tierline dead-letters list/);
   t.regex(stdout, /FAIL {2}postgres: schema .*0003_dead_letters\n +fix: run tierline migrate/);
 });
+
+const REFUSED: readonly (readonly [
+  name: string,
+  change: (d: Deployment) => NodeJS.ProcessEnv,
+  fix: RegExp,
+])[] = [
+  [
+    'a wrong Redis password',
+    (d) => ({ REDIS_URL: withUser(d.options.redisUrl, 'nobody', 'wrong') }),
+    /correct user and password in REDIS_URL/,
+  ],
+  [
+    'a Redis user without rights',
+    (d) => ({ REDIS_URL: withUser(d.options.redisUrl, 'weak', 'secret') }),
+    /give the user of REDIS_URL the rights/,
+  ],
+  [
+    'a wrong database',
+    (d) => ({ DATABASE_URL: d.options.databaseUrl.replace(/tierline_/, 'no_') }),
+    /create the database/,
+  ],
+  [
+    'a Postgres role without rights',
+    (d) => ({ DATABASE_URL: withUser(d.options.databaseUrl, `weak_${d.options.namespace}`, 'secret') }),
+    /as the owner of the tables: GRANT/,
+  ],
+];
+test.serial('what refuses a user is not told to be started', async (t) => {
+  const role = `weak_${deployment.options.namespace}`;
+  await deployment.pool.query(`CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
+  await deployment.redis.acl('SETUSER', 'weak', 'on', '>secret', '+ping', '~*');
+  t.teardown(async () => {
+    await deployment.redis.acl('DELUSER', 'weak');
+    await deployment.pool.query(`DROP ROLE ${role}`);
+  });
+  for (const [name, change, fix] of REFUSED) {
+    const { code, stdout } = await runCommand({ ...deployment.env, ...change(deployment) }, ['doctor']);
+    t.is(code, 1, name);
+    t.regex(stdout, fix, name);
+    t.notRegex(stdout, /start the server/, name);
+  }
+});
+for (const [reply, fix] of [
+  ['NOAUTH Authentication required.', /give the password of the server in REDIS_URL/],
+  ['WRONGPASS invalid username-password pair or user is disabled.', /correct user and password in REDIS_URL/],
+  ["NOPERM this user has no permissions to run the 'info' command", /rights/],
+  ['connect ECONNREFUSED 127.0.0.1:1', /start the server/],
+] as const) {
+  test(`what to do about a Redis that says ${reply}`, (t) => {
+    t.regex(redisFix(new Error(reply), 'REDIS_URL'), fix);
+  });
+}
+
+function withUser(url: string, user: string, password: string): string {
+  const changed = new URL(url);
+  [changed.username, changed.password] = [user, password];
+  return changed.href;
+}
 
 const INFO =
   'redis_version:7.2.4\r\nmaxmemory_policy:noeviction\r\nmaxmemory:1000\r\nused_memory:10\r\naof_enabled:1\r\n';

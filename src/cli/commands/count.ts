@@ -1,3 +1,6 @@
+import { readL3 } from '../../postgres/pool.ts';
+import { countRows } from '../../postgres/query-items.ts';
+import { ofPrefix, ofState } from '../../read/queries.ts';
 import type { Command } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { groupedDigits } from '../table.ts';
@@ -19,11 +22,8 @@ export const count: Command = {
   async run({ terminal, connections, json }, args) {
     args.atMostOne('prefix', 'state');
     const state = args.text('state');
-    const reader = await connections.reader();
-    const items =
-      state === undefined
-        ? await reader.countPrefix(args.text('prefix') ?? '')
-        : await reader.countByState(state);
+    const selection = state === undefined ? ofPrefix(args.text('prefix') ?? '') : ofState(state);
+    const items = await readL3(() => countRows(connections.pool(), selection));
     await terminal.print(json ? JSON.stringify({ count: items }) : groupedDigits(items));
     return EXIT.ok;
   },

@@ -14,7 +14,7 @@ const root: Command = {
     ['@ merkle root --json | jq -r .digest', 'to compare with another deployment'],
   ],
   async run({ terminal, connections, json }) {
-    const node = await (await connections.reader()).merkle.root();
+    const node = await connections.merkle().root();
     await terminal.print(
       json
         ? JSON.stringify({ count: node.count, digest: node.digest })
@@ -36,7 +36,7 @@ const prefix: Command = {
   options: {},
   examples: [['@ merkle prefix uk.nhs', 'all items whose id begins with uk.nhs.']],
   async run({ terminal, connections, json }, { positionals: [path = ''] }) {
-    const node = await (await connections.reader()).merkle.prefix(path);
+    const node = await connections.merkle().prefix(path);
     await terminal.print(
       json
         ? JSON.stringify({ path, count: node.count, digest: node.digest })
@@ -59,7 +59,7 @@ const verify: Command = {
   options: {},
   examples: [['@ merkle verify', 'exit code 1 and the nodes that differ when they disagree']],
   async run({ terminal, connections, json }) {
-    const { ok, differences } = await (await connections.reader()).merkle.verify();
+    const { ok, differences } = await connections.merkle().verify();
     if (json) await terminal.print(JSON.stringify({ ok, differences }));
     else if (ok) await terminal.print('tree and stored digests agree');
     else {

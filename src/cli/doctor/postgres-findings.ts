@@ -1,9 +1,11 @@
 import { messageOf } from '../../errors.ts';
 import { pendingMigrations } from '../../postgres/migrations.ts';
-import { type Pool, readL3 } from '../../postgres/pool.ts';
+import type { Pool } from '../../postgres/pool.ts';
+import { drainRights } from '../../postgres/rights.ts';
 import { readServerSettings, type ServerSettings, serverTimeMs } from '../../postgres/server-settings.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
 import { latency, skew } from './redis-findings.ts';
+import { postgresFix } from './refusal.ts';
 import { roundTrips } from './round-trips.ts';
 
 const SLOW_MS = 10;
@@ -20,13 +22,13 @@ export async function postgresFindings(pool: Pool): Promise<Finding[]> {
       ...(settings.readOnly
         ? [fail('postgres', 'access', 'read-only', 'point DATABASE_URL at the primary')]
         : []),
+      await rights(pool),
       await schema(pool),
       latency('postgres', trips, SLOW_MS),
       skew('postgres', trips),
     ];
   } catch (error) {
-    const fix = 'start the server, or correct DATABASE_URL';
-    return [fail('postgres', 'connection', messageOf(error), fix)];
+    return [fail('postgres', 'connection', messageOf(error), postgresFix(error))];
   }
 }
 
@@ -62,8 +64,25 @@ function encoding({ encoding }: ServerSettings): Finding {
     : fail('postgres', 'encoding', encoding, 'create the database with ENCODING UTF8 TEMPLATE template0');
 }
 
+async function rights(pool: Pool): Promise<Finding> {
+  const { role, missing, grant } = await drainRights(pool);
+  return missing.length === 0
+    ? ok('postgres', 'rights', `${role} may read and write`)
+    : fail(
+        'postgres',
+        'rights',
+        `${role} lacks ${missing.join(', ')}`,
+        `as the owner of the tables: ${grant}`,
+      );
+}
+
 async function schema(pool: Pool): Promise<Finding> {
-  const missing = await readL3(() => pendingMigrations(pool));
+  let missing: string[];
+  try {
+    missing = await pendingMigrations(pool);
+  } catch (error) {
+    return fail('postgres', 'schema', messageOf(error), postgresFix(error));
+  }
   return missing.length === 0
     ? ok('postgres', 'schema', 'up to date')
     : fail('postgres', 'schema', `migrations have not run: ${missing.join(', ')}`, 'run tierline migrate');

@@ -5,6 +5,7 @@ import { closeRedis, createRedis, type Redis, whenReady } from '../../redis/conn
 import { ServerInfo } from '../../redis/server-info.ts';
 import { duration, groupedDigits } from '../table.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
+import { redisFix } from './refusal.ts';
 import { type RoundTrips, roundTrips } from './round-trips.ts';
 
 const TIMEOUT_MS = 2000;
@@ -25,8 +26,7 @@ export async function redisFindings(role: Role, config: Config, log: Logger): Pr
     const info = await ServerInfo.of(redis);
     return [...settingsFindings(role, info), ...(await times(role, redis))];
   } catch (error) {
-    const fix = `start the server, or correct ${VARIABLE[role]}`;
-    return [fail(role, 'connection', `cannot be reached: ${messageOf(error)}`, fix)];
+    return [fail(role, 'connection', messageOf(error), redisFix(error, VARIABLE[role]))];
   } finally {
     await closeRedis(redis);
   }
