@@ -2,13 +2,10 @@ import type { Row } from '../batch/fold.ts';
 import { UNWRITTEN } from '../clock.ts';
 import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
-import { encodeStored, fenceOf, isDurableOnly, type StoredItem } from '../schema/stored-item.ts';
 import type { StoredEntry } from '../redis/item-store.ts';
+import { type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
 
-export interface Lifetimes {
-  readonly tombstoneTtlMs: number;
-  readonly backfillTtlMs: number;
-}
+const ORIGINS = { a: 'r', d: 'd', c: 'c' } as const;
 
 /** The L2 copy of a row whose content this batch wrote; its state may be another batch's (`now`). */
 export function copyOfRow(
@@ -25,32 +22,21 @@ export function copyOfRow(
       : stateVersion === UNWRITTEN
         ? ZERO_DIGEST
         : digester.state(row.id, stateVersion, state);
-  return entryOf(
+  return storedEntry(
     {
       id: row.id,
-      // A durable-only write leaves a fence: an older copy must go, and an older back-fill must not come.
-      kind: row.deleted ? 'd' : row.route === 'd' ? 'x' : row.binary ? 'b' : 'j',
+      kind: row.deleted ? 'd' : row.binary ? 'b' : 'j',
       contentVersion: row.contentVersion,
       stateVersion,
-      origin: row.route === 'c' ? 'c' : 'r',
+      origin: ORIGINS[row.route],
       digest: xorDigests(row.contentDigest, stateDigest),
       contentHash: row.contentHash,
       state,
-      body: row.route === 'd' ? '' : row.body,
+      body: row.body,
     },
-    row.ttlMs,
     lifetimes,
+    row.ttlMs,
   );
-}
-
-/** The L2 copy of a row read back from L3. */
-export function copyOfStored(item: StoredItem, lifetimes: Lifetimes): StoredEntry {
-  return entryOf(isDurableOnly(item) ? fenceOf(item) : item, lifetimes.backfillTtlMs, lifetimes);
-}
-
-function entryOf(item: StoredItem, ttlMs: number, lifetimes: Lifetimes): StoredEntry {
-  const life = item.kind === 'd' || item.kind === 'x' ? lifetimes.tombstoneTtlMs : ttlMs;
-  return { id: item.id, value: encodeStored(item), ttlMs: life };
 }
 
 /** Its content is this batch's: the copy can be made without reading the row. */

@@ -4,9 +4,10 @@ import type { RowNow } from '../postgres/apply-batch.ts';
 import { readRows } from '../postgres/read-items.ts';
 import { type CacheSession, LOOK_MS, type Look } from '../redis/cache-session.ts';
 import { CacheUnknownError, type CopyFate, type StoredEntry } from '../redis/item-store.ts';
+import { storedEntry } from '../redis/stored-entry.ts';
 import type { Settlement } from '../redis/settle.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
-import { copyOfRow, copyOfStored, ownsContent, ownsStateOnly } from './copies.ts';
+import { copyOfRow, ownsContent, ownsStateOnly } from './copies.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 /** Rows as their batch left them, and how some of them stand otherwise by now. */
@@ -170,7 +171,7 @@ async function lookAndCopy(
       entries.push(
         row?.contentVersion === now.contentVersion
           ? copyOfRow(row, rowNow(now), digester, config)
-          : copyOfStored(now, config),
+          : storedEntry(now, config),
       );
     }
   }

@@ -1,16 +1,15 @@
-import type { Config } from '../config.ts';
 import type { Pool } from '../postgres/pool.ts';
 import { readRows } from '../postgres/read-items.ts';
 import type { CopyValue } from '../redis/copy-pages.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { ItemStore } from '../redis/item-store.ts';
-import { encodeStored } from '../schema/stored-item.ts';
+import { type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
 
 export interface RepairParts {
   readonly pool: Pool;
   readonly cache: Redis;
   readonly items: ItemStore;
-  readonly config: Pick<Config, 'tombstoneTtlMs' | 'backfillTtlMs'>;
+  readonly config: Lifetimes;
 }
 
 /** Rows read at once: their contents may be large. */
@@ -31,11 +30,7 @@ export async function refreshCopies(parts: RepairParts, ids: readonly string[]):
 async function refreshOnce({ pool, items, config }: RepairParts, ids: readonly string[]): Promise<string[]> {
   const look = items.look();
   const rows = await readRows(pool, ids);
-  const entries = rows.map((row) => ({
-    id: row.id,
-    value: encodeStored(row),
-    ttlMs: row.kind === 'd' ? config.tombstoneTtlMs : config.backfillTtlMs,
-  }));
+  const entries = rows.map((row) => storedEntry(row, config));
   const fates = await items.setNewer(entries, look);
   return entries.filter((_, i) => fates[i] === 'late').map(({ id }) => id);
 }

@@ -66,23 +66,6 @@ function isHighSurrogate(unit: number): boolean {
   return unit >= 0xd800 && unit < 0xdc00;
 }
 
-/** What L2 keeps of an item that is not kept in L2: an older copy must go, and an older back-fill must not come. */
-export function fenceOf({
-  id,
-  contentVersion,
-  stateVersion,
-  digest,
-  contentHash,
-  state,
-}: StoredItem): StoredItem {
-  return { id, kind: 'x', contentVersion, stateVersion, origin: 'r', digest, contentHash, state, body: '' };
-}
-
-/** Whether the item has content that must not come into L2. */
-export function isDurableOnly({ kind, origin }: StoredHead): boolean {
-  return origin === 'd' && kind !== 'd';
-}
-
 /** The head of a stored text; undefined when it is none that `encodeStored` wrote. */
 export function decodeStoredHead(text: string): StoredHead | undefined {
   const kind = text[1];

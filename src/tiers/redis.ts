@@ -3,12 +3,11 @@ import type { Logger } from '../log.ts';
 import type { FeedChanges } from '../schema/feed.ts';
 import type { Look } from '../redis/cache-session.ts';
 import { CacheUnknownError, type ItemStore } from '../redis/item-store.ts';
+import { isDurableOnly, type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
 import {
   decodeStored,
   decodeStoredHead,
   encodeStored,
-  fenceOf,
-  isDurableOnly,
   type StoredHead,
   type StoredItem,
 } from '../schema/stored-item.ts';
@@ -21,9 +20,7 @@ import type { Tier } from './tier.ts';
 const FAILURES_TO_OPEN = 3;
 const COOLDOWN_MS = 1000;
 
-export interface RedisTierOptions {
-  readonly backfillTtlMs: number;
-  readonly tombstoneTtlMs: number;
+export interface RedisTierOptions extends Lifetimes {
   /** Milliseconds one request may take. */
   readonly timeoutMs: number;
 }
@@ -123,7 +120,7 @@ export class RedisTier implements Tier {
 
   /** What is refused is left for a later read. */
   async #store(items: readonly StoredItem[], look: Look, likelyAbsent: boolean): Promise<void> {
-    const entries = items.map((item) => this.#entry(item));
+    const entries = items.map((item) => storedEntry(item, this.#options));
     try {
       const fates = await this.#ask(() => this.#items.setNewer(entries, look, likelyAbsent));
       for (const fate of fates) if (fate === 'late' || fate === 'dropped') this.#refused++;
@@ -135,16 +132,6 @@ export class RedisTier implements Tier {
   /** Drops a copy whose content does not match its hash, so that the next read fills it from L3. */
   async drop(item: StoredItem): Promise<void> {
     await this.#drop(item.id, encodeStored(item));
-  }
-
-  #entry(item: StoredItem): { id: string; value: string; ttlMs: number } {
-    const { tombstoneTtlMs, backfillTtlMs } = this.#options;
-    const isFence = isDurableOnly(item);
-    return {
-      id: item.id,
-      value: encodeStored(isFence ? fenceOf(item) : item),
-      ttlMs: isFence || item.kind === 'd' ? tombstoneTtlMs : backfillTtlMs,
-    };
   }
 
   async #ask<T>(work: () => Promise<T>): Promise<T> {

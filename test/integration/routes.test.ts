@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
+import { refreshCopies } from '../../src/maintenance/copy-repair.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { createDeployment } from '../helpers/deployment.ts';
@@ -7,7 +8,7 @@ import { eventually } from '../helpers/eventually.ts';
 
 async function setUp(t: ExecutionContext) {
   const deployment = await createDeployment();
-  const { redis, keys } = deployment;
+  const { redis, keys, pool } = deployment;
   const worker = await startDrain(deployment.options);
   const producer = await openProducer(deployment.options);
   // Reads go to L2 and L3.
@@ -25,6 +26,9 @@ async function setUp(t: ExecutionContext) {
     copy,
     lifeMs: (id: string) => redis.pttl(keys.item(id)),
     drop: (id: string) => redis.del(keys.item(id)),
+    /** What the sweep of the copies does with one that is older than its row. */
+    refresh: (id: string) =>
+      refreshCopies({ pool, cache: redis, items: deployment.items, config: deployment.config }, [id]),
     /** Reads until what was read before it has been filled in. */
     async untilFilled(id: string) {
       await eventually(async () => {
@@ -35,8 +39,8 @@ async function setUp(t: ExecutionContext) {
   };
 }
 
-test('a durable item never comes into L2: not by setState, nor by a read, also once its fence is gone', async (t) => {
-  const { producer, reader, copy, drop, untilFilled } = await setUp(t);
+test('a durable item never comes into L2: not by setState, a read or the sweep, also once its fence is gone', async (t) => {
+  const { producer, reader, copy, drop, refresh, untilFilled } = await setUp(t);
   const secret = 'kept out of Redis';
   await (await producer.submit({ id: 'd', content: 'copied' })).settled();
   await (await producer.submit({ id: 'd', content: secret }, { tiers: 'durable' })).settled();
@@ -56,6 +60,11 @@ test('a durable item never comes into L2: not by setState, nor by a read, also o
   await (await producer.setState('d', 'shut')).settled();
   t.like(await reader.get('d'), { content: secret, state: 'shut' });
   t.false((await copy('d')).includes(secret), 'by setState, without a fence');
+
+  await drop('d');
+  await refresh('d');
+  t.regex(await copy('d'), /^1x/, 'by the sweep');
+  t.false((await copy('d')).includes(secret));
 
   await (await producer.submit({ id: 'd', content: 'copied again' })).settled();
   t.true((await copy('d')).includes('copied again'));
