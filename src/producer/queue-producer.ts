@@ -85,7 +85,8 @@ export class QueueProducer implements Producer {
     options?: SubmitOptions & CallOptions & { readonly atomic?: boolean },
   ): Promise<BatchTicket> {
     const { tiers, ttlMs, state, atomic, signal } = this.#gate.admit(submitManyOptionsOf, options);
-    if (items?.length > 0) this.#checkRoom(items.length);
+    const total = lengthOf(items);
+    if (total > 0) this.#checkRoom(total);
     return this.#many(
       items,
       (item) => putOperation(parseNewItem(item, this.#parts.config.maxContentBytes), tiers, ttlMs, state),
