@@ -8,6 +8,9 @@ import { type BenchOptions, type Emit, perSecond, timed } from './metric.ts';
 
 const BATCH = 1000;
 
+const STATES = 3000;
+const RANGES = 100;
+
 /** A range delete through all tiers against plain UPDATEs of the same rows, one after the other, in Postgres alone. */
 export async function rangesBench(emit: Emit, { items: count = 100_000 }: BenchOptions): Promise<void> {
   const items = documents(count);
@@ -29,10 +32,46 @@ export async function rangesBench(emit: Emit, { items: count = 100_000 }: BenchO
     });
     emit('rows_per_s', perSecond(count, ms), 'rows/s');
     emit('ratio_vs_plain_update', perSecond(count, ms) / plain, 'ratio');
+    await waitingBench(emit, deployment);
   } finally {
     await producer.close();
     await Promise.all(workers.map((worker) => worker.stop()));
     await deployment.close();
+  }
+}
+
+/** Chunks of one setState each, alone and with range deletes of nothing between them; and such range deletes alone. */
+async function waitingBench(emit: Emit, { options }: Deployment): Promise<void> {
+  const producer = await openProducer({ ...options, chunkMaxItems: 1 });
+  try {
+    const ids = Array.from({ length: STATES }, (_, i) => `state.${i}`);
+    await producer.submitMany(ids.map((id) => ({ id, content: id })));
+    await producer.flush();
+
+    const settling = (every: number) =>
+      timed(async () => {
+        const calls = ids.flatMap((id, i) => [
+          producer.setState(id, `s${every}`),
+          ...(i % every === every - 1
+            ? [producer.deletePrefix(`nothing.${i}.`), producer.deleteByState(`nothing ${i}`)]
+            : []),
+        ]);
+        await Promise.all(calls);
+        await producer.flush();
+      });
+    await settling(STATES + 1);
+    const alone = await settling(STATES + 2);
+    const mixed = await settling(STATES / RANGES);
+    emit('set_states_per_s', perSecond(STATES, alone), 'chunks/s');
+    emit('mixed_ratio', alone / mixed, 'ratio');
+
+    const ranges = await timed(async () => {
+      await Promise.all(Array.from({ length: RANGES }, (_, i) => producer.deletePrefix(`nothing.${i}.`)));
+      await producer.flush();
+    });
+    emit('ranges_per_s', perSecond(RANGES, ranges), 'ranges/s');
+  } finally {
+    await producer.close();
   }
 }
 

@@ -9,7 +9,9 @@
  *   {ns}:swept        zset    chunk whose note was taken back because it had no job -> when (µs); kept for a day
  *   {ns}:timeouts     zset    enqueue -> the longest enqueueTimeoutMs of any producer
  *   {ns}:bytes        hash    chunk id -> the bytes it takes in the queue, while in flight; total: their sum
+ *   {ns}:covers       hash    range delete in `ranges` -> JSON of its stamp and of the prefix or state it deletes
  *   {ns}:feed         stream  the change feed, one entry a batch
+ *   {ns}:settles      stream  the newest settle alone and nothing in it: workers that hold waiting jobs block on it
  *   {ns}:outcome:<c>  string  JSON of chunk c's outcomes that are not plain `applied`; expires
  *   {ns}:series:<m>   hash    what settled in minute m since 1970, in slots of 10 s; expires
  *   {ns}:chores       hash    maintenance chore -> JSON of its last run
@@ -32,10 +34,12 @@ export interface Keys {
   readonly inflight: string;
   readonly pending: string;
   readonly ranges: string;
+  readonly covers: string;
   readonly swept: string;
   readonly timeouts: string;
   readonly bytes: string;
   readonly feed: string;
+  readonly settles: string;
   readonly chores: string;
   readonly cache: string;
   readonly copyTurns: string;
@@ -84,6 +88,8 @@ export function keysOf(namespace: string): Keys {
     inflight: `${tag}:inflight`,
     pending: `${tag}:pending`,
     ranges: `${tag}:ranges`,
+    covers: `${tag}:covers`,
+    settles: `${tag}:settles`,
     swept: `${tag}:swept`,
     timeouts: `${tag}:timeouts`,
     bytes: `${tag}:bytes`,

@@ -4,8 +4,8 @@ import { stampToMs } from '../clock.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind } from '../postgres/pool.ts';
 import type { Look } from '../redis/cache-session.ts';
+import { type Barrier, earlierWork, type NotedChunk } from '../redis/barriers.ts';
 import { sweptAmong } from '../redis/orphans.ts';
-import { hasRangeBefore, unsettledBefore } from '../redis/pending.ts';
 import { recordSettled } from '../redis/series.ts';
 import type { FeedJobs } from '../schema/feed.ts';
 import { isReplay } from '../schema/job.ts';
@@ -13,12 +13,20 @@ import { changesOf } from './changes.ts';
 import { copyAndSettle, copyRows } from './copy-writer.ts';
 import type { BatchWritten } from './drain-observer.ts';
 import { applyIsolating, unitsOf, type Isolated } from './isolate.ts';
+import { OpenRanges } from './open-ranges.ts';
 import { feedJobs } from './outcome.ts';
 import { refuseLate } from './refused-jobs.ts';
 import { persist, type WriterParts } from './writer-parts.ts';
 
-/** `deferred`: something with an earlier stamp must come first; the chunk is to be written again in a moment. */
-export type ChunkFate = 'settled' | 'deferred';
+/** A barrier: something with an earlier stamp must settle first, then the chunk is to be written again. */
+export type ChunkFate = 'settled' | Barrier;
+
+interface SortedChunks {
+  /** Those to be written, in the order given. */
+  readonly chunks: readonly Chunk[];
+  readonly hurried: ReadonlySet<Chunk>;
+  readonly blocked: ReadonlyMap<Chunk, Barrier>;
+}
 
 /**
  * Writes one batch through all tiers: Postgres, then L2, then the feed and the clearing of what was in flight. Each step
@@ -36,8 +44,7 @@ export class BatchWriter {
     // Asked while the rows are folded, so that it takes no time of its own; awaited before anything is written.
     const asking = this.#late(given);
     asking.catch(() => undefined);
-    const chunks = await this.#writable(given);
-    const hurried = await this.#beforeEarlierWrites(chunks);
+    const { chunks, hurried, blocked } = await this.#sort(given);
     const batchId = randomUUID();
     const ops = chunks.flatMap(opsOf);
     const durable = ops.filter((op) => op.route !== 'c');
@@ -45,6 +52,7 @@ export class BatchWriter {
     const cacheRows = this.#fold(ops.filter((op) => op.route === 'c'));
     const late = await asking;
     if (late.size > 0) return this.#writeWithout(late, given);
+    if (chunks.length === 0) return given.map((chunk) => blocked.get(chunk) as Barrier);
 
     const started = performance.now();
     let look: Look | undefined;
@@ -97,7 +105,9 @@ export class BatchWriter {
         .map(({ job }) => settledAtMs - stampToMs(job.first)),
     });
     const settled = new Set(settling);
-    return given.map((chunk) => (settled.has(chunk) ? 'settled' : 'deferred'));
+    return given.map((chunk) =>
+      settled.has(chunk) ? 'settled' : (blocked.get(chunk) ?? { chunks: chunk.job.first, ranges: 0 }),
+    );
   }
 
   /** The chunks whose submits were refused before their jobs arrived. */
@@ -116,37 +126,34 @@ export class BatchWriter {
   }
 
   /**
-   * Without the chunks that set states while an earlier range delete is under way: that one looks at the state an item
-   * had at its stamp, which a newer state would hide.
+   * Which of these chunks can be written now. `blocked`: chunks that set states and must wait for an earlier range delete,
+   * with its barrier. `hurried`: those that set states while an earlier write, which may bring the item, is on its way. Asked
+   * before anything is stored: that write may come to its end between our statement and a question asked after it.
    */
-  async #writable(chunks: readonly Chunk[]): Promise<Chunk[]> {
-    const { queue, keys } = this.#parts;
-    const writable: Chunk[] = [];
-    for (const chunk of chunks) {
-      const waits =
-        setsState(chunk) &&
-        (await persist(this.#parts, 'ranges', () => hasRangeBefore(queue, keys, chunk.job.first)));
-      if (!waits) writable.push(chunk);
-    }
-    return writable;
-  }
-
-  /**
-   * Chunks that set states while an earlier write, which may bring the item, is still on its way. Asked before anything is
-   * stored: that write may come to its end between our statement and a question asked after it.
-   */
-  async #beforeEarlierWrites(chunks: readonly Chunk[]): Promise<Set<Chunk>> {
+  async #sort(given: readonly Chunk[]): Promise<SortedChunks> {
     const { queue, keys } = this.#parts;
     const hurried = new Set<Chunk>();
-    const written = chunks.map((chunk) => chunk.chunkId);
-    for (const chunk of chunks) {
-      if (!setsState(chunk)) continue;
-      const earlier = await persist(this.#parts, 'earlier', () =>
-        unsettledBefore(queue, keys, chunk.job.first, written),
-      );
-      if (earlier > 0) hurried.add(chunk);
+    const blocked = new Map<Chunk, Barrier>();
+    const setting = given.filter(setsState);
+    if (setting.length === 0) return { chunks: given, hurried, blocked };
+    const earlier = await persist(this.#parts, 'earlier', () =>
+      earlierWork(queue, keys, setting.map(notedChunk), given.map(notedChunk)),
+    );
+    const ranges = new OpenRanges(earlier.ranges);
+    for (const chunk of setting) {
+      const range = ranges.blocking(chunk);
+      if (range !== undefined) blocked.set(chunk, { chunks: 0, ranges: range + 1 });
     }
-    return hurried;
+    const chunks = given.filter((chunk) => !blocked.has(chunk));
+    // What is written together with a chunk is not on its way any more.
+    const together = new Map(
+      given.flatMap((chunk, i) => (blocked.has(chunk) ? [] : [[chunk.chunkId, earlier.placed[i]]])),
+    );
+    setting.forEach((chunk, i) => {
+      const known = [...together.values()].filter((stamp) => stamp != null && stamp < chunk.job.first).length;
+      if ((earlier.chunksBefore[i] ?? 0) > known) hurried.add(chunk);
+    });
+    return { chunks, hurried, blocked };
   }
 
   #fold(ops: readonly Op[]): Row[] {
@@ -164,6 +171,10 @@ export class BatchWriter {
       return applyIsolating(pool, unitsOf(ops), batchId, digester);
     }
   }
+}
+
+function notedChunk({ chunkId, job }: Chunk): NotedChunk {
+  return { chunkId, first: job.first };
 }
 
 function setsState(chunk: Chunk): boolean {

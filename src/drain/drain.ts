@@ -1,4 +1,4 @@
-import { DelayedError, type Job, type Processor, WaitingError, type Worker } from 'bullmq';
+import type { Job, Processor, Worker } from 'bullmq';
 import { Batcher } from '../batch/batcher.ts';
 import type { Chunk } from '../batch/fold.ts';
 import { messageOf } from '../errors.ts';
@@ -10,18 +10,17 @@ import { dropUnreadableFields } from '../redis/job-fields.ts';
 import { sweptAmong } from '../redis/orphans.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
 import { Intake } from './intake.ts';
-import { RangeDelete } from './range-delete.ts';
+import { RangeDelete, type RangeEnd, type RangeRun } from './range-delete.ts';
 import { LATE, refuseJob } from './refused-jobs.ts';
 import { TextJobWorker } from './text-job-worker.ts';
+import { NO_WAIT, WaitingJobs } from './waiting-jobs.ts';
 import { persist, type WriterParts } from './writer-parts.ts';
 
 /** Two batches at once keep Postgres and Redis busy together; a third only made both wait (bench/drain). */
 const BATCHES_IN_FLIGHT = 2;
 
-/** When a chunk that waits for an earlier range delete, or for an earlier write of its item, is looked at again. */
-const DEFERRAL_MS = 50;
-/** When a range delete that waits for earlier chunks is looked at again. */
-const BARRIER_MS = 200;
+/** Range deletes of nothing that end with one commit. */
+const RANGES_TOGETHER = 100;
 
 /** Takes chunks from the queue, merges them into batches and completes them once their batch has settled. */
 export class Drain {
@@ -31,10 +30,15 @@ export class Drain {
   readonly #ranges: Worker;
   readonly #intake: Intake;
   readonly #rangeDelete: RangeDelete;
+  readonly #rangeBatcher: Batcher<RangeRun, RangeEnd>;
+  readonly #waiting: WaitingJobs;
   #paused: Promise<unknown> | undefined;
 
-  /** @param connection a `patient` one: BullMQ's workers wait for Redis. */
-  constructor(parts: WriterParts, connection: Redis) {
+  /**
+   * @param connection a `patient` one: BullMQ's workers wait for Redis
+   * @param watch a `failFast` one that nobody else uses
+   */
+  constructor(parts: WriterParts, connection: Redis, watch: Redis) {
     const { config } = parts;
     const writer = new BatchWriter(parts);
     this.#parts = parts;
@@ -50,6 +54,15 @@ export class Drain {
       write: (chunks) => writer.write(chunks),
     });
     this.#rangeDelete = new RangeDelete(parts);
+    this.#rangeBatcher = new Batcher({
+      maxItems: RANGES_TOGETHER,
+      maxBytes: Number.POSITIVE_INFINITY,
+      waitMs: 0,
+      maxInFlight: 1,
+      sizeOf: () => ({ items: 1, bytes: 0 }),
+      write: (runs) => this.#rangeDelete.runAll(runs),
+    });
+    this.#waiting = new WaitingJobs(parts, watch);
     this.#worker = this.#startWorker(
       WRITES_QUEUE,
       config.drainConcurrency,
@@ -64,7 +77,7 @@ export class Drain {
     );
     this.#intake = new Intake(this.#worker, config.drainMaxBytes);
     // Range deletes take long and wait for chunks: on slots of their own they cannot hold up what they wait for.
-    this.#ranges = this.#startWorker(RANGES_QUEUE, 1, connection, (job, token) =>
+    this.#ranges = this.#startWorker(RANGES_QUEUE, RANGES_TOGETHER, connection, (job, token) =>
       this.#deleteRange(job, token),
     );
   }
@@ -112,9 +125,10 @@ export class Drain {
 
   /** Takes no new chunk and waits for those in hand; while Redis is away that does not end. */
   async finish(): Promise<void> {
+    const waiting = this.#waiting.finish();
     this.#rangeDelete.stop();
     this.#paused = Promise.allSettled([this.#worker.pause(), this.#ranges.pause()]);
-    await this.#paused;
+    await Promise.all([this.#paused, waiting]);
   }
 
   /**
@@ -129,25 +143,24 @@ export class Drain {
 
   async #process(job: Job<string>, token: string | undefined): Promise<void> {
     const chunkId = job.id ?? '';
+    const bytes = job.data.length;
     const started = performance.now();
     const parsed = parseJob(chunkSchema, chunkId, job.data);
     this.#parts.observer.chunkParsed(performance.now() - started);
     if ('problem' in parsed) return this.#refuse(job, token, `not a chunk: ${parsed.problem}`);
     // Parsed, the text is no longer needed: a chunk in hand is kept once.
     job.data = '';
-    try {
-      const fate = await this.#batcher.add({ chunkId, job: parsed.data });
-      if (fate === 'settled') return;
-    } catch (error) {
-      if (!this.#parts.signal.aborted) throw error;
-      await giveBack(job, token);
-    }
-    await postpone(job, token, DEFERRAL_MS);
+    const chunk = { chunkId, job: parsed.data };
+    return this.#waiting.process(job, token, bytes, async () => {
+      const fate = await this.#batcher.add(chunk);
+      return fate === 'settled' ? undefined : fate;
+    });
   }
 
   async #deleteRange(job: Job<string>, token: string | undefined): Promise<void> {
     const rangeId = job.id ?? '';
-    const parsed = parseJob(rangeSchema, rangeId, job.data);
+    const text = job.data;
+    const parsed = parseJob(rangeSchema, rangeId, text);
     if ('problem' in parsed) return this.#refuse(job, token, `not a range delete: ${parsed.problem}`);
     if (!rangeIdSchema.safeParse(rangeId).success) {
       return this.#refuse(job, token, 'not a range delete: its id is no UUID');
@@ -155,34 +168,30 @@ export class Drain {
     const { queue, keys } = this.#parts;
     const late = await persist(this.#parts, 'late', () => sweptAmong(queue, keys, [rangeId]));
     if (late.size > 0) return this.#refuse(job, token, LATE);
-    let waiting: 'done' | 'earlier' | 'stopped';
-    try {
-      waiting = await this.#rangeDelete.run(rangeId, parsed.data, (progress) => job.updateProgress(progress));
-    } catch (error) {
-      if (failureKind(error) !== 'data') throw error;
-      return this.#refuse(job, token, `Postgres refused it: ${messageOf(error)}`);
-    }
-    if (waiting === 'stopped') await giveBack(job, token);
-    if (waiting === 'earlier') await postpone(job, token, BARRIER_MS);
+    const range = parsed.data;
+    const { stamp } = range;
+    return this.#waiting.process(job, token, text.length, async () => {
+      try {
+        const end = await this.#rangeBatcher.add({
+          rangeId,
+          job: range,
+          report: (progress) => job.updateProgress(progress),
+        });
+        if (end === 'earlier')
+          return { chunks: stamp, ranges: stamp, together: { chunks: stamp, ranges: 0 } };
+        return end === 'stopped' ? NO_WAIT : undefined;
+      } catch (error) {
+        if (failureKind(error) !== 'data') throw error;
+        await refuseJob(this.#parts, rangeId, text, `Postgres refused it: ${messageOf(error)}`);
+        return undefined;
+      }
+    });
   }
 
-  async #refuse(job: Job<string>, token: string | undefined, problem: string): Promise<void> {
-    try {
+  #refuse(job: Job<string>, token: string | undefined, problem: string): Promise<void> {
+    return this.#waiting.process(job, token, 0, async () => {
       await refuseJob(this.#parts, job.id ?? '', job.data, problem);
-    } catch (error) {
-      if (!this.#parts.signal.aborted) throw error;
-      await giveBack(job, token);
-    }
+      return undefined;
+    });
   }
-}
-
-/** Stopping: another worker may have the job at once instead of after a stall. */
-async function giveBack(job: Job, token: string | undefined): Promise<never> {
-  await job.moveToWait(token);
-  throw new WaitingError();
-}
-
-async function postpone(job: Job, token: string | undefined, ms: number): Promise<never> {
-  await job.moveToDelayed(Date.now() + ms, token);
-  throw new DelayedError();
 }

@@ -12,8 +12,9 @@ import {
 } from '../postgres/range-deletes.ts';
 import { readRows } from '../postgres/read-items.ts';
 import type { Look } from '../redis/cache-session.ts';
-import { unsettledBefore } from '../redis/pending.ts';
+import { othersBefore } from '../redis/barriers.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
+import type { FeedJobs } from '../schema/feed.ts';
 import type { OutcomeException, RangeJob } from '../schema/job.ts';
 import { changesOf } from './changes.ts';
 import { copyAndSettle, copyRows, copyStoredRows, type WrittenRows } from './copy-writer.ts';
@@ -24,9 +25,23 @@ import { persist, settle, type WriterParts } from './writer-parts.ts';
 const BATCH_ROWS = 2000;
 
 export interface RangeReport {
-  readonly phase: RangeProgress['phase'] | 'waiting';
+  readonly phase: RangeProgress['phase'];
   readonly deleted: number;
-  readonly earlier: number;
+}
+
+export interface RangeRun {
+  readonly rangeId: string;
+  readonly job: RangeJob;
+  readonly report: (progress: RangeReport) => Promise<void>;
+}
+
+/** `earlier`: something with an earlier stamp is still in flight. `stopped`: the process is to end. */
+export type RangeEnd = 'done' | 'earlier' | 'stopped';
+
+/** A range delete with the place where it begins; undefined when it was begun before. */
+interface Begun {
+  readonly run: RangeRun;
+  readonly progress: RangeProgress | undefined;
 }
 
 /** The rows after one place, ready to be written. */
@@ -67,22 +82,67 @@ export class RangeDelete {
     this.#stopping = true;
   }
 
+  /** As `runAll`, of one. @throws what Postgres said when it refuses the range delete as a whole */
+  async run(rangeId: string, job: RangeJob, report: RangeRun['report']): Promise<RangeEnd> {
+    const [end] = await this.runAll([{ rangeId, job, report }]);
+    return end as RangeEnd;
+  }
+
   /**
-   * Returns `earlier` when something with an earlier stamp is still in flight, `stopped` when it was told to stop.
-   * @throws what Postgres said when it refuses the range delete as a whole; another try would end the same
+   * Runs range deletes in the order of their stamps. Those that have nothing to delete go together, in one transaction and one
+   * settle, up to the first that has; what comes after that one is `earlier`.
+   * @throws what Postgres said when it refuses the first of them as a whole; another try would end the same
    */
-  async run(
-    rangeId: string,
-    job: RangeJob,
-    report: (progress: RangeReport) => Promise<void>,
-  ): Promise<'done' | 'earlier' | 'stopped'> {
+  async runAll(runs: readonly RangeRun[]): Promise<RangeEnd[]> {
+    const ends = new Map<RangeRun, RangeEnd>();
+    const ready = await this.#ready(runs.toSorted((a, b) => a.job.stamp - b.job.stamp));
+    const begun = await this.#beginAll(ready);
+    const empty = begun.filter(isEmpty);
+    if (empty.length > 0) await this.#settle(empty.map(({ run, progress }) => outcomeOf(run, progress)));
+    for (const { run } of empty) ends.set(run, 'done');
+    const next = begun.find((one) => !isEmpty(one));
+    if (next !== undefined && !this.#stopping) ends.set(next.run, await this.#delete(next));
+    return runs.map((run) => ends.get(run) ?? (this.#stopping ? 'stopped' : 'earlier'));
+  }
+
+  /** Those of them, from the first on, before which nothing else is in flight. */
+  async #ready(runs: readonly RangeRun[]): Promise<RangeRun[]> {
     const { queue, keys } = this.#parts;
-    const earlier = await persist(this.#parts, 'barrier', () => unsettledBefore(queue, keys, job.stamp));
-    if (earlier > 0) {
-      await report({ phase: 'waiting', deleted: 0, earlier });
-      return 'earlier';
+    const ahead = await persist(this.#parts, 'barrier', () =>
+      othersBefore(
+        queue,
+        keys,
+        runs.map(({ rangeId, job }) => ({ chunkId: rangeId, first: job.stamp })),
+      ),
+    );
+    const blocked = ahead.findIndex((others) => others > 0);
+    return blocked === -1 ? [...runs] : runs.slice(0, blocked);
+  }
+
+  /** Begins those that have nothing to delete, and the first that has. */
+  async #beginAll(runs: readonly RangeRun[]): Promise<Begun[]> {
+    if (runs.length === 0) return [];
+    try {
+      return await this.#l3(() =>
+        inTransaction(this.#parts.pool, async (db) => {
+          const begun: Begun[] = [];
+          for (const run of runs) {
+            const progress = await beginRange(db, run.rangeId, run.job);
+            begun.push({ run, progress });
+            if (progress?.phase !== 'done') break;
+          }
+          return begun;
+        }),
+      );
+    } catch (error) {
+      // Alone, each is refused for itself.
+      if (failureKind(error) !== 'data' || runs.length === 1) throw error;
+      return this.#beginAll(runs.slice(0, 1));
     }
-    let progress = await this.#l3(() => this.#begin(rangeId, job));
+  }
+
+  async #delete({ run: { rangeId, job, report }, progress: fresh }: Begun): Promise<RangeEnd> {
+    let progress = fresh ?? (await this.#l3(() => this.#resume(rangeId, job)));
     let page = this.#page(job, progress);
     let copying = Promise.resolve<string | undefined>(undefined);
     let copiedTo: string | undefined;
@@ -93,7 +153,7 @@ export class RangeDelete {
       const step = await this.#l3(() => this.#step(rangeId, job, current, known, copying));
       copiedTo = await copying;
       if (step.rows === undefined) {
-        progress = await this.#l3(() => this.#begin(rangeId, job));
+        progress = await this.#l3(() => this.#resume(rangeId, job));
         page = this.#page(job, progress);
         copiedTo = undefined;
         continue;
@@ -101,19 +161,18 @@ export class RangeDelete {
       progress = step.progress;
       copying = this.#copy(step.rows, step.look).then(() => step.progress.afterId);
       copying.catch(() => undefined);
-      await report({ phase: progress.phase, deleted: progress.deleted, earlier: 0 });
+      await report({ phase: progress.phase, deleted: progress.deleted });
       if (this.#stopping) break;
     }
     await copying;
     if (progress.phase !== 'done') return 'stopped';
-    await this.#settle(rangeId, progress);
+    await this.#settle([outcomeOf({ rangeId }, progress)]);
     return 'done';
   }
 
-  /** Notes a new range; of one that was begun before, tells again what was perhaps deleted and not told. */
-  async #begin(rangeId: string, job: RangeJob): Promise<RangeProgress> {
+  /** Where a range is that was begun before. What was perhaps deleted and not told is told again. */
+  async #resume(rangeId: string, job: RangeJob): Promise<RangeProgress> {
     const { pool } = this.#parts;
-    await beginRange(pool, rangeId, job);
     const progress = await inTransaction(pool, (db) => lockRange(db, rangeId));
     const ids = await overwrittenIds(pool, job, progress);
     for (let at = 0; at < ids.length; at += BATCH_ROWS) {
@@ -138,11 +197,13 @@ export class RangeDelete {
 
   async #read(job: RangeJob, place: RangePlace): Promise<Page> {
     const { pool, digester } = this.#parts;
-    const ids = await inTransaction(pool, async (db) => {
-      if (place.phase === 'done') return [];
-      await byIndexOnly(db);
-      return nextRangeIds(db, job, place, BATCH_ROWS);
-    });
+    const ids =
+      place.phase === 'done'
+        ? []
+        : await inTransaction(pool, async (db) => {
+            await byIndexOnly(db);
+            return nextRangeIds(db, job, place, BATCH_ROWS);
+          });
     return {
       place,
       rows: ids.map((id) => sealed({ ...emptyRow(id), contentVersion: job.stamp }, digester)),
@@ -198,17 +259,29 @@ export class RangeDelete {
     );
   }
 
-  async #settle(rangeId: string, { deleted, refused }: RangeProgress): Promise<void> {
-    const nothing = { ids: [], cv: [], kinds: '' };
-    const told: OutcomeException[] = [[0, 'range', deleted, null]];
-    if (refused > 0) told.push([1, 'range', refused, null]);
-    await settle(this.#parts, { jobs: [[rangeId, 1, told]], changes: nothing, settled: [] });
+  async #settle(jobs: FeedJobs): Promise<void> {
+    await settle(this.#parts, { jobs, changes: { ids: [], cv: [], kinds: '' }, settled: [] });
   }
 
   /** Waits for Postgres as long as it takes, but not for another answer to what it refuses. */
   #l3<T>(work: () => Promise<T>): Promise<T> {
     return persist(this.#parts, 'l3', work, (error) => failureKind(error) !== 'data');
   }
+}
+
+/** It had nothing to delete. */
+function isEmpty({ progress }: Begun): boolean {
+  return progress?.phase === 'done';
+}
+
+function outcomeOf(
+  { rangeId }: Pick<RangeRun, 'rangeId'>,
+  progress: RangeProgress | undefined,
+): FeedJobs[number] {
+  const { deleted = 0, refused = 0 } = progress ?? {};
+  const told: OutcomeException[] = [[0, 'range', deleted, null]];
+  if (refused > 0) told.push([1, 'range', refused, null]);
+  return [rangeId, 1, told];
 }
 
 function placeAfter({ place, rows }: Page, { kind }: RangeJob): RangePlace {

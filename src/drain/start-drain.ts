@@ -43,12 +43,15 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
   const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
   const blocking = createRedis(config.redisUrl, 'patient', log);
   runWhenFull(blocking);
+  const watch = createRedis(config.redisUrl, 'failFast', log);
   const pool = createPool(config.databaseUrl, config.poolSize, log);
   const generation = new CacheGeneration(cache, queue, keys, config, log);
   const stopRetrying = new AbortController();
 
   async function release(): Promise<void> {
     generation.close();
+    // Not politely: it may be blocked for a while.
+    watch.disconnect();
     await Promise.all([closeRedis(queue), closeRedis(cache), closeRedis(blocking), closePool(pool)]);
   }
 
@@ -69,13 +72,14 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
       whenReady(queue, START_TIMEOUT_MS),
       whenReady(cache, START_TIMEOUT_MS),
       whenReady(blocking, START_TIMEOUT_MS),
+      whenReady(watch, START_TIMEOUT_MS),
     ]);
     await checkQueueServer(queue, log);
     await Promise.all([generation.known(START_TIMEOUT_MS), checkPostgres(pool)]);
     await checkDrainRights(pool);
     await claimMerkleKey(pool, config.merkleKey);
     if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
-    started = new Drain(parts, blocking);
+    started = new Drain(parts, blocking, watch);
     await started.ready(START_TIMEOUT_MS);
   } catch (error) {
     await started?.close();

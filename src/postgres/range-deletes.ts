@@ -21,12 +21,33 @@ export interface RangeProgress extends RangePlace {
   readonly refused: number;
 }
 
-/** Notes a range delete that is new. */
-export async function beginRange(db: Queryable, rangeId: string, job: RangeJob): Promise<void> {
-  await db.query(
-    `INSERT INTO range_deletes (range_id, kind, value, stamp, phase) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
-    [rangeId, job.kind, job.value, job.stamp, job.kind === 'state' ? 'dead' : 'live'],
+/**
+ * Notes a range delete that is new and returns where it begins: at its end when no row is to be changed, so that a range delete
+ * of nothing is one statement. Undefined when it was begun before.
+ *
+ * The first row is asked for in the order of an index, and the state as bounds and not as equal: with neither would the
+ * planner, who knows little of a table that grows fast, look for it by reading the table.
+ */
+export async function beginRange(
+  db: Queryable,
+  rangeId: string,
+  job: RangeJob,
+): Promise<RangeProgress | undefined> {
+  const phases: RangePlace['phase'][] = job.kind === 'state' ? ['dead', 'live'] : ['live'];
+  const { values } = rowsOf(job, 'live');
+  const someRow = phases.map((phase) => {
+    const { where, order } = rowsOf(job, phase);
+    return `(SELECT id FROM items WHERE ${where} ORDER BY ${order} LIMIT 1) IS NOT NULL`;
+  });
+  const [id, kind, value, phase] = [1, 2, 3, 4].map((i) => `$${values.length + i}`);
+  const { rows } = await db.query<RangeProgress>(
+    `INSERT INTO range_deletes (range_id, kind, value, stamp, phase)
+     SELECT ${id}::uuid, ${kind}, ${value}, $1, CASE WHEN ${someRow.join(' OR ')} THEN ${phase} ELSE 'done' END
+     ON CONFLICT DO NOTHING
+     RETURNING phase, after_id AS "afterId", copied_to AS "copiedTo", deleted, refused`,
+    [...values, rangeId, job.kind, job.value, phases[0]],
   );
+  return rows[0];
 }
 
 /** Where the range delete is. Locked until the transaction ends: two workers take turns. */
@@ -67,28 +88,35 @@ export async function nextRangeIds(
   { phase, afterId }: RangePlace,
   limit: number,
 ): Promise<string[]> {
-  const query =
-    job.kind === 'state'
-      ? stateQuery(job, phase === 'dead' ? 'deleted' : 'NOT deleted')
-      : prefixQuery(prefixRange(job.value));
+  const { where, order, values } = rowsOf(job, phase);
   const { rows } = await db.query<{ id: string }>(
-    `SELECT id FROM items
-     WHERE ((content_version > 0 AND content_version < $1) OR (state_version > 0 AND state_version < $1))
-       AND id > $2 AND ${query.where} ORDER BY id LIMIT $3`,
-    [job.stamp, afterId, limit, ...query.values],
+    `SELECT id FROM items WHERE ${where} AND id > $${values.length + 1} ORDER BY ${order} LIMIT $${values.length + 2}`,
+    [...values, afterId, limit],
   );
   return rows.map(({ id }) => id);
 }
 
-function stateQuery({ value }: RangeJob, liveness: string): { where: string; values: unknown[] } {
-  return { where: `state = $4 AND state_version < $1 AND ${liveness}`, values: [value] };
-}
-
-function prefixQuery({ from, to }: { from: string; to?: string | undefined }): {
-  where: string;
-  values: unknown[];
-} {
-  return { where: 'id >= $4 AND ($5::text IS NULL OR id < $5)', values: [from, to ?? null] };
+/** The rows that a range delete has to change in one of its walks; $1 is its stamp. */
+function rowsOf(
+  { kind, value, stamp }: RangeJob,
+  phase: RangePlace['phase'],
+): { readonly where: string; readonly order: string; readonly values: readonly unknown[] } {
+  const older =
+    '((content_version > 0 AND content_version < $1) OR (state_version > 0 AND state_version < $1))';
+  if (kind === 'state') {
+    const liveness = phase === 'dead' ? 'deleted' : 'NOT deleted';
+    return {
+      where: `${older} AND state >= $2 AND state <= $2 AND state_version < $1 AND ${liveness}`,
+      order: 'state, id',
+      values: [stamp, value],
+    };
+  }
+  const { from, to } = prefixRange(value);
+  return {
+    where: `${older} AND id >= $2 AND ($3::text IS NULL OR id < $3)`,
+    order: 'id',
+    values: [stamp, from, to ?? null],
+  };
 }
 
 /** Ids between two places of a range whose registers carry the range's stamp. */

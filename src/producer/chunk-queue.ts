@@ -5,7 +5,7 @@ import type { Config } from '../config.ts';
 import { type BackpressureError, messageOf, QueueUnavailableError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { StampsRefused, takeStamps } from '../redis/clock.ts';
+import { type Cover, StampsRefused, takeStamps } from '../redis/clock.ts';
 import { whenReady, within, type Redis } from '../redis/connect.ts';
 import { type DoubtfulChunk, withdrawChunk } from '../redis/orphans.ts';
 import { isOutOfMemory } from '../redis/waiting.ts';
@@ -102,6 +102,7 @@ export class ChunkQueue {
     return this.#add({
       ids: [],
       bytes: NOTED_BYTES,
+      cover: { kind, value },
       hasReserve: true,
       queue: this.#ranges,
       name: RANGE_JOB,
@@ -135,7 +136,7 @@ export class ChunkQueue {
       try {
         await whenReady(this.#redis, Math.max(1, deadline - performance.now()));
         if (chunk === undefined) {
-          const stamping = takeStamps(this.#redis, this.#keys, chunkId, ids, request);
+          const stamping = takeStamps(this.#redis, this.#keys, chunkId, draft.cover ?? ids, request);
           const { first, epoch, waiting } = await before(deadline, stamping);
           this.#watch.told(waiting);
           chunk = new TrackedChunk(chunkId, first, ids.length, epoch, this.#workers);
@@ -201,6 +202,7 @@ export class ChunkQueue {
 interface Draft {
   /** None of a range delete. */
   readonly ids: readonly string[];
+  readonly cover?: Cover;
   readonly bytes: number;
   readonly hasReserve: boolean;
   readonly queue: Queue;

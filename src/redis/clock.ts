@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { type Stamp, stampToMs } from '../clock.ts';
 import type { Keys } from '../keys.ts';
+import type { RangeJob } from '../schema/job.ts';
 import { Script } from './script.ts';
 import type { Waiting, WaitingLimits } from './waiting.ts';
 
@@ -49,8 +50,11 @@ const ALWAYS: Admission = {
   limits: { maxWaitingItems: 1, maxWaitingBytes: 1, maxMemoryShare: 1 },
 };
 
+/** What a range delete deletes. */
+export type Cover = Pick<RangeJob, 'kind' | 'value'>;
+
 /**
- * Takes one stamp an id, or one for a range delete (no ids), and notes what is in flight and pending, in one step. One script
+ * Takes one stamp an id of a chunk, or one for a range delete, and notes what is in flight and pending, in one step. One script
  * decides for all processes, so none of them gets more room than another.
  * @throws StampsRefused
  */
@@ -58,14 +62,26 @@ export async function takeStamps(
   redis: Redis,
   keys: Keys,
   chunkId: string,
-  ids: readonly string[],
+  content: readonly string[] | Cover,
   { bytes, refusedFrom, limits }: Admission = ALWAYS,
 ): Promise<StampRange> {
   const { maxWaitingItems, maxWaitingBytes, maxMemoryShare } = limits;
+  const [cover, ids] =
+    'kind' in content ? [JSON.stringify([content.kind, content.value]), []] : ['', content];
   const reply = await stampScript.run(
     redis,
-    [keys.clock, keys.inflight, keys.pending, keys.ranges, keys.bytes],
-    [chunkId, randomUUID(), bytes, refusedFrom, maxWaitingItems, maxWaitingBytes, maxMemoryShare, ...ids],
+    [keys.clock, keys.inflight, keys.pending, keys.ranges, keys.bytes, keys.covers],
+    [
+      chunkId,
+      randomUUID(),
+      bytes,
+      refusedFrom,
+      maxWaitingItems,
+      maxWaitingBytes,
+      maxMemoryShare,
+      cover,
+      ...ids,
+    ],
   );
   const [first, epoch, items, waitingBytes, memoryShare, oldest] = stampReply.parse(reply);
   const oldestMs = first === 0 || oldest === 0 ? 0 : Math.max(0, stampToMs(first - oldest));

@@ -61,7 +61,7 @@ async function sweepPage(
   const jobPrefixes = [WRITES_QUEUE, RANGES_QUEUE].map((queue) => keys.job(queue, ''));
   const reply = await sweepScript.run(
     redis,
-    [keys.inflight, keys.pending, keys.ranges, keys.swept],
+    [keys.inflight, keys.pending, keys.ranges, keys.swept, keys.covers],
     [ageUs, cursor, REMEMBERED_US, REMEMBERED_CHUNKS, ...jobPrefixes],
   );
   return sweepReply.parse(reply);
@@ -87,7 +87,16 @@ export async function withdrawChunk(
 ): Promise<z.output<typeof withdrawReply>> {
   const reply = await withdrawScript.run(
     redis,
-    [keys.inflight, keys.pending, keys.ranges, keys.swept, keys.clock, keys.bytes, keys.job(queue, chunkId)],
+    [
+      keys.inflight,
+      keys.pending,
+      keys.ranges,
+      keys.swept,
+      keys.clock,
+      keys.bytes,
+      keys.job(queue, chunkId),
+      keys.covers,
+    ],
     [chunkId, epoch, REMEMBERED_CHUNKS, ...ids],
   );
   return withdrawReply.parse(reply);

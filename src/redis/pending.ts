@@ -68,24 +68,6 @@ export async function chunkStates(
   return { states, entries: Number(entries ?? 0) };
 }
 
-/** How many chunks and range deletes with a stamp below `stamp` have not settled, without those in `except`. */
-export async function unsettledBefore(
-  redis: Redis,
-  keys: Keys,
-  stamp: Stamp,
-  except: readonly string[] = [],
-): Promise<number> {
-  const all = await redis.zcount(keys.inflight, '-inf', `(${stamp}`);
-  if (all === 0 || except.length === 0) return all;
-  const scores = await redis.zmscore(keys.inflight, ...except);
-  return all - scores.filter((score) => score !== null && Number(score) < stamp).length;
-}
-
-/** Whether a range delete with a stamp below `stamp` has not settled. */
-export async function hasRangeBefore(redis: Redis, keys: Keys, stamp: Stamp): Promise<boolean> {
-  return (await redis.zcount(keys.ranges, '-inf', `(${stamp}`)) > 0;
-}
-
 /** How many range deletes have not settled. */
 export async function rangesInFlight(redis: Redis, keys: Keys): Promise<number> {
   return redis.zcard(keys.ranges);

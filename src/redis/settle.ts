@@ -64,6 +64,8 @@ export async function settleBatch(
         keys.ranges,
         keys.cache,
         keys.bytes,
+        keys.covers,
+        keys.settles,
         ...outcomeKeys,
       ],
       args,

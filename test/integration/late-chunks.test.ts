@@ -173,9 +173,10 @@ test('I4: a range delete that comes after its note was swept deletes nothing', a
   use(await startDrain(deployment.options));
   await (await store.submit({ id: 'k.1', content: 1 })).settled();
   const rangeId = randomUUID();
-  const { first } = await takeStamps(redis, keys, rangeId, []);
+  const { first } = await takeStamps(redis, keys, rangeId, { kind: 'prefix', value: 'k.' });
   t.is((await sweepOrphans(redis, keys, 0)).chunks, 1);
   t.is(await redis.zcard(keys.ranges), 0);
+  t.is(await redis.hlen(keys.covers), 0);
   const job = { v: 1, kind: 'prefix', value: 'k.', stamp: first };
   await ranges.add(RANGE_JOB, job, { ...WRITE_JOB_OPTIONS, jobId: rangeId });
   await eventually(() => isGone(deployment, RANGES_QUEUE, rangeId), 'its job is done');

@@ -9,6 +9,7 @@ import type { RangeJob } from '../../src/schema/job.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
+import { noteRange } from '../helpers/noted-range.ts';
 import { Random } from '../helpers/random.ts';
 import { expandRanges, isRange, type MixedOp } from '../helpers/range-model.ts';
 import { asCopy, storedCopies, storedRows } from '../helpers/stored-rows.ts';
@@ -89,10 +90,7 @@ async function arrive(ops: readonly MixedOp[], random: Random): Promise<void> {
   const ranges = new Map(ops.filter(isRange).map((job): [string, RangeJob] => [randomUUID(), job]));
   const chunks = cut(ops, random).map(chunkOf);
   for (const { chunkId, job } of chunks) await redis.zadd(keys.inflight, job.first, chunkId);
-  for (const [rangeId, { stamp }] of ranges) {
-    await redis.zadd(keys.inflight, stamp, rangeId);
-    await redis.zadd(keys.ranges, stamp, rangeId);
-  }
+  for (const [rangeId, job] of ranges) await noteRange(deployment, rangeId, job);
   let waiting: Chunk[] = random.shuffle(chunks);
   while (waiting.length > 0 || ranges.size > 0) {
     const batch = waiting.splice(0, random.upTo(5));
@@ -105,7 +103,7 @@ async function arrive(ops: readonly MixedOp[], random: Random): Promise<void> {
       if (run === 'done') ranges.delete(rangeId);
     }
     const fates = await writing;
-    const deferred = batch.filter((_, i) => fates[i] === 'deferred');
+    const deferred = batch.filter((_, i) => fates[i] !== 'settled');
     // Now and then a settled chunk comes again, as after a crash before its completion.
     const again = batch.filter((_, i) => fates[i] === 'settled' && random.chance(0.1));
     waiting = random.shuffle([...waiting, ...deferred, ...again]);
@@ -131,5 +129,6 @@ async function reset(): Promise<void> {
     keys.inflight,
     keys.pending,
     keys.ranges,
+    keys.covers,
   );
 }

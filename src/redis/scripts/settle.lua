@@ -1,7 +1,7 @@
 -- Announces one batch on the feed and clears what it settled, in one step: who sees a chunk gone from inflight finds its
 -- outcomes stored. Running it twice is harmless.
 -- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5 ranges (zset)  6 cache (hash)  7 bytes (hash)
---       8.. outcome keys of chunks with exceptions
+--       8 covers (hash)  9 settles (stream)  10.. outcome keys of chunks with exceptions
 -- ARGV: 1 feed entries to keep  2 jobs (JSON)  3 changes (JSON)  4 milliseconds to keep outcomes
 --       5 chunks  6 exceptions  7 generation in which the batch's copies were written, '' when there are none
 --       then the chunk ids, then the exceptions (JSON, in the order of their keys),
@@ -20,7 +20,7 @@ local gone = {}
 for i = 1, chunks do gone[i] = ARGV[at + i - 1] end
 at = at + chunks
 
-for i = 1, exceptions do redis.call('SET', KEYS[7 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
+for i = 1, exceptions do redis.call('SET', KEYS[9 + i], ARGV[at + i - 1], 'PX', ARGV[4]) end
 at = at + exceptions
 
 -- A pending stamp that is newer than the settled one belongs to a later write: it stays.
@@ -40,7 +40,7 @@ end
 for from = 1, chunks, 1000 do
   local to = math.min(from + 999, chunks)
   redis.call('ZREM', KEYS[2], unpack(gone, from, to))
-  redis.call('ZREM', KEYS[5], unpack(gone, from, to))
+  if redis.call('ZREM', KEYS[5], unpack(gone, from, to)) > 0 then redis.call('HDEL', KEYS[8], unpack(gone, from, to)) end
   local freed = 0
   for _, bytes in ipairs(redis.call('HMGET', KEYS[7], unpack(gone, from, to))) do freed = freed + (bytes or 0) end
   if freed > 0 then
@@ -48,6 +48,7 @@ for from = 1, chunks, 1000 do
     redis.call('HINCRBY', KEYS[7], 'total', -freed)
   end
 end
+if chunks > 0 then redis.call('XADD', KEYS[9], 'MAXLEN', 1, '*', 's', '') end
 
 -- Entries are numbered without gaps, so a reader knows at once when one is missing.
 local number = redis.call('HINCRBY', KEYS[4], 'entries', 1)

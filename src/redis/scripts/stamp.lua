@@ -1,10 +1,11 @@
--- Takes a range of stamps for one chunk and notes the chunk as in flight and its ids as pending. Without ids it takes one
--- stamp for a range delete, which is noted among the ranges too. Refuses the chunk, and then notes nothing, while the queue
+-- Takes a range of stamps for one chunk and notes the chunk as in flight and its ids as pending. For a range delete it
+-- takes one stamp and notes it among the ranges too, with what it covers. Refuses the chunk, and then notes nothing, while the queue
 -- is fuller than the chunk's kind may find it.
--- KEYS: 1 clock (hash)  2 inflight (zset)  3 pending (hash)  4 ranges (zset)  5 bytes (hash)
+-- KEYS: 1 clock (hash)  2 inflight (zset)  3 pending (hash)  4 ranges (zset)  5 bytes (hash)  6 covers (hash)
 -- ARGV: 1 chunk id  2 candidate epoch, kept if the clock has none  3 bytes of the chunk
 --       4 the ratio from which it is refused, '0' for never
---       5 items, 6 bytes, 7 share of maxmemory at which the ratio is 1  8.. the chunk's ids, in stamp order
+--       5 items, 6 bytes, 7 share of maxmemory at which the ratio is 1
+--       8 kind and value of a range delete as a JSON array, '' for a chunk  9.. the chunk's ids, in stamp order
 -- Returns: { first stamp or '0' when refused, epoch, ids pending, bytes in flight, used share of maxmemory (0: no maxmemory),
 --            first stamp of the oldest chunk in flight or '0' } (stamps and the share as text)
 -- Numbers are formatted by hand: Lua's own tostring keeps 14 digits and a stamp has 16.
@@ -43,13 +44,16 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local last = tonumber(redis.call('HGET', KEYS[1], 'last') or '0')
 local first = math.max(last + 1, now)
-local given = 7
+local given = 8
 local count = #ARGV - given
 
 redis.call('HSETNX', KEYS[1], 'epoch', ARGV[2])
 redis.call('HSET', KEYS[1], 'last', text(first + math.max(count, 1) - 1))
 redis.call('ZADD', KEYS[2], text(first), ARGV[1])
-if count == 0 then redis.call('ZADD', KEYS[4], text(first), ARGV[1]) end
+if ARGV[8] ~= '' then
+  redis.call('ZADD', KEYS[4], text(first), ARGV[1])
+  redis.call('HSET', KEYS[6], ARGV[1], '[' .. text(first) .. ',' .. ARGV[8] .. ']')
+end
 redis.call('HSET', KEYS[5], ARGV[1], ARGV[3])
 redis.call('HINCRBY', KEYS[5], 'total', ARGV[3])
 

@@ -1,6 +1,6 @@
 -- Drops notes of chunks that were stamped but never queued: their producer died in between or could not be told. Remembers
 -- the chunks: should a job come later, a drain worker refuses it.
--- KEYS: 1 inflight (zset)  2 pending (hash)  3 ranges (zset)  4 swept (zset)
+-- KEYS: 1 inflight (zset)  2 pending (hash)  3 ranges (zset)  4 swept (zset)  5 covers (hash)
 -- ARGV: 1 age in µs from which a chunk without a job is an orphan  2 cursor of the pending scan, '0' to start
 --       3 µs for which chunks are remembered  4 how many at most
 --       5.. prefixes of the job keys of chunks and range deletes (same hash tag)
@@ -19,6 +19,7 @@ if ARGV[2] == '0' then
     if redis.call('EXISTS', ARGV[5] .. chunk, ARGV[6] .. chunk) == 0 then
       chunks = chunks + redis.call('ZREM', KEYS[1], chunk)
       redis.call('ZREM', KEYS[3], chunk)
+      redis.call('HDEL', KEYS[5], chunk)
       redis.call('ZADD', KEYS[4], text(now), chunk)
     end
   end

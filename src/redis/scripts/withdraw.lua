@@ -1,7 +1,7 @@
 -- Takes back what stamp.lua noted for a chunk whose job was not seen to arrive, unless the job is there after all. Remembers
 -- the chunk: should the job come later, a drain worker refuses it.
 -- KEYS: 1 inflight (zset)  2 pending (hash)  3 ranges (zset)  4 swept (zset)  5 clock (hash)  6 bytes (hash)
---       7 job of the chunk
+--       7 job of the chunk  8 covers (hash)
 -- ARGV: 1 chunk id  2 epoch in which it was stamped  3 chunks to remember  4.. the chunk's ids, in stamp order
 -- Returns: 'withdrawn', 'queued' (the job is there), 'settled' (it was), or 'lost' (Redis lost its data since the stamp)
 local chunk = ARGV[1]
@@ -15,6 +15,7 @@ if redis.call('EXISTS', KEYS[7]) == 1 then return 'queued' end
 -- A full Redis lets a script go on whose first write needs no memory.
 redis.call('ZREM', KEYS[1], chunk)
 redis.call('ZREM', KEYS[3], chunk)
+redis.call('HDEL', KEYS[8], chunk)
 local bytes = redis.call('HGET', KEYS[6], chunk)
 if bytes then
   redis.call('HDEL', KEYS[6], chunk)
