@@ -9,14 +9,14 @@ import { encodeStored, decodeStored, type StoredItem } from '../../src/schema/st
 import type { Deployment } from './deployment.ts';
 
 export function lostWritePartsOf(
-  { pool, redis, items, keys, options }: Deployment,
+  { pool, redis, cache, items, keys, options }: Deployment,
   extra: Options = {},
 ): LostWriteParts {
   const config = loadConfig({ ...options, ...extra });
   return {
     pool,
     queue: redis,
-    cache: redis,
+    cache,
     items,
     keys,
     digester: new Digester(config.merkleKey),
