@@ -23,7 +23,7 @@ import type {
   Page,
   PageOptions,
 } from '../types.ts';
-import { cursorAfter, idOfCursor } from './cursor.ts';
+import { cursorAfter, idOfCursor } from './paging.ts';
 
 /** The Merkle tables, read. Exact in any snapshot: what is not folded yet is added. */
 export class MerkleView implements Merkle {

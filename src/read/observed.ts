@@ -2,9 +2,8 @@ import { toItem } from '../schema/live-item.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item } from '../types.ts';
-import type { Floors } from './floors.ts';
+import type { Floors, PageWatch } from './floors.ts';
 import { type Held, isBelow } from './held.ts';
-import type { PageWatch } from './page-watch.ts';
 import { isNewer, type PendingView } from './pending-view.ts';
 
 /**

@@ -5,9 +5,8 @@ import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { Item, Page, Scan } from '../types.ts';
 import type { CallGate } from '../call-gate.ts';
-import { cursorAfter, idOfCursor } from './cursor.ts';
+import { cursorAfter, type HeldPage, idOfCursor, PagedScan } from './paging.ts';
 import type { Observed } from './observed.ts';
-import { type HeldPage, PagedScan } from './scan.ts';
 
 const SCAN_PAGE = 1000;
 

@@ -1,9 +1,8 @@
 import test from 'ava';
 import * as fc from 'fast-check';
 import { createLogger } from '../../src/log.ts';
-import { Floors } from '../../src/read/floors.ts';
+import { Floors, RecentAnswers } from '../../src/read/floors.ts';
 import { type Held, heldOf } from '../../src/read/held.ts';
-import { RecentAnswers } from '../../src/read/recent-answers.ts';
 import { settledCheck } from '../../src/redis/settled-check.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { createDeployment } from '../helpers/deployment.ts';
