@@ -77,7 +77,7 @@ async function submitAll(producer: Producer, items: readonly NewItem[]): Promise
   for (let at = 0; at < items.length; at += 500) await producer.submitMany(items.slice(at, at + 500));
 }
 
-function residentMb(pid: number): number {
+export function residentMb(pid: number): number {
   return Math.round(
     Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) / 1024,
   );

@@ -4,6 +4,8 @@ export type Emit = (metric: string, value: number, unit: string) => void;
 export interface BenchOptions {
   /** Items to measure with, where the bench has such a size. */
   readonly items: number | undefined;
+  /** How long to measure, where the bench has such a time. */
+  readonly seconds: number | undefined;
 }
 
 export type Bench = (emit: Emit, options: BenchOptions) => Promise<void>;

@@ -3,6 +3,7 @@ import { containsBench } from './contains.ts';
 import { drainBench } from './drain.ts';
 import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
+import { floodBench } from './flood.ts';
 import type { Bench } from './metric.ts';
 import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
@@ -18,17 +19,28 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   put: putBench,
   ranges: rangesBench,
   scan: scanBench,
+  flood: floodBench,
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false }, items: { type: 'string' } },
+  options: {
+    json: { type: 'boolean', default: false },
+    items: { type: 'string' },
+    seconds: { type: 'string' },
+  },
 });
 const names = positionals.length === 0 ? Object.keys(BENCHES) : positionals;
 const unknown = names.filter((name) => BENCHES[name] === undefined);
-const items = values.items === undefined ? undefined : Number(values.items);
-if (unknown.length > 0 || (items !== undefined && !(Number.isInteger(items) && items > 0))) {
-  console.error(`usage: npm run bench -- [${Object.keys(BENCHES).join('|')}]... [--json] [--items N]`);
+const [items, seconds] = [values.items, values.seconds].map((text) =>
+  text === undefined ? undefined : Number(text),
+);
+const isPositive = (value: number | undefined) =>
+  value === undefined || (Number.isInteger(value) && value > 0);
+if (unknown.length > 0 || !isPositive(items) || !isPositive(seconds)) {
+  console.error(
+    `usage: npm run bench -- [${Object.keys(BENCHES).join('|')}]... [--json] [--items N] [--seconds N]`,
+  );
   process.exit(2);
 }
 
@@ -42,6 +54,6 @@ for (const bench of names) {
           : `${bench.padEnd(10)} ${metric.padEnd(28)} ${String(rounded).padStart(12)} ${unit}`,
       );
     },
-    { items },
+    { items, seconds },
   );
 }

@@ -138,7 +138,7 @@ export const OPTIONS = {
     'TIERLINE_DRAIN_MAX_BYTES',
     'bytes',
     'Bytes of chunks at which a worker process takes no further one before it has written some; a chunk may be larger.',
-    integer(1).default(32 * MIB),
+    integer(1).default(16 * MIB),
   ),
   chunkLockMs: option(
     'TIERLINE_CHUNK_LOCK_MS',
