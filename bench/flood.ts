@@ -111,13 +111,13 @@ class Load {
     }
     this.accepted += batch.accepted;
     for (const { error } of batch.rejected) onRefused(error);
-    batch.settled().then(
-      ({ outcomes }) => {
-        this.settled += outcomes.length;
-        this.#idle.push(part);
-      },
-      () => undefined,
-    );
+    this.#follow(batch, part).catch(() => undefined);
+  }
+
+  async #follow(batch: BatchTicket, part: readonly NewItem[]): Promise<void> {
+    const { outcomes } = await batch.settled();
+    this.settled += outcomes.length;
+    this.#idle.push(part);
   }
 
   /** Items a second that settled during `work`. */
@@ -157,24 +157,22 @@ async function flood(
     full ??= { atMs: performance.now(), settled: load.settled };
     refusals.set(error.code, (refusals.get(error.code) ?? 0) + items);
   };
-  let open = 0;
-  let failure: unknown;
-  for (let call = 0; performance.now() < started + ms && failure === undefined; ) {
+  const calls: Promise<void>[] = [];
+  while (performance.now() < started + ms) {
     const due = ((performance.now() - started) * perSecond) / 1000;
     while (load.hasIdle && load.offered - offeredBefore < due) {
-      open++;
-      load
-        .submit(producers[call++ % producers.length] as Producer, (error) => refuse(error, 1))
-        .catch((error: unknown) => refuse(error, ITEMS_PER_CALL))
-        .catch((error: unknown) => (failure = error))
-        .finally(() => open--);
+      const producer = producers[calls.length % producers.length] as Producer;
+      const call = load
+        .submit(producer, (error) => refuse(error, 1))
+        .catch((error: unknown) => refuse(error, ITEMS_PER_CALL));
+      call.catch(() => undefined);
+      calls.push(call);
     }
     await sleep(TICK_MS);
   }
   const endMs = performance.now();
-  const settled = load.settled;
-  while (open > 0) await sleep(TICK_MS);
-  if (failure !== undefined) throw failure;
+  const { settled } = load;
+  await Promise.all(calls);
   if (full === undefined) throw new Error('the queue did not fill up: give the bench more seconds');
   return ((settled - full.settled) * 1000) / (endMs - full.atMs);
 }
