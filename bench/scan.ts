@@ -1,3 +1,4 @@
+import { raiseClock } from '../src/redis/clock.ts';
 import { createDeployment } from '../test/helpers/deployment.ts';
 import { runInHeap } from '../test/helpers/heap-use.ts';
 import type { ScanReport } from '../test/helpers/scanning.ts';
@@ -15,6 +16,7 @@ export async function scanBench(emit: Emit, { items: count = 1_000_000 }: BenchO
        SELECT 'row.' || lpad(n::text, 7, '0'), n, false, '{"n":1}', '\\x00', 0, 'default', 0, 0, 0, 0, 0, 0, gen_random_uuid()
        FROM generate_series(1, ${count}) n`,
     );
+    await raiseClock(deployment.redis, deployment.keys, count);
     let heapBytes = 0;
     const ms = await timed(async () => {
       const report = await runInHeap<ScanReport>('scanning.js', ['row.'], {
