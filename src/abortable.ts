@@ -1,7 +1,16 @@
+import { setTimeout } from 'node:timers/promises';
 import { ConfigError, messageOf } from './errors.ts';
 import type { CallOptions } from './types.ts';
 
-/** Frees the caller when the signal says so; the work, which others may share, goes on. */
+/** Resolves after `ms`, or as soon as the signal is aborted. `ref: false` lets the process end meanwhile. */
+export async function pause(
+  ms: number,
+  { signal, ref = true }: { signal?: AbortSignal | undefined; ref?: boolean } = {},
+): Promise<void> {
+  await setTimeout(ms, undefined, { signal, ref }).catch(() => undefined);
+}
+
+/** Rejects with the signal's reason once it is aborted. The work goes on, because others may wait for it too. */
 export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
   return new Promise((resolve, reject) => {
@@ -13,8 +22,54 @@ export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined):
 }
 
 /**
- * As `abortable`, for what has to be closed when it opens after the caller was freed. Each option is read once.
- * @throws ConfigError when the options are no object, cannot be read, or their signal is none
+ * Waits for `work` at most `ms`, and then for what `late` gives. The work goes on; its result is ignored.
+ * @param late the default throws that there was no answer in time
+ * @throws what `work` throws within `ms`, and what `late` throws
+ */
+export function within<T, L = never>(
+  ms: number,
+  work: Promise<T>,
+  late: () => L | PromiseLike<L> = () => noAnswer(ms),
+): Promise<T | L> {
+  return new Promise((resolve, reject) => {
+    const answerLate = () => void new Promise<L>((give) => give(late())).then(resolve, reject);
+    const timer = globalThis.setTimeout(answerLate, Math.max(1, ms));
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+function noAnswer(ms: number): never {
+  throw new Error(`no answer within ${Math.max(1, Math.round(ms))} ms`);
+}
+
+/** A moment by which something has to be done. */
+export class Deadline {
+  readonly #at: number;
+
+  /** @param ms from now */
+  constructor(ms: number) {
+    this.#at = performance.now() + ms;
+  }
+
+  /** Milliseconds until then. At least 1: for many drivers 0 means no limit. */
+  get leftMs(): number {
+    return Math.max(1, this.#at - performance.now());
+  }
+
+  get isOver(): boolean {
+    return performance.now() >= this.#at;
+  }
+
+  /** @throws what `work` throws, or that it did not answer in time */
+  within<T>(work: Promise<T>): Promise<T> {
+    return within(this.leftMs, work);
+  }
+}
+
+/**
+ * Opens something with options that hold a signal. Once the signal is aborted the caller is free, and what opens
+ * after that is closed again. Each option is read once.
+ * @throws ConfigError when the options are no object, cannot be read, or their signal is no AbortSignal
  */
 export async function abortableOpen<O extends CallOptions, T extends { close(): Promise<void> }>(
   options: O | undefined,

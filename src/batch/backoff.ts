@@ -1,3 +1,5 @@
+import { pause } from '../abortable.ts';
+
 const FIRST_DELAY_MS = 50;
 const MAX_DELAY_MS = 5000;
 
@@ -24,19 +26,7 @@ export async function retrying<T>(work: () => Promise<T>, options: RetryOptions)
       if (options.signal.aborted || !options.isTransient(error)) throw error;
       const delay = backoffMs(attempt);
       options.onRetry(error, attempt + 1, delay);
-      await pause(delay, options.signal);
+      await pause(delay, { signal: options.signal });
     }
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-  });
 }

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { BackpressureError, messageOf, TierlineError } from '../errors.ts';
 import { parseNewItem } from '../schema/item.ts';
@@ -153,7 +153,7 @@ export class Loader {
       }
       if (full === undefined) continue;
       this.#options.onFull(full);
-      await sleep(full.retryAfterMs);
+      await pause(full.retryAfterMs);
     }
     return rejected;
   }

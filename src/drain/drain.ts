@@ -1,11 +1,12 @@
 import type { Job, Processor, Worker } from 'bullmq';
+import { within } from '../abortable.ts';
 import { Batcher } from '../batch/batcher.ts';
 import type { Chunk } from '../batch/fold.ts';
 import { messageOf } from '../errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { failureKind } from '../postgres/pool.ts';
 import { chunkSchema, parseJob, rangeIdSchema, rangeSchema } from '../schema/job.ts';
-import { type Redis, within } from '../redis/connect.ts';
+import type { Redis } from '../redis/connect.ts';
 import { dropUnreadableFields } from '../redis/job-fields.ts';
 import { sweptAmong } from '../redis/orphans.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';

@@ -1,7 +1,7 @@
 import { DelayedError, type Job, WaitingError } from 'bullmq';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause, within } from '../abortable.ts';
 import { type Barrier, type Frontier, isPassed, nextSettle, readFrontier } from '../redis/barriers.ts';
-import { type Redis, within } from '../redis/connect.ts';
+import type { Redis } from '../redis/connect.ts';
 import type { WriterParts } from './writer-parts.ts';
 
 /** Text of the jobs that one worker keeps while they wait, and how many: what comes beyond is looked at again later. */
@@ -142,7 +142,7 @@ export class WaitingJobs {
         if (this.#stopped) break;
         log.debug({ err: error }, 'settles out of sight, trying again');
         if (this.#watch.status === 'ready') this.#watch.disconnect(true);
-        await sleep(RETRY_MS, undefined, { ref: false });
+        await pause(RETRY_MS, { ref: false });
       }
     }
     this.#following = false;

@@ -1,3 +1,4 @@
+import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { SchemaMissingError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
@@ -74,7 +75,7 @@ export class Readiness {
 
   async #redis(read: () => Promise<{ oldestMs: number }>, limitMs: number): Promise<[Check, Check]> {
     try {
-      const { oldestMs } = await answered(read());
+      const { oldestMs } = await within(ANSWER_MS, read());
       const late = oldestMs >= limitMs;
       const detail = `the oldest write has waited ${Math.round(oldestMs)} ms; the limit is ${limitMs} ms`;
       return [{ name: 'redis', ok: true }, late ? failed('lag', detail) : { name: 'lag', ok: true }];
@@ -86,8 +87,8 @@ export class Readiness {
 
   async #postgres(pool: Pool): Promise<Check[]> {
     try {
-      await answered(checkPostgres(pool));
-      const missing = await answered(pendingMigrations(pool));
+      await within(ANSWER_MS, checkPostgres(pool));
+      const missing = await within(ANSWER_MS, pendingMigrations(pool));
       return [
         { name: 'postgres', ok: true },
         missing.length === 0
@@ -106,17 +107,4 @@ export class Readiness {
 
 function failed(name: CheckName, detail: string): Check {
   return { name, ok: false, detail };
-}
-
-async function answered<T>(work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-    work.catch(() => undefined);
-  }
 }

@@ -1,3 +1,4 @@
+import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { keysOf } from '../keys.ts';
 import type { Logger } from '../log.ts';
@@ -5,7 +6,6 @@ import { addDeploymentMetrics } from '../metrics/deployment-metrics.ts';
 import { addProcessMetrics, type MetricsRegistry } from '../metrics/registry.ts';
 import { closePool, createPool } from '../postgres/pool.ts';
 import { closeRedis, createRedis } from '../redis/connect.ts';
-import { inTime } from '../tiers/deadline.ts';
 import { ProbeServer } from './probe-server.ts';
 import { Readiness } from './readiness.ts';
 
@@ -71,7 +71,7 @@ export async function startProbes(
     async close() {
       await server.close();
       // The service has had its time, and nothing of these connections is waited for.
-      await inTime(release(), config.shutdownMs * CLOSE_SHARE).catch(() => undefined);
+      await within(config.shutdownMs * CLOSE_SHARE, release()).catch(() => undefined);
     },
   };
 }

@@ -1,4 +1,5 @@
-// Types only: whatever is imported here is loaded before the first signal can be heard.
+// Hardly more than types: whatever is imported here is loaded before the first signal can be heard.
+import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Service } from './service.ts';
@@ -63,13 +64,17 @@ export async function runProcess(name: string, load: () => Promise<ServiceModule
 }
 
 /** The service, if it starts in time; undefined when there is none to close. */
-async function startedWithin(
+function startedWithin(
   ms: number,
   starting: Promise<Service> | undefined,
-): Promise<Service | undefined> {
-  const tooLate = new Promise<undefined>((resolve) => {
-    setTimeout(() => resolve(undefined), ms).unref();
-  });
+): Promise<Service | undefined> | undefined {
   // What keeps it from starting does not matter any more.
-  return starting && Promise.race([starting.catch(() => undefined), tooLate]);
+  return (
+    starting &&
+    within(
+      ms,
+      starting.catch(() => undefined),
+      () => undefined,
+    )
+  );
 }

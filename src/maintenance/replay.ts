@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Queue } from 'bullmq';
+import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
 import {
@@ -150,7 +151,7 @@ export async function replayLetter(
     signal?.throwIfAborted();
     const outcome = await finishReplay(parts, replay);
     if (outcome !== undefined) return outcome;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await pause(POLL_MS, { signal });
   }
 }
 

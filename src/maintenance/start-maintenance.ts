@@ -1,4 +1,5 @@
 import { type Job, Queue, Worker } from 'bullmq';
+import { within } from '../abortable.ts';
 import { loadConfig, type Options } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { keysOf, MAINTENANCE_QUEUE, WRITES_QUEUE } from '../keys.ts';
@@ -10,7 +11,7 @@ import { purgeRanges } from '../postgres/range-deletes.ts';
 import { checkPostgres, closePool, createPool } from '../postgres/pool.ts';
 import { CacheGeneration } from '../redis/cache-generation.ts';
 import { noteChore } from '../redis/chore-log.ts';
-import { checkQueueServer, closeRedis, createRedis, whenReady, within } from '../redis/connect.ts';
+import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { ItemStore } from '../redis/item-store.ts';
 import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/orphans.ts';
 import { sweepBytes } from '../redis/waiting.ts';

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { within } from '../abortable.ts';
 import { messageOf, SchemaMissingError, TierUnavailableError, UnsafeServerError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
@@ -30,21 +31,18 @@ export function createPool(databaseUrl: string, size: number, log: Logger): Pool
 }
 
 const openClients = new WeakMap<Pool, Set<pg.Client>>();
-const CLOSE_PATIENCE_MS = 1000;
+const QUIT_MS = 1000;
 
 /**
  * Ends a pool for good: politely when its statements end within a second, else by cutting its connections. `pool.end()`
  * alone waits for ever on a server that went silent in the middle of a statement.
  */
 export async function closePool(pool: Pool): Promise<void> {
-  const cut = setTimeout(() => {
+  const ended = pool.end();
+  await within(QUIT_MS, ended, () => {
     for (const client of openClients.get(pool) ?? []) client.connection.stream.destroy();
-  }, CLOSE_PATIENCE_MS);
-  try {
-    await pool.end();
-  } finally {
-    clearTimeout(cut);
-  }
+  });
+  await ended;
 }
 
 /** node-postgres takes `query_timeout` a statement, which its types do not know. */

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { BackpressureError, type ReachedLimit } from '../errors.ts';
 import type { Admission as AdmissionRequest } from '../redis/clock.ts';
@@ -60,7 +60,7 @@ export class Admission {
     const started = performance.now();
     await before;
     const waitMs = at - performance.now();
-    if (waitMs > 0) await sleep(waitMs);
+    if (waitMs > 0) await pause(waitMs);
     // Later, so that a chunk that comes just now does not overtake this one.
     setImmediate(() => this.#queued--);
     this.#observer.chunkDelayed(performance.now() - started);

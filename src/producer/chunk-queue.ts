@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { Queue } from 'bullmq';
+import { Deadline, pause, within } from '../abortable.ts';
 import type { Stamp } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { type BackpressureError, messageOf, QueueUnavailableError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { type Cover, StampsRefused, takeStamps } from '../redis/clock.ts';
-import { whenReady, within, type Redis } from '../redis/connect.ts';
+import { whenReady, type Redis } from '../redis/connect.ts';
 import { type DoubtfulChunk, withdrawChunk } from '../redis/orphans.ts';
 import { isOutOfMemory } from '../redis/waiting.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
@@ -60,8 +61,8 @@ export class ChunkQueue {
    * @throws why it could not, or a timeout
    */
   async ready(timeoutMs: number): Promise<void> {
-    await before(
-      performance.now() + timeoutMs,
+    await within(
+      timeoutMs,
       Promise.all([this.#writes.waitUntilReady(), this.#ranges.waitUntilReady(), this.#watch.look()]),
     );
   }
@@ -127,32 +128,31 @@ export class ChunkQueue {
     const { ids, bytes, queue, name } = draft;
     const chunkId = randomUUID();
     const { enqueueTimeoutMs } = this.#config;
-    const end = performance.now() + enqueueTimeoutMs;
-    const deadline = end - Math.min(WITHDRAW_MS, enqueueTimeoutMs / 4);
+    const end = new Deadline(enqueueTimeoutMs);
+    const deadline = new Deadline(enqueueTimeoutMs - Math.min(WITHDRAW_MS, enqueueTimeoutMs / 4));
     const request = this.#admission.request(bytes, draft.hasReserve);
     let chunk: TrackedChunk | undefined;
     let isSent = false;
     for (;;) {
       try {
-        await whenReady(this.#redis, Math.max(1, deadline - performance.now()));
+        await whenReady(this.#redis, deadline.leftMs);
         if (chunk === undefined) {
           const stamping = takeStamps(this.#redis, this.#keys, chunkId, draft.cover ?? ids, request);
-          const { first, epoch, waiting } = await before(deadline, stamping);
+          const { first, epoch, waiting } = await deadline.within(stamping);
           this.#watch.told(waiting);
           chunk = new TrackedChunk(chunkId, first, ids.length, epoch, this.#workers);
           this.#tracker.add(chunk);
         }
         // After a pause of the process the chunk's note may have been swept: its job would be refused as late.
-        if (performance.now() > deadline) throw new Error('the process was held up');
+        if (deadline.isOver) throw new Error('the process was held up');
         isSent = true;
-        await before(
-          deadline,
+        await deadline.within(
           queue.add(name, draft.dataAt(chunk.first), { ...WRITE_JOB_OPTIONS, jobId: chunkId }),
         );
         return chunk;
       } catch (error) {
-        if (performance.now() < deadline && isConnectionError(error)) {
-          await new Promise((resolve) => setTimeout(resolve, 20));
+        if (!deadline.isOver && isConnectionError(error)) {
+          await pause(20);
           continue;
         }
         const full = this.#refusalOfStamps(error, chunk);
@@ -179,10 +179,10 @@ export class ChunkQueue {
   }
 
   /** Takes the notes of a chunk back that was perhaps not queued, and finds out whether it was. */
-  async #withdraw(chunk: DoubtfulChunk, end: number): Promise<'withdrawn' | 'accepted' | 'unknown'> {
+  async #withdraw(chunk: DoubtfulChunk, end: Deadline): Promise<'withdrawn' | 'accepted' | 'unknown'> {
     try {
-      await whenReady(this.#redis, Math.max(1, end - performance.now()));
-      const fate = await before(end, withdrawChunk(this.#redis, this.#keys, chunk));
+      await whenReady(this.#redis, end.leftMs);
+      const fate = await end.within(withdrawChunk(this.#redis, this.#keys, chunk));
       if (fate === 'withdrawn') return 'withdrawn';
       return fate === 'lost' ? 'unknown' : 'accepted';
     } catch {
@@ -239,8 +239,4 @@ function isConnectionError(error: unknown): boolean {
     !isOutOfMemory(error) &&
     !(error instanceof Error && error.name === 'ReplyError')
   );
-}
-
-function before<T>(deadline: number, work: Promise<T>): Promise<T> {
-  return within(deadline - performance.now(), work);
 }

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../abortable.ts';
 import { QueueLostError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
@@ -106,7 +106,7 @@ export class ChunkTracker implements FeedListener {
         break;
       } catch (error) {
         this.#log.warn({ err: error }, 'outcomes could not be asked for, trying again');
-        await sleep(RECHECK_MS, undefined, { ref: false });
+        await pause(RECHECK_MS, { ref: false });
       }
     }
     this.#passing--;

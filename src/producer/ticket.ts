@@ -1,3 +1,4 @@
+import { abortable, within } from '../abortable.ts';
 import { SettleTimeoutError } from '../errors.ts';
 import { waitOptionsOf } from '../schema/options.ts';
 import type {
@@ -99,40 +100,17 @@ export async function waitFor(
   signal?.throwIfAborted();
   const waiting = [...chunks];
   const all = Promise.all(waiting.map((chunk) => chunk.done));
-  if (timeoutMs === undefined && signal === undefined) {
-    await all;
-    return;
-  }
-  let stop: (() => void) | undefined;
-  const interrupted = new Promise<never>((_, reject) => {
-    const timer =
-      timeoutMs === undefined
-        ? undefined
-        : setTimeout(() => void settleTimeout(waiting, timeoutMs).then(reject), timeoutMs);
-    const onAbort = () => reject(signal?.reason as Error);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    stop = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
-    };
-  });
-  try {
-    await Promise.race([all, interrupted]);
-  } finally {
-    stop?.();
-  }
+  const late = () => settleTimeout(waiting, timeoutMs as number);
+  await abortable(timeoutMs === undefined ? all : within(timeoutMs, all, late), signal);
 }
 
 /** Says why nothing moves, when that is known: a wait in vain is how a missing worker is noticed first. */
-async function settleTimeout(
-  chunks: readonly TrackedChunk[],
-  timeoutMs: number,
-): Promise<SettleTimeoutError> {
+async function settleTimeout(chunks: readonly TrackedChunk[], timeoutMs: number): Promise<never> {
   const why =
     (await chunks.find((chunk) => !chunk.isDone)?.hasNoWorker()) === true
       ? ' No worker listens to the queue: start one (`node dist/workers/drain.js`), with the REDIS_URL and TIERLINE_NAMESPACE of this process.'
       : '';
-  return new SettleTimeoutError(
+  throw new SettleTimeoutError(
     `Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.${why}`,
   );
 }

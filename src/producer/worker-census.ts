@@ -1,5 +1,5 @@
 import type { Queue } from 'bullmq';
-import { within } from '../redis/connect.ts';
+import { within } from '../abortable.ts';
 
 const ANSWER_MS = 500;
 

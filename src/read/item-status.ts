@@ -1,9 +1,9 @@
+import { within } from '../abortable.ts';
 import { TierUnavailableError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Redis } from '../redis/connect.ts';
 import { pendingStamps } from '../redis/pending.ts';
 import { type StoredHead, versionOf } from '../schema/stored-item.ts';
-import { inTime } from '../tiers/deadline.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
 import type { Status } from '../types.ts';
@@ -37,7 +37,7 @@ export async function statusOf(id: string, parts: StatusParts): Promise<Status> 
 async function askedStatus(id: string, parts: StatusParts): Promise<Status> {
   const { queue, keys, timeoutMs, l2, l3, floors, reads, pending } = parts;
   const [[stamp], [copy], [found]] = await Promise.all([
-    inTime(pendingStamps(queue, keys, [id]), timeoutMs).catch((error: unknown) => {
+    within(timeoutMs, pendingStamps(queue, keys, [id])).catch((error: unknown) => {
       throw new TierUnavailableError('l2', error);
     }),
     l2.getHeads([id]),

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../abortable.ts';
 import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError } from '../errors.ts';
 import { diffTrees } from '../merkle/diff.ts';
@@ -79,8 +79,11 @@ export class MerkleView implements Merkle {
   /** @throws as `prefix`, and what the peer throws */
   diff(peer: MerklePeer, options?: DiffOptions): Promise<MerkleDiff> {
     return this.#gate.call(diffOptionsOf, options, async ({ limit, recheckMs, signal }) => {
-      const pause = () => sleep(recheckMs, undefined, { signal });
-      return diffTrees(this, peerOf(peer), limit, pause);
+      const beforeRecheck = async () => {
+        await pause(recheckMs, { signal });
+        signal?.throwIfAborted();
+      };
+      return diffTrees(this, peerOf(peer), limit, beforeRecheck);
     });
   }
 

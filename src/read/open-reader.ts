@@ -1,4 +1,4 @@
-import { abortableOpen } from '../abortable.ts';
+import { abortableOpen, within } from '../abortable.ts';
 import { CallGate } from '../call-gate.ts';
 import { type Config, loadConfig, type OpenOptions } from '../config.ts';
 import { messageOf, TierlineError, TierUnavailableError } from '../errors.ts';
@@ -11,7 +11,6 @@ import { closeRedis, createRedis, whenReady } from '../redis/connect.ts';
 import { FeedTail } from '../redis/feed.ts';
 import { ItemStore } from '../redis/item-store.ts';
 import { settledCheck } from '../redis/settled-check.ts';
-import { inTime } from '../tiers/deadline.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
@@ -77,7 +76,7 @@ export async function connectReader(
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs: config.l2TimeoutMs };
   const filter = new TrustedFilter(source, tail, queue, keys, filterOptions, log);
   const lookup = new TierLookup(l2, l3, filter, config, log);
-  const askSettled: SettledQuestion = (seen) => inTime(settledCheck(queue, keys, seen), config.l2TimeoutMs);
+  const askSettled: SettledQuestion = (seen) => within(config.l2TimeoutMs, settledCheck(queue, keys, seen));
   const floors = new Floors(l1, askSettled, log);
   const flights = new SingleFlight(l1, floors, lookup);
   const coherence = new Coherence(l1, floors, flights, pending, [filter, l2], log);

@@ -1,7 +1,7 @@
+import { within } from '../abortable.ts';
 import { messageOf } from '../errors.ts';
 import { type Pool, pingPostgres } from '../postgres/pool.ts';
 import type { Redis } from '../redis/connect.ts';
-import { inTime } from '../tiers/deadline.ts';
 import type { BackendHealth, Health } from '../types.ts';
 
 export interface HealthParts {
@@ -39,7 +39,7 @@ export async function readerHealth(parts: HealthParts): Promise<Health> {
 async function asked(ask: () => Promise<unknown>, timeoutMs: number): Promise<BackendHealth> {
   const startedAt = performance.now();
   try {
-    await inTime(ask(), timeoutMs);
+    await within(timeoutMs, ask());
     return { ok: true, latencyMs: performance.now() - startedAt };
   } catch (error) {
     return { ok: false, error: messageOf(error) };

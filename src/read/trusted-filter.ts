@@ -1,3 +1,4 @@
+import { within } from '../abortable.ts';
 import type { Logger } from '../log.ts';
 import type { Keys } from '../keys.ts';
 import type { MembershipFilter } from '../filter/membership.ts';
@@ -5,7 +6,6 @@ import type { Redis } from '../redis/connect.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import { feedNumber } from '../redis/feed-position.ts';
 import type { FeedChanges } from '../schema/feed.ts';
-import { inTime } from '../tiers/deadline.ts';
 import { applyChanges, type FilterSource } from '../tiers/filter-source.ts';
 import type { ChangeListener } from './coherence.ts';
 import type { AbsenceProof } from './lookup.ts';
@@ -91,7 +91,7 @@ export class TrustedFilter implements ChangeListener, AbsenceProof {
    */
   async head(): Promise<() => boolean> {
     try {
-      const head = await inTime(feedNumber(this.#redis, this.#keys), this.#options.timeoutMs);
+      const head = await within(this.#options.timeoutMs, feedNumber(this.#redis, this.#keys));
       return () => this.#filter !== undefined && this.#tail.hasReached(head);
     } catch (error) {
       this.#log.debug({ err: error }, 'feed head could not be asked for');

@@ -1,10 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause, within } from '../abortable.ts';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { CacheSession } from './cache-session.ts';
-import { within } from './connect.ts';
 import type { FeedEntry, FeedListener } from './feed.ts';
 import { Script } from './script.ts';
 import { ServerInfo } from './server-info.ts';
@@ -172,7 +171,7 @@ export class CacheGeneration implements FeedListener {
   }
 
   async #pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+    await pause(ms, { signal: this.#stop.signal });
   }
 
   #wake(): void {

@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { within } from '../abortable.ts';
 import { messageOf, UnsafeServerError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
@@ -15,6 +16,7 @@ const CONNECT_TIMEOUT_MS = 1000;
 /** ioredis gives a socket that is being closed so long, also one that is closed already, and the process lives on for it. */
 const DISCONNECT_TIMEOUT_MS = 200;
 const MAX_RETRY_DELAY_MS = 1000;
+const QUIT_MS = 1000;
 
 /** A connection that is not yet connected. Its `error` events go to the log: an unheard one would end the process. */
 export function createRedis(url: string, mode: ConnectionMode, log: Logger): Redis {
@@ -68,31 +70,9 @@ export async function whenReady(redis: Redis, timeoutMs: number): Promise<void> 
   });
 }
 
-/** Waits for `work` at most so long. @throws what it throws, or that it did not answer in time */
-export async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('no answer in time')), Math.max(1, timeoutMs));
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-    // The loser of the race may still reject; nobody waits for it any more.
-    work.catch(() => undefined);
-  }
-}
-
 /** Ends a connection for good: politely when it answers within a second, else by cutting it. */
 export async function closeRedis(redis: Redis): Promise<void> {
-  if (redis.status === 'ready') {
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise((resolve) => {
-      timer = setTimeout(resolve, 1000);
-    });
-    await Promise.race([redis.quit().catch(() => undefined), patience]);
-    clearTimeout(timer);
-  }
+  if (redis.status === 'ready') await within(QUIT_MS, redis.quit()).catch(() => undefined);
   if (redis.status !== 'end') redis.disconnect();
 }
 

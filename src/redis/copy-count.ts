@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../abortable.ts';
 import { type Keys, parseCopyKey } from '../keys.ts';
 import type { Redis } from './connect.ts';
 
@@ -29,7 +29,7 @@ export async function countCopies(
     );
     count += found.filter((key) => parseCopyKey(keys, key)?.generation === generation).length;
     cursor = next;
-    if (cursor !== '0') await sleep(PAUSE_MS, undefined, { signal });
+    if (cursor !== '0') await pause(PAUSE_MS, { signal });
   } while (cursor !== '0');
   return count;
 }

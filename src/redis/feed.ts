@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { Deadline, pause, within } from '../abortable.ts';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { clockEpoch } from './clock.ts';
-import { closeRedis, createRedis, whenReady, within } from './connect.ts';
+import { closeRedis, createRedis, whenReady } from './connect.ts';
 import type { FeedPosition } from '../schema/feed.ts';
 import { feedHead, type FeedHead, fieldOf } from './feed-position.ts';
 
@@ -94,26 +94,26 @@ export class FeedTail {
    * @throws what kept it from there until the time was up
    */
   async start(timeoutMs: number): Promise<void> {
-    const deadline = performance.now() + timeoutMs;
-    while (!(await this.#takePlace(deadline))) await sleep(START_PAUSE_MS);
+    const deadline = new Deadline(timeoutMs);
+    while (!(await this.#takePlace(deadline))) await pause(START_PAUSE_MS);
     this.#live = true;
     for (const listener of this.#listeners) listener.onLive?.();
     this.#running = this.#follow();
   }
 
   /** Whether it got there; an attempt that may be followed by another ends in false. */
-  async #takePlace(deadline: number): Promise<boolean> {
+  async #takePlace(deadline: Deadline): Promise<boolean> {
     try {
       // Not awaited: it has no time limit against a server that takes connections and says nothing.
       if (this.#redis.status === 'end' && !this.#closed) this.#redis.connect().catch(() => undefined);
-      await whenReady(this.#redis, remainingMs(deadline));
+      await whenReady(this.#redis, deadline.leftMs);
       // A fresh namespace has no epoch yet; the first one to appear must not look like another Redis.
-      await within(remainingMs(deadline), clockEpoch(this.#redis, this.#keys));
-      const head = await within(remainingMs(deadline), this.#head());
+      await deadline.within(clockEpoch(this.#redis, this.#keys));
+      const head = await deadline.within(this.#head());
       [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
       return true;
     } catch (error) {
-      if (this.#closed || performance.now() + START_PAUSE_MS >= deadline) throw error;
+      if (this.#closed || deadline.leftMs <= START_PAUSE_MS) throw error;
       return false;
     }
   }
@@ -136,7 +136,7 @@ export class FeedTail {
         if (this.#closed) return;
         this.#goDown(error);
         failures++;
-        await sleep(Math.min(20 * 2 ** Math.min(failures, 6), 1000));
+        await pause(Math.min(20 * 2 ** Math.min(failures, 6), 1000));
       }
     }
   }
@@ -200,21 +200,11 @@ export class FeedTail {
     return this.#answer(feedHead(this.#redis, this.#keys));
   }
 
-  async #answer<T>(reply: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        this.#redis.disconnect();
-        reject(new Error(`Redis did not answer within ${ANSWER_MS} ms`));
-      }, ANSWER_MS);
+  #answer<T>(reply: Promise<T>): Promise<T> {
+    return within(ANSWER_MS, reply, () => {
+      this.#redis.disconnect();
+      throw new Error(`Redis did not answer within ${ANSWER_MS} ms`);
     });
-    try {
-      return await Promise.race([reply, late]);
-    } finally {
-      clearTimeout(timer);
-      // The loser of the race may still reject; it was told above.
-      reply.catch(() => undefined);
-    }
   }
 
   #tellGap(kind: 'trimmed' | 'lost'): void {
@@ -228,8 +218,4 @@ export class FeedTail {
     this.#log.warn({ err: error }, 'change feed out of sight');
     for (const listener of this.#listeners) listener.onDown?.();
   }
-}
-
-function remainingMs(deadline: number): number {
-  return Math.max(1, Math.round(deadline - performance.now()));
 }

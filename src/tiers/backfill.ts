@@ -1,6 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause, within } from '../abortable.ts';
 import { type StoredItem, storedChars } from '../schema/stored-item.ts';
-import { inTime } from './deadline.ts';
 
 /** Of one write. */
 const CHUNK_ITEMS = 500;
@@ -82,7 +81,7 @@ export class Backfill<L> {
   /** Writes what waits without a pause, for a second at most. Take no more offers after it. */
   async close(): Promise<void> {
     this.#hurry.abort();
-    await inTime(this.#running ?? Promise.resolve(), CLOSE_PATIENCE_MS).catch(() => undefined);
+    await within(CLOSE_PATIENCE_MS, this.#running ?? Promise.resolve()).catch(() => undefined);
   }
 
   async #run(): Promise<void> {
@@ -91,7 +90,7 @@ export class Backfill<L> {
       const chunk = this.#nextChunk();
       if (chunk === undefined) break;
       await this.#write(chunk.items, chunk.look);
-      await this.#pause(PAUSES * (this.#now() - startedAt));
+      await pause(PAUSES * (this.#now() - startedAt), { signal: this.#hurry.signal, ref: false });
     }
     this.#running = undefined;
   }
@@ -115,10 +114,6 @@ export class Backfill<L> {
     for (const { id } of [...old, ...items]) this.forget(id);
     this.#dropped += old.length;
     return oldest === undefined ? undefined : { items, look: oldest };
-  }
-
-  async #pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { ref: false, signal: this.#hurry.signal }).catch(() => undefined);
   }
 }
 

@@ -1,3 +1,4 @@
+import { within } from '../abortable.ts';
 import { CorruptItemError, TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { FeedChanges } from '../schema/feed.ts';
@@ -13,7 +14,6 @@ import {
 } from '../schema/stored-item.ts';
 import { Backfill } from './backfill.ts';
 import { Breaker, BreakerOpenError } from './breaker.ts';
-import { inTime } from './deadline.ts';
 import type { Tier } from './tier.ts';
 
 /** Failures in a row after which reads stop asking Redis, and how long before one tries again. */
@@ -143,7 +143,7 @@ export class RedisTier implements Tier {
     try {
       return await this.#breaker.run(() => {
         this.#requests++;
-        return inTime(work(), this.#options.timeoutMs);
+        return within(this.#options.timeoutMs, work());
       });
     } catch (error) {
       if (error instanceof BreakerOpenError) this.#skipped++;

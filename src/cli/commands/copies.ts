@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../../abortable.ts';
 import { stampToMs } from '../../clock.ts';
 import { SettleTimeoutError } from '../../errors.ts';
 import { MAINTENANCE_QUEUE } from '../../keys.ts';
@@ -191,7 +191,7 @@ async function sweepNow(
         `The comparison has not ended within ${duration(timeoutMs)}; is a maintenance process running? It goes on, and asking again waits for the same one.`,
       );
     }
-    await sleep(POLL_MS);
+    await pause(POLL_MS);
   }
 }
 
