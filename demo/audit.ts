@@ -92,7 +92,7 @@ async function* copiesOf({ cache, keys, copies }: Deployment): AsyncIterable<Pag
       if (value === null || value === undefined) return [];
       const stored = decodeStored(parseCopyKey(keys, key)?.id ?? '', value);
       const { id, kind, state, contentHash } = stored;
-      return [{ id, deleted: kind === 'd', state, version: versionOf(stored), contentHash }];
+      return [{ id, deleted: kind === 'deleted', state, version: versionOf(stored), contentHash }];
     });
   }
 }

@@ -1,7 +1,8 @@
 import { UNWRITTEN, type Stamp } from '../clock.ts';
 import { type Digest, type Digester, ZERO_DIGEST } from '../merkle/digest.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
-import type { ChunkJob, OpKind, RouteCode } from '../schema/job.ts';
+import { type ChunkJob, kindAt, type OperationKind, tiersAt } from '../schema/job.ts';
+import type { Tiers } from '../types.ts';
 
 /** A chunk with the id of its job. */
 export interface Chunk {
@@ -14,8 +15,8 @@ export interface Op {
   readonly index: number;
   readonly id: string;
   readonly stamp: Stamp;
-  readonly kind: OpKind;
-  readonly route: RouteCode;
+  readonly kind: OperationKind;
+  readonly tiers: Tiers;
 }
 
 /**
@@ -33,7 +34,7 @@ export interface Row {
   contentHash: string;
   stateVersion: Stamp;
   state: string;
-  route: RouteCode;
+  tiers: Tiers;
   ttlMs: number;
   traceParent: string | null;
   /** Digests of the registers; zero for an unwritten one. */
@@ -42,14 +43,14 @@ export interface Row {
 }
 
 export function opsOf(chunk: Chunk): Op[] {
-  const { first, ids, kinds, routes } = chunk.job;
-  return ids.map((id, index) => ({
+  const { job } = chunk;
+  return job.ids.map((id, index) => ({
     chunk,
     index,
     id,
-    stamp: first + index,
-    kind: kinds[index] as OpKind,
-    route: (routes?.[index] as RouteCode | undefined) ?? 'a',
+    stamp: job.first + index,
+    kind: kindAt(job, index),
+    tiers: tiersAt(job, index),
   }));
 }
 
@@ -83,7 +84,7 @@ export function emptyRow(id: string): Row {
     contentHash: '',
     stateVersion: UNWRITTEN,
     state: DEFAULT_STATE,
-    route: 'a',
+    tiers: 'all',
     ttlMs: 0,
     traceParent: null,
     contentDigest: ZERO_DIGEST,
@@ -93,14 +94,14 @@ export function emptyRow(id: string): Row {
 
 function write(row: Row, op: Op): void {
   const { job } = op.chunk;
-  const state = op.kind === 'd' ? DEFAULT_STATE : job.states?.[op.index];
-  if (op.kind !== 's' && op.stamp > row.contentVersion) {
+  const state = op.kind === 'delete' ? DEFAULT_STATE : job.states?.[op.index];
+  if (op.kind !== 'setState' && op.stamp > row.contentVersion) {
     row.contentVersion = op.stamp;
-    row.deleted = op.kind === 'd';
-    row.binary = op.kind === 'b';
+    row.deleted = op.kind === 'delete';
+    row.binary = op.kind === 'putBinary';
     row.body = job.bodies[op.index] as string;
     row.contentHash = job.hashes[op.index] as string;
-    row.route = op.route;
+    row.tiers = op.tiers;
     row.ttlMs = job.ttls?.[op.index] ?? 0;
     row.traceParent = job.traces?.[op.index] ?? null;
   }

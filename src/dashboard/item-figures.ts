@@ -50,8 +50,8 @@ export async function itemFigures(sources: Sources, given: string): Promise<Item
 /** Whether the copy says the same as the row. A missing copy agrees with anything; one that stands for L2 alone does too. */
 export function tiersAgree({ l2, l3 }: ItemFigures): boolean | undefined {
   if (l2.state === 'unknown' || l3.state === 'unknown') return undefined;
-  if (l2.state === 'absent' || l2.item.origin === 'c') return true;
-  if (l3.state === 'absent') return l2.item.kind === 'd';
+  if (l2.state === 'absent' || l2.item.tiers === 'cache') return true;
+  if (l3.state === 'absent') return l2.item.kind === 'deleted';
   return l2.item.digest === l3.item.digest;
 }
 

@@ -1,11 +1,11 @@
 import { printable } from '../printable.ts';
-import { chunkSchema, rangeSchema, type OpKind } from '../schema/job.ts';
+import { chunkSchema, kindAt, type OperationKind, rangeSchema } from '../schema/job.ts';
 
-const OPERATIONS: Readonly<Record<OpKind, string>> = {
-  j: 'put (JSON)',
-  b: 'put (binary)',
-  d: 'delete',
-  s: 'set state',
+const OPERATIONS: Readonly<Record<OperationKind, string>> = {
+  putJson: 'put (JSON)',
+  putBinary: 'put (binary)',
+  delete: 'delete',
+  setState: 'set state',
 };
 const FIRST_IDS = 5;
 
@@ -21,10 +21,10 @@ export function jobSummary(data: unknown): object {
   const chunk = chunkSchema.safeParse(data).data;
   if (chunk !== undefined) {
     const operations: Record<string, number> = {};
-    for (const kind of chunk.kinds) {
-      const name = OPERATIONS[kind as OpKind];
+    chunk.ids.forEach((_, index) => {
+      const name = OPERATIONS[kindAt(chunk, index)];
       operations[name] = (operations[name] ?? 0) + 1;
-    }
+    });
     return {
       operations,
       items: chunk.ids.length,

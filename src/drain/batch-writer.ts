@@ -7,9 +7,8 @@ import type { Look } from '../redis/cache-session.ts';
 import { type Barrier, earlierWork, type NotedChunk } from '../redis/barriers.ts';
 import { sweptAmong } from '../redis/orphans.ts';
 import { recordSettled } from '../redis/series.ts';
-import type { FeedJobs } from '../schema/feed.ts';
-import { isReplay } from '../schema/job.ts';
-import { changesOf } from './changes.ts';
+import { type FeedJobs, toFeedChanges } from '../schema/feed.ts';
+import { isReplay, setsState } from '../schema/job.ts';
 import { copyAndSettle, copyRows } from './copy-writer.ts';
 import type { BatchWritten } from './drain-observer.ts';
 import { applyIsolating, unitsOf, type Isolated } from './isolate.ts';
@@ -47,9 +46,9 @@ export class BatchWriter {
     const { chunks, hurried, blocked } = await this.#sort(given);
     const batchId = randomUUID();
     const ops = chunks.flatMap(opsOf);
-    const durable = ops.filter((op) => op.route !== 'c');
+    const durable = ops.filter((op) => op.tiers !== 'cache');
     const durableRows = this.#fold(durable);
-    const cacheRows = this.#fold(ops.filter((op) => op.route === 'c'));
+    const cacheRows = this.#fold(ops.filter((op) => op.tiers === 'cache'));
     const late = await asking;
     if (late.size > 0) return this.#writeWithout(late, given);
     if (chunks.length === 0) return given.map((chunk) => blocked.get(chunk) as Barrier);
@@ -88,7 +87,10 @@ export class BatchWriter {
         settledJobs = jobs.filter((_, i) => !premature.has(chunks[i] as Chunk));
         return {
           jobs: settledJobs,
-          changes: changesOf(rows, stored.differing, cacheRows),
+          changes: toFeedChanges(
+            rows.map((row) => stored.differing.get(row.id) ?? row),
+            cacheRows,
+          ),
           settled: newestStamps(premature.size === 0 ? ops : settling.flatMap(opsOf)),
         };
       },
@@ -134,7 +136,7 @@ export class BatchWriter {
     const { queue, keys } = this.#parts;
     const hurried = new Set<Chunk>();
     const blocked = new Map<Chunk, Barrier>();
-    const setting = given.filter(setsState);
+    const setting = given.filter(({ job }) => setsState(job));
     if (setting.length === 0) return { chunks: given, hurried, blocked };
     const earlier = await persist(this.#parts, 'earlier', () =>
       earlierWork(queue, keys, setting.map(notedChunk), given.map(notedChunk)),
@@ -175,10 +177,6 @@ export class BatchWriter {
 
 function notedChunk({ chunkId, job }: Chunk): NotedChunk {
   return { chunkId, first: job.first };
-}
-
-function setsState(chunk: Chunk): boolean {
-  return chunk.job.kinds.includes('s');
 }
 
 function countsOf(

@@ -5,8 +5,6 @@ import type { RowNow } from '../postgres/apply-batch.ts';
 import type { StoredEntry } from '../redis/item-store.ts';
 import { type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
 
-const ORIGINS = { a: 'r', d: 'd', c: 'c' } as const;
-
 /** The L2 copy of a row whose content this batch wrote; its state may be another batch's (`now`). */
 export function copyOfRow(
   row: Row,
@@ -25,10 +23,10 @@ export function copyOfRow(
   return storedEntry(
     {
       id: row.id,
-      kind: row.deleted ? 'd' : row.binary ? 'b' : 'j',
+      kind: row.deleted ? 'deleted' : row.binary ? 'binary' : 'json',
       contentVersion: row.contentVersion,
       stateVersion,
-      origin: ORIGINS[row.route],
+      tiers: row.tiers,
       digest: xorDigests(row.contentDigest, stateDigest),
       contentHash: row.contentHash,
       state,

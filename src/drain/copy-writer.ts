@@ -158,7 +158,7 @@ async function lookAndCopy(
   for (const target of targets) {
     const { id, row } = target;
     const now = nowById.get(id);
-    if (row?.route === 'c') {
+    if (row?.tiers === 'cache') {
       if (now !== undefined && now.contentVersion > row.contentVersion) superseded.add(row);
       else {
         written.push(target);
@@ -180,7 +180,7 @@ async function lookAndCopy(
   const fates = await items.setNewer(entries, look);
   noteDropped(parts, fates);
   written.forEach(({ row }, i) => {
-    if (row?.route === 'c' && fates[i] === 'newer') superseded.add(row);
+    if (row?.tiers === 'cache' && fates[i] === 'newer') superseded.add(row);
   });
   return written.filter((_, i) => fates[i] === 'late');
 }
@@ -202,5 +202,5 @@ function noteDropped({ observer, log }: WriterParts, fates: readonly CopyFate[])
 }
 
 function rowNow({ id, contentVersion, stateVersion, state, kind }: StoredItem): RowNow {
-  return { id, contentVersion, stateVersion, state, deleted: kind === 'd' };
+  return { id, contentVersion, stateVersion, state, deleted: kind === 'deleted' };
 }

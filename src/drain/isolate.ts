@@ -4,6 +4,7 @@ import { applyRows, differingRows, type RowNow } from '../postgres/apply-batch.t
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
 import { inTransaction, type Pool, type Queryable } from '../postgres/pool.ts';
 import { type Refusal, writeAllButRefused } from '../postgres/refused-parts.ts';
+import { deadPayloadOf } from '../schema/job.ts';
 
 export interface Isolated {
   /** What the surviving operations say. */
@@ -72,24 +73,8 @@ function bury(db: Queryable, dead: ReadonlyMap<Op, Refusal>): Promise<void> {
       itemId: op.id,
       stamp: op.stamp,
       chunkId: op.chunk.chunkId,
-      payload: JSON.stringify(payloadOf(op)),
+      payload: deadPayloadOf(op.chunk.job, op.index),
       ...refusal,
     })),
   );
-}
-
-/** The operation as queued, for people and for replay. */
-export function payloadOf({ chunk: { job }, index, id, stamp, kind, route }: Op): object {
-  return {
-    id,
-    stamp,
-    kind,
-    route,
-    body: job.bodies[index],
-    hash: job.hashes[index],
-    ttlMs: job.ttls?.[index] ?? null,
-    state: job.states?.[index] ?? null,
-    traceParent: job.traces?.[index] ?? null,
-    ...(job.atomic === true ? { atomic: true } : {}),
-  };
 }

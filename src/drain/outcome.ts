@@ -31,15 +31,15 @@ export function feedJobs(chunks: readonly Chunk[], result: BatchResult): FeedJob
 function exceptionOf(op: Op, result: BatchResult): OutcomeException | undefined {
   const reason = result.dead.get(op);
   if (reason !== undefined) return [op.index, 'dead', op.stamp, reason];
-  if (op.route === 'c') {
+  if (op.tiers === 'cache') {
     const cached = result.cached.get(op.id);
     if (cached?.stored && cached.row.contentVersion === op.stamp) return undefined;
     return [op.index, 'superseded', cached?.row.contentVersion ?? op.stamp, null];
   }
   const now = result.differing.get(op.id) ?? result.rows.get(op.id);
   if (now === undefined) return undefined;
-  const register = op.kind === 's' ? now.stateVersion : now.contentVersion;
+  const register = op.kind === 'setState' ? now.stateVersion : now.contentVersion;
   if (register > op.stamp) return [op.index, 'superseded', versionOf(now), null];
-  if (op.kind === 's' && now.deleted) return [op.index, 'missing', op.stamp, null];
+  if (op.kind === 'setState' && now.deleted) return [op.index, 'missing', op.stamp, null];
   return undefined;
 }

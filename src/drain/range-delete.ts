@@ -13,10 +13,9 @@ import {
 import { readRows } from '../postgres/read-items.ts';
 import type { Look } from '../redis/cache-session.ts';
 import { othersBefore } from '../redis/barriers.ts';
+import { type FeedJobs, NO_CHANGES, toFeedChanges } from '../schema/feed.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
-import type { FeedJobs } from '../schema/feed.ts';
 import type { OutcomeException, RangeJob } from '../schema/job.ts';
-import { changesOf } from './changes.ts';
 import { copyAndSettle, copyRows, copyStoredRows, type WrittenRows } from './copy-writer.ts';
 import { overwriteRange, overwriteRangeIsolating, type RangeRows } from './range-overwrite.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
@@ -178,11 +177,11 @@ export class RangeDelete {
     for (let at = 0; at < ids.length; at += BATCH_ROWS) {
       const part = ids.slice(at, at + BATCH_ROWS);
       const stored = await readRows(pool, part);
-      const rows = stored.map((item) => ({ ...item, deleted: item.kind === 'd' }));
+      const rows = stored.map((item) => ({ ...item, deleted: item.kind === 'deleted' }));
       await copyAndSettle(
         this.#parts,
         () => copyStoredRows(this.#parts, part),
-        () => ({ jobs: [], changes: changesOf(rows, new Map(), []), settled: [] }),
+        () => ({ jobs: [], changes: toFeedChanges(rows), settled: [] }),
       );
     }
     return progress;
@@ -251,7 +250,7 @@ export class RangeDelete {
   /** L2 first, then the feed, as for any batch; the range itself stays in flight until its last batch. */
   async #copy(rows: WrittenRows, look: Look | undefined): Promise<void> {
     if (rows.rows.length === 0) return;
-    const changes = changesOf(rows.rows, rows.differing, []);
+    const changes = toFeedChanges(rows.rows.map((row) => rows.differing.get(row.id) ?? row));
     await copyAndSettle(
       this.#parts,
       (isFirst) => copyRows(this.#parts, isFirst ? look : undefined, rows),
@@ -260,7 +259,7 @@ export class RangeDelete {
   }
 
   async #settle(jobs: FeedJobs): Promise<void> {
-    await settle(this.#parts, { jobs, changes: { ids: [], cv: [], kinds: '' }, settled: [] });
+    await settle(this.#parts, { jobs, changes: NO_CHANGES, settled: [] });
   }
 
   /** Waits for Postgres as long as it takes, but not for another answer to what it refuses. */

@@ -100,8 +100,8 @@ function letterOf(id: string, rangeId: string, { stamp }: RangeJob, refusal: Ref
   const payload: DeadPayload = {
     id,
     stamp,
-    kind: 'd',
-    route: 'a',
+    kind: 'delete',
+    tiers: 'all',
     body: '',
     hash: '',
     ttlMs: null,

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import { type Chunk, newestStamps, opsOf } from '../batch/fold.ts';
 import { boundedReason } from '../errors.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
+import { NO_CHANGES } from '../schema/feed.ts';
 import { isId } from '../schema/item.ts';
-import { payloadOf } from './isolate.ts';
+import { deadPayloadOf } from '../schema/job.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 /** No job of ours has a longer text: content is escaped twice in it, and each escape doubles at most. */
@@ -33,7 +34,7 @@ export async function refuseJob(
   if (isId(jobId)) {
     await settle(parts, {
       jobs: [[jobId, 0, [[0, 'refused', 0, reason]]]],
-      changes: { ids: [], cv: [], kinds: '' },
+      changes: NO_CHANGES,
       settled: [],
     });
   }
@@ -55,14 +56,14 @@ export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): 
     itemId: op.id,
     stamp: op.stamp,
     chunkId: op.chunk.chunkId,
-    payload: JSON.stringify(payloadOf(op)),
+    payload: deadPayloadOf(op.chunk.job, op.index),
     sqlState: undefined,
     message: LATE,
   }));
   await persist(parts, 'l3', () => insertDeadLetters(pool, letters));
   await settle(parts, {
     jobs: chunks.map(({ chunkId, job }) => [chunkId, job.ids.length, [[0, 'refused', 0, LATE]]]),
-    changes: { ids: [], cv: [], kinds: '' },
+    changes: NO_CHANGES,
     settled: newestStamps(ops),
   });
   for (const { chunkId } of chunks) {

@@ -37,7 +37,8 @@ export function judgeCopy(
 ): Verdict {
   if (copy === undefined || !isSound(copy, digester)) return 'corrupt';
   // Written to L2 only: it has no row on purpose, but a row may be newer.
-  if (copy.origin === 'c') return row !== undefined && comesBefore(copy, row) ? olderThan(row, copy) : 'same';
+  if (copy.tiers === 'cache')
+    return row !== undefined && comesBefore(copy, row) ? olderThan(row, copy) : 'same';
   if (row === undefined) return withoutRow(copy, purgedBelow);
   if (copy.contentVersion > row.contentVersion || copy.stateVersion > row.stateVersion) return 'newer';
   if (comesBefore(copy, row)) return olderThan(row, copy);
@@ -50,15 +51,15 @@ export function judgeCopy(
  */
 export function isSound(copy: StoredItem, digester: Digester): boolean {
   const { id, kind, contentVersion, stateVersion, contentHash, state, body } = copy;
-  if (kind === 'd') {
+  if (kind === 'deleted') {
     if (contentHash !== '' || body !== '') return false;
-  } else if (kind !== 'x') {
-    if (hashContent(kind === 'b' ? Buffer.from(body, 'base64') : body) !== contentHash) return false;
+  } else if (kind !== 'fence') {
+    if (hashContent(kind === 'binary' ? Buffer.from(body, 'base64') : body) !== contentHash) return false;
   }
   const content =
     contentVersion === UNWRITTEN
       ? ZERO_DIGEST
-      : digester.content(id, contentVersion, kind === 'd' ? undefined : contentHash);
+      : digester.content(id, contentVersion, kind === 'deleted' ? undefined : contentHash);
   const stateDigest = stateVersion === UNWRITTEN ? ZERO_DIGEST : digester.state(id, stateVersion, state);
   return xorDigests(content, stateDigest) === copy.digest;
 }
@@ -82,5 +83,5 @@ function withoutRow(copy: StoredItem, purgedBelow: Stamp): Verdict {
 }
 
 function hasContent({ kind }: StoredItem): boolean {
-  return kind === 'j' || kind === 'b';
+  return kind === 'json' || kind === 'binary';
 }

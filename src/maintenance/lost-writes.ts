@@ -74,7 +74,7 @@ export function purgedBelow({ purgeAfterMs }: Pick<Config, 'purgeAfterMs'>): Sta
  */
 export async function coverOf(db: Queryable, copy: StoredItem): Promise<'covered' | 'free' | 'unclear'> {
   const { id, kind, contentVersion, stateVersion, state } = copy;
-  if (kind === 'd') return 'free';
+  if (kind === 'deleted') return 'free';
   const stamp = contentVersion === UNWRITTEN ? stateVersion : contentVersion;
   const cover = await rangeCover(db, id, stamp, state);
   if (cover === 'free') return 'free';

@@ -17,10 +17,10 @@ import { chunkStates } from '../redis/pending.ts';
 import { forgetReplay, noteReplay } from '../redis/replay-note.ts';
 import {
   CHUNK_JOB,
-  type ChunkJob,
   type DeadPayload,
   deadPayloadSchema,
   replayChunkId,
+  toChunkJob,
   WRITE_JOB_OPTIONS,
 } from '../schema/job.ts';
 
@@ -85,7 +85,7 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
       operations.map(async ({ id, stamp, state, kind }) => {
         const cover = await rangeCover(pool, id, stamp, state);
         // A delete brings nothing back, whatever the range did.
-        return cover === 'hidden' && kind === 'd' ? 'free' : cover;
+        return cover === 'hidden' && kind === 'delete' ? 'free' : cover;
       }),
     );
     if (covers.every((cover) => cover === 'covered')) {
@@ -105,7 +105,12 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
     throw error;
   }
   // When this fails the job may be there all the same: the note stays, and is swept should there be none.
-  await writes.add(CHUNK_JOB, chunkOf(operations), { ...WRITE_JOB_OPTIONS, jobId: chunkId });
+  const job = toChunkJob(
+    operations[0]?.stamp ?? 0,
+    operations,
+    operations.some(({ atomic }) => atomic),
+  );
+  await writes.add(CHUNK_JOB, job, { ...WRITE_JOB_OPTIONS, jobId: chunkId });
   return { chunkId, epoch, seqs };
 }
 
@@ -178,20 +183,4 @@ function parsePayload({ payload }: FullLetter): DeadPayload | undefined {
   } catch {
     return undefined;
   }
-}
-
-function chunkOf(operations: readonly DeadPayload[]): ChunkJob {
-  return {
-    v: 1,
-    first: operations[0]?.stamp ?? 0,
-    ids: operations.map(({ id }) => id),
-    kinds: operations.map(({ kind }) => kind).join(''),
-    bodies: operations.map(({ body }) => body),
-    hashes: operations.map(({ hash }) => hash),
-    routes: operations.map(({ route }) => route).join(''),
-    ttls: operations.map(({ ttlMs }) => ttlMs),
-    states: operations.map(({ state }) => state),
-    traces: operations.map(({ traceParent }) => traceParent),
-    ...(operations.some(({ atomic }) => atomic) ? { atomic: true } : {}),
-  };
 }

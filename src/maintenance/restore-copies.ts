@@ -8,7 +8,7 @@ import { type RowDigest, rowDigests } from '../postgres/row-digests.ts';
 import { forgetLost } from '../redis/lost-writes.ts';
 import { forgetReplay, noteReplay } from '../redis/replay-note.ts';
 import { settleBatch } from '../redis/settle.ts';
-import type { FeedChanges } from '../schema/feed.ts';
+import { toFeedChanges } from '../schema/feed.ts';
 import { replayChunkId } from '../schema/job.ts';
 import { versionOf } from '../schema/stored-item.ts';
 import { dropCopies, refreshCopies } from './copy-repair.ts';
@@ -88,7 +88,7 @@ async function restoreGroup(parts: LostWriteParts, lost: readonly LostWrite[]): 
       keys,
       {
         jobs: [[chunkId, lost.length, []]],
-        changes: changesOf(rows),
+        changes: toFeedChanges([...rows].map(([id, row]) => ({ ...row, id }))),
         settled: stamps.map(({ id, stamp }) => [id, stamp]),
       },
       config.feedMaxEntries,
@@ -114,7 +114,7 @@ async function whyNot(
   { pool, config }: LostWriteParts,
   { id, copy }: LostWrite,
 ): Promise<LostOutcome | undefined> {
-  if (copy.kind === 'x') {
+  if (copy.kind === 'fence') {
     const reason =
       "its content was never in L2 (`tiers: 'durable'`): submit the item again, or discard the lost write";
     return { id, status: 'refused', reason };
@@ -134,13 +134,13 @@ async function whyNot(
 
 function rowOf(copy: LostWrite['copy'], digester: Digester): Row {
   const { id, kind, contentVersion, stateVersion, contentHash, state, body } = copy;
-  const deleted = kind === 'd';
+  const deleted = kind === 'deleted';
   return sealed(
     {
       ...emptyRow(id),
       contentVersion,
       deleted,
-      binary: kind === 'b',
+      binary: kind === 'binary',
       body,
       contentHash,
       stateVersion,
@@ -183,14 +183,4 @@ async function replaceByRows(
   await dropCopies(parts, writes);
   await refreshCopies(parts, ids);
   return rowDigests(parts.pool, ids);
-}
-
-function changesOf(rows: ReadonlyMap<string, RowDigest>): FeedChanges {
-  const all = [...rows.values()];
-  return {
-    ids: [...rows.keys()],
-    cv: all.map(({ contentVersion }) => contentVersion),
-    sv: all.map(({ stateVersion }) => stateVersion),
-    kinds: all.map(({ deleted }) => (deleted ? 'd' : 'p')).join(''),
-  };
 }

@@ -117,7 +117,7 @@ function parameters(rows: readonly Row[], batchId: string): unknown[] {
   const hasJson = rows.some((row) => !row.binary && !row.deleted);
   const hasBinary = rows.some((row) => row.binary);
   const hasState = rows.some((row) => row.stateVersion !== UNWRITTEN);
-  const hasDurable = rows.some((row) => row.route === 'd');
+  const hasDurable = rows.some((row) => row.tiers === 'durable');
   const hasTrace = rows.some((row) => row.traceParent !== null);
   const contentDigests = rows.map((row) => row.contentDigest);
   const stateDigests = hasState ? rows.map((row) => row.stateDigest) : [];
@@ -140,6 +140,6 @@ function parameters(rows: readonly Row[], batchId: string): unknown[] {
     digestHalfArray(stateDigests, 'last'),
     textArray(hasTrace ? rows.map((row) => row.traceParent) : []),
     batchId,
-    boolArray(hasDurable ? rows.map((row) => row.route === 'd') : []),
+    boolArray(hasDurable ? rows.map((row) => row.tiers === 'durable') : []),
   ];
 }

@@ -74,7 +74,7 @@ export async function areApplied(db: Queryable, seqs: readonly number[]): Promis
   const { rows } = await readL3(() =>
     db.query<{ missing: boolean }>(
       `SELECT EXISTS (SELECT FROM dead_letters d LEFT JOIN items i ON i.id = d.item_id
-         WHERE d.seq = ANY($1::bigint[]) AND d.payload::json ->> 'route' <> 'c'
+         WHERE d.seq = ANY($1::bigint[]) AND d.payload::json ->> 'tiers' <> 'cache'
            AND (i.id IS NULL OR greatest(i.content_version, i.state_version) < d.stamp)) AS missing`,
       [int8Array(seqs)],
     ),

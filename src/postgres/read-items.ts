@@ -1,5 +1,6 @@
 import type { Stamp } from '../clock.ts';
-import { decodeStored, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
+import { TIERS } from '../schema/job.ts';
+import { decodeStored, KINDS, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
 import { type Queryable, timed } from './pool.ts';
 
@@ -10,8 +11,8 @@ export type ItemRow = [id: string, text: string, ...others: unknown[]];
  * A row as the text that L2 keeps (`schema/stored-item.ts`). Postgres builds it: the driver takes 0.2 µs a column to read,
  * and the text goes into L2 as it is. Postgres breaks base64 into lines.
  */
-export const ITEM_COLUMNS = `id, '1' || CASE WHEN deleted THEN 'd' WHEN content IS NULL THEN 'b' ELSE 'j' END
-  || lpad(content_version::text, 16, '0') || lpad(state_version::text, 16, '0') || CASE WHEN durable THEN 'd' ELSE 'r' END || encode(int8send(x0) || int8send(x1), 'hex')
+export const ITEM_COLUMNS = `id, '1' || CASE WHEN deleted THEN '${KINDS.of.deleted}' WHEN content IS NULL THEN '${KINDS.of.binary}' ELSE '${KINDS.of.json}' END
+  || lpad(content_version::text, 16, '0') || lpad(state_version::text, 16, '0') || CASE WHEN durable THEN '${TIERS.of.durable}' ELSE '${TIERS.of.all}' END || encode(int8send(x0) || int8send(x1), 'hex')
   || rpad(coalesce(encode(content_hash, 'hex'), ''), 64) || lpad(length(state)::text, 2, '0') || state
   || coalesce(content::text, replace(encode(content_bytes, 'base64'), E'\\n', ''), '') AS text`;
 
@@ -42,10 +43,10 @@ export async function readHeads(
   ids: readonly string[],
   timeoutMs?: number,
 ): Promise<(StoredHead & { readonly id: string })[]> {
-  const { rows } = await db.query<{ id: string; kind: 'j' | 'b' | 'd'; cv: Stamp; sv: Stamp }>(
+  const { rows } = await db.query<{ id: string; kind: StoredHead['kind']; cv: Stamp; sv: Stamp }>(
     timed({
       name: 'tierline-heads',
-      text: `SELECT id, CASE WHEN deleted THEN 'd' WHEN content IS NULL THEN 'b' ELSE 'j' END AS kind,
+      text: `SELECT id, CASE WHEN deleted THEN 'deleted' WHEN content IS NULL THEN 'binary' ELSE 'json' END AS kind,
                content_version AS cv, state_version AS sv
              FROM items WHERE id = ANY($1::text[])`,
       values: [textArray(ids)],
@@ -57,7 +58,7 @@ export async function readHeads(
     kind,
     contentVersion: cv,
     stateVersion: sv,
-    origin: 'r',
+    tiers: 'all',
   }));
 }
 

@@ -10,11 +10,11 @@ import { type Cover, StampsRefused, takeStamps } from '../redis/clock.ts';
 import { whenReady, type Redis } from '../redis/connect.ts';
 import { type DoubtfulChunk, withdrawChunk } from '../redis/orphans.ts';
 import { isOutOfMemory } from '../redis/waiting.ts';
-import { CHUNK_JOB, RANGE_JOB, type RangeJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
+import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { Pressure } from '../types.ts';
 import { Admission } from './admission.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
-import { hasReserve, NOTED_BYTES, type Operation, queuedBytes, toChunkJob } from './operation.ts';
+import { hasReserve, NOTED_BYTES, queuedBytes, type SizedOperation } from './operation.ts';
 import { PressureWatch } from './pressure-watch.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { TrackedChunk } from './tracked-chunk.ts';
@@ -87,7 +87,7 @@ export class ChunkQueue {
    * note of it; if the job is there after all, the chunk was accepted.
    * @throws QueueUnavailableError, BackpressureError
    */
-  add(operations: readonly Operation[], atomic: boolean): Promise<TrackedChunk> {
+  add(operations: readonly SizedOperation[], atomic: boolean): Promise<TrackedChunk> {
     return this.#add({
       ids: operations.map((operation) => operation.id),
       bytes: operations.reduce((sum, operation) => sum + queuedBytes(operation), 0),

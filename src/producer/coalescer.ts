@@ -1,6 +1,6 @@
 import type { Config } from '../config.ts';
 import { BackpressureError } from '../errors.ts';
-import { hasReserve, type Operation } from './operation.ts';
+import { hasReserve, type SizedOperation } from './operation.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** Learns what became of one operation: place `slot` of the call that made it. */
@@ -10,12 +10,12 @@ export interface Sink {
 }
 
 interface Entry {
-  readonly operation: Operation;
+  readonly operation: SizedOperation;
   readonly sink: Sink;
   readonly slot: number;
 }
 
-type AddChunk = (operations: readonly Operation[], atomic: boolean) => Promise<TrackedChunk>;
+type AddChunk = (operations: readonly SizedOperation[], atomic: boolean) => Promise<TrackedChunk>;
 
 /**
  * Gathers operations that are submitted in the same few milliseconds into chunks: one job of 500 goes through BullMQ in
@@ -34,7 +34,7 @@ export class Coalescer {
     this.#addChunk = addChunk;
   }
 
-  add(operation: Operation, sink: Sink, slot: number): void {
+  add(operation: SizedOperation, sink: Sink, slot: number): void {
     const { chunkMaxItems, chunkMaxBytes, chunkWaitMs } = this.#limits;
     // What would break the byte limit goes into the next chunk; larger than the limit, it is a chunk of its own.
     if (this.#bytes + operation.bytes > chunkMaxBytes && this.#entries.length > 0) this.flush();
@@ -45,7 +45,7 @@ export class Coalescer {
   }
 
   /** All of it in one chunk, applied whole or not at all. */
-  addAtomic(operations: readonly Operation[], sink: Sink): void {
+  addAtomic(operations: readonly SizedOperation[], sink: Sink): void {
     this.flush();
     this.#send(
       operations.map((operation, slot) => ({ operation, sink, slot })),

@@ -11,7 +11,7 @@ import type { Producer } from '../types.ts';
 import { ChunkQueue } from './chunk-queue.ts';
 import { ChunkTracker } from './chunk-tracker.ts';
 import { QueueProducer } from './queue-producer.ts';
-import type { Operation } from './operation.ts';
+import type { SizedOperation } from './operation.ts';
 import { type ProducerObserver, UNOBSERVED_PRODUCER } from './producer-observer.ts';
 import type { ChunkTicket } from './ticket.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
@@ -31,7 +31,7 @@ export function openProducer(
 }
 
 export interface ProducerHooks {
-  readonly onAccepted?: (operation: Operation, ticket: ChunkTicket) => void;
+  readonly onAccepted?: (operation: SizedOperation, ticket: ChunkTicket) => void;
   readonly onRange?: (kind: RangeJob['kind'], value: string, chunk: TrackedChunk) => void;
   readonly onSettled?: (chunk: TrackedChunk) => void;
   readonly observer?: ProducerObserver;

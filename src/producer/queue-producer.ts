@@ -35,7 +35,7 @@ import type { RangeJob } from '../schema/job.ts';
 import type { ChunkQueue } from './chunk-queue.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer, type Sink } from './coalescer.ts';
-import { deleteOperation, type Operation, putOperation, stateOperation } from './operation.ts';
+import { deleteOperation, type SizedOperation, putOperation, stateOperation } from './operation.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { ChunkTicket, SubmittedBatch, SubmittedRange, waitFor } from './ticket.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
@@ -49,7 +49,7 @@ export interface ProducerParts {
   readonly tracker: ChunkTracker;
   readonly observer: ProducerObserver;
   /** Told of every accepted operation, before its ticket is given out. */
-  readonly onAccepted: (operation: Operation, ticket: ChunkTicket) => void;
+  readonly onAccepted: (operation: SizedOperation, ticket: ChunkTicket) => void;
   /** Told of every accepted range delete, before its ticket is given out. */
   readonly onRange: (kind: RangeJob['kind'], value: string, chunk: TrackedChunk) => void;
   /** Closes what the producer runs on. */
@@ -171,7 +171,7 @@ export class QueueProducer implements Producer {
     await this.#parts.release();
   }
 
-  async #add(operations: readonly Operation[], atomic: boolean): Promise<TrackedChunk> {
+  async #add(operations: readonly SizedOperation[], atomic: boolean): Promise<TrackedChunk> {
     const { queue, observer } = this.#parts;
     const items = operations.length;
     const bytes = operations.reduce((sum, operation) => sum + operation.bytes, 0);
@@ -205,7 +205,7 @@ export class QueueProducer implements Producer {
   }
 
   /** Resolves when the operation is in Redis. */
-  #one(operation: Operation, signal: AbortSignal | undefined): Promise<Ticket> {
+  #one(operation: SizedOperation, signal: AbortSignal | undefined): Promise<Ticket> {
     const call = new Promise<Ticket>((resolve, reject) => {
       this.#coalescer.add(operation, new SingleSink(operation, this.#parts.onAccepted, resolve, reject), 0);
     });
@@ -214,7 +214,7 @@ export class QueueProducer implements Producer {
 
   async #many<T>(
     inputs: readonly T[],
-    parse: (input: T) => Operation,
+    parse: (input: T) => SizedOperation,
     idOf: (input: T | undefined) => unknown,
     atomic: boolean,
     signal: AbortSignal | undefined,
@@ -227,7 +227,7 @@ export class QueueProducer implements Producer {
       );
     }
     const rejected: Rejection[] = [];
-    const operations: Operation[] = [];
+    const operations: SizedOperation[] = [];
     const indexes: number[] = [];
     let bytes = 0;
     for (let index = 0; index < total; index++) {
@@ -268,7 +268,12 @@ export class QueueProducer implements Producer {
     const tickets: ChunkTicket[] = [];
     results.forEach((result, i) => {
       if (result instanceof ChunkTicket) tickets.push(result);
-      else rejected.push({ index: indexes[i] as number, id: (operations[i] as Operation).id, error: result });
+      else
+        rejected.push({
+          index: indexes[i] as number,
+          id: (operations[i] as SizedOperation).id,
+          error: result,
+        });
     });
     const [failure] = results;
     if (tickets.length === 0 && !(failure instanceof ChunkTicket) && failure !== undefined) throw failure;
@@ -280,7 +285,7 @@ export class QueueProducer implements Producer {
   }
 
   /** Resolves when every operation is in Redis or refused, in their order. */
-  #collect(operations: readonly Operation[], atomic: boolean): Promise<(ChunkTicket | TierlineError)[]> {
+  #collect(operations: readonly SizedOperation[], atomic: boolean): Promise<(ChunkTicket | TierlineError)[]> {
     return new Promise((resolve) => {
       const results: (ChunkTicket | TierlineError)[] = [];
       let open = operations.length;
@@ -290,7 +295,7 @@ export class QueueProducer implements Producer {
       };
       const sink: Sink = {
         queued: (slot, chunk, index) => {
-          const operation = operations[slot] as Operation;
+          const operation = operations[slot] as SizedOperation;
           const ticket = new ChunkTicket(operation.id, chunk, index);
           this.#parts.onAccepted(operation, ticket);
           put(slot, ticket);
@@ -305,13 +310,13 @@ export class QueueProducer implements Producer {
 
 /** The caller of `submit`, `delete` or `setState`: one object, because 1,000 such calls at a time make the garbage. */
 class SingleSink implements Sink {
-  readonly #operation: Operation;
+  readonly #operation: SizedOperation;
   readonly #onAccepted: ProducerParts['onAccepted'];
   readonly #resolve: (ticket: Ticket) => void;
   readonly #reject: (error: TierlineError) => void;
 
   constructor(
-    operation: Operation,
+    operation: SizedOperation,
     onAccepted: ProducerParts['onAccepted'],
     resolve: (ticket: Ticket) => void,
     reject: (error: TierlineError) => void,

@@ -1,7 +1,7 @@
 import type { Stamp } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
-import { type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
+import { changeKindAt, type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Floors } from './floors.ts';
 import { floorOf, type Held } from './held.ts';
@@ -78,9 +78,9 @@ export class Coherence implements FeedListener {
       this.onGap();
       return;
     }
-    const { ids, cv, sv, kinds } = changes;
+    const { ids, cv, sv } = changes;
     for (let i = 0; i < ids.length; i++) {
-      this.#apply(ids[i] as string, cv[i] as Stamp, sv?.[i] ?? 0, kinds[i] === 'c');
+      this.#apply(ids[i] as string, cv[i] as Stamp, sv?.[i] ?? 0, changeKindAt(changes, i) === 'cacheOnly');
     }
     this.#floors.entryCame();
     for (const other of this.#others) other.onChanges(changes);

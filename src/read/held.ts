@@ -21,29 +21,29 @@ export interface Held extends Stamps {
   readonly item: Item | undefined;
   readonly state: string;
   readonly epoch: number;
-  /** 'c': of a copy in L2 only, which L1 does not keep. */
-  readonly origin: StoredHead['origin'];
+  /** `cache`: of a copy in L2 only, which L1 does not keep. */
+  readonly tiers: StoredHead['tiers'];
 }
 
 /** @param stored undefined: no tier has it. */
 export function heldOf(stored: StoredItem | undefined, epoch: number): Held {
   if (stored === undefined) {
-    return { item: undefined, contentVersion: 0, stateVersion: 0, state: '', epoch, origin: 'r' };
+    return { item: undefined, contentVersion: 0, stateVersion: 0, state: '', epoch, tiers: 'all' };
   }
-  const { contentVersion, stateVersion, state, origin } = stored;
+  const { contentVersion, stateVersion, state, tiers } = stored;
   return {
-    item: stored.kind === 'd' ? undefined : toItem(stored),
+    item: stored.kind === 'deleted' ? undefined : toItem(stored),
     contentVersion,
     stateVersion,
     state,
     epoch,
-    origin,
+    tiers,
   };
 }
 
 /** "Nothing older than this may be given out." */
 export function floorOf(contentVersion: Stamp, stateVersion: Stamp): Held {
-  return { item: undefined, contentVersion, stateVersion, state: '', epoch: NEVER, origin: 'r' };
+  return { item: undefined, contentVersion, stateVersion, state: '', epoch: NEVER, tiers: 'all' };
 }
 
 /** The newer one in each register. */
@@ -64,10 +64,10 @@ export function bytesOf(stored: StoredItem | undefined): number {
  * only its content counts.
  */
 export function isBelow(
-  answer: Pick<StoredHead, 'contentVersion' | 'stateVersion' | 'origin'> | undefined,
+  answer: Pick<StoredHead, 'contentVersion' | 'stateVersion' | 'tiers'> | undefined,
   floor: Stamps,
 ): boolean {
   if (answer === undefined) return floor.contentVersion > 0 || floor.stateVersion > 0;
   if (answer.contentVersion < floor.contentVersion) return true;
-  return answer.origin !== 'c' && answer.stateVersion < floor.stateVersion;
+  return answer.tiers !== 'cache' && answer.stateVersion < floor.stateVersion;
 }

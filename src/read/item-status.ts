@@ -59,5 +59,5 @@ async function askedStatus(id: string, parts: StatusParts): Promise<Status> {
 }
 
 function isLive(item: StoredHead | undefined): item is StoredHead {
-  return item !== undefined && item.kind !== 'd' && item.kind !== 'x';
+  return item !== undefined && item.kind !== 'deleted' && item.kind !== 'fence';
 }

@@ -7,7 +7,7 @@ import type { Held, Stamps } from './held.ts';
 
 /** What this process has written of one id and the tiers do not have yet. A register it did not write has stamp 0. */
 export interface PendingItem {
-  readonly kind: 'j' | 'b' | 'd';
+  readonly kind: 'json' | 'binary' | 'deleted';
   readonly contentVersion: Stamp;
   readonly contentHash: string;
   readonly body: string;
@@ -32,7 +32,7 @@ export const NOTHING_PENDING: PendingView = {
 
 /** Whether the tiers could add nothing: content and state are both this process's own. */
 export function isComplete(pending: PendingItem): boolean {
-  return pending.contentVersion > 0 && (pending.kind === 'd' || pending.stateVersion > 0);
+  return pending.contentVersion > 0 && (pending.kind === 'deleted' || pending.stateVersion > 0);
 }
 
 /** Whether the pending write would change what the tiers hold. */
@@ -55,13 +55,13 @@ export function withPending(id: string, held: Held | undefined, pending: Pending
     stateVersion: ownState ? pending.stateVersion : stateVersion,
   };
   if (pending.contentVersion > contentVersion) {
-    if (pending.kind === 'd') return undefined;
+    if (pending.kind === 'deleted') return undefined;
     return toItem({
       id,
       ...pending,
       ...state,
       state: state.state === '' ? DEFAULT_STATE : state.state,
-      origin: 'r',
+      tiers: 'all',
       digest: ZERO_DIGEST,
     });
   }

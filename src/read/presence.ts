@@ -84,7 +84,7 @@ export class Presence {
     questions.forEach((question, i) => {
       const copy = this.#current(question.id, copies[i]);
       if (copy !== undefined) {
-        question.resolve(copy.kind !== 'd');
+        question.resolve(copy.kind !== 'deleted');
       } else if (atHead() && this.#filter.lacks(question.id)) {
         this.#absent++;
         question.resolve(false);
@@ -108,7 +108,7 @@ export class Presence {
           return;
         }
         if (row !== undefined) this.#floors.given(question.id, row);
-        question.resolve(row !== undefined && row.kind !== 'd');
+        question.resolve(row !== undefined && row.kind !== 'deleted');
       });
       open = older;
     }
@@ -126,7 +126,7 @@ export class Presence {
 
   /** A copy that settles the question: not a fence, and not older than what this process knows. */
   #current(id: string, copy: StoredHead | undefined): StoredHead | undefined {
-    if (copy === undefined || copy.kind === 'x') return undefined;
+    if (copy === undefined || copy.kind === 'fence') return undefined;
     const floor = this.#floors.of(id);
     return floor !== undefined && isBelow(copy, floor) ? undefined : copy;
   }

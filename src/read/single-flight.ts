@@ -78,7 +78,7 @@ export class SingleFlight implements Lander {
     // An answer below the fence is never served from L1, nor is one whose epoch has passed.
     const held = heldOf(answer, stale ? NEVER : flight.epoch);
     // Nothing tells of the end of a copy that lives in L2 only: L1 would go on serving it.
-    if (answer?.origin !== 'c') this.#l1.set(flight.id, held, bytesOf(answer));
+    if (answer?.tiers !== 'cache') this.#l1.set(flight.id, held, bytesOf(answer));
     this.#close(flight);
     flight.land(held, held.item === undefined ? 'none' : tier);
     return 'landed';

@@ -47,7 +47,7 @@ export class VerifiedReads {
       if ((await this.#isIntactInL2(id)) && tier === 'l2') return item;
       if (tier === 'l3' || copies === MAX_COPIES) {
         const row = await this.#rowOf(id);
-        if (row === undefined || row.kind === 'd') return undefined;
+        if (row === undefined || row.kind === 'deleted') return undefined;
         if (matchesHash(row)) return toItem(row);
         throw new CorruptItemError(
           `The content of ${JSON.stringify(id)} in Postgres does not match its hash. Restore the row, or submit the item again.`,
@@ -97,5 +97,7 @@ function bytesOf(item: Item): string | Uint8Array {
 }
 
 function matchesHash({ kind, body, contentHash }: StoredItem): boolean {
-  return kind === 'd' || hashContent(kind === 'b' ? Buffer.from(body, 'base64') : body) === contentHash;
+  return (
+    kind === 'deleted' || hashContent(kind === 'binary' ? Buffer.from(body, 'base64') : body) === contentHash
+  );
 }

@@ -1,5 +1,5 @@
 import type { Keys } from '../keys.ts';
-import { feedChangesSchema } from '../schema/feed.ts';
+import { type ChangeKind, changeKindAt, feedChangesSchema } from '../schema/feed.ts';
 import type { Redis } from './connect.ts';
 
 export interface FeedMention {
@@ -8,7 +8,7 @@ export interface FeedMention {
   readonly atMs: number;
   readonly contentVersion: number;
   readonly stateVersion: number;
-  readonly kind: 'present' | 'deleted' | 'cache only';
+  readonly kind: ChangeKind;
 }
 
 export interface FeedHistory {
@@ -22,7 +22,6 @@ export interface FeedHistory {
 
 /** Entries of one read: an entry of 1,000 ids has about 40 KB. */
 const PAGE = 20;
-const KINDS = { p: 'present', d: 'deleted', c: 'cache only' } as const;
 
 /** What the change feed still tells of one id, newest first, stopping after `maxMentions` or `maxMs`. */
 export async function feedHistory(
@@ -55,7 +54,7 @@ export async function feedHistory(
 function mentionsIn(entryId: string, changes: string, id: string): FeedMention[] {
   const parsed = feedChangesSchema.safeParse(JSON.parse(changes));
   if (!parsed.success) return [];
-  const { ids, cv, sv, kinds } = parsed.data;
+  const { ids, cv, sv } = parsed.data;
   const found: FeedMention[] = [];
   for (let at = ids.indexOf(id); at !== -1; at = ids.indexOf(id, at + 1)) {
     found.push({
@@ -63,7 +62,7 @@ function mentionsIn(entryId: string, changes: string, id: string): FeedMention[]
       atMs: Number(entryId.split('-')[0]),
       contentVersion: cv[at] ?? 0,
       stateVersion: sv?.[at] ?? 0,
-      kind: KINDS[(kinds[at] ?? 'p') as keyof typeof KINDS],
+      kind: changeKindAt(parsed.data, at),
     });
   }
   return found;

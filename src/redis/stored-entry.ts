@@ -8,8 +8,8 @@ export interface Lifetimes {
 }
 
 /** Whether it is a row whose content must not come into L2. */
-export function isDurableOnly({ kind, origin }: Pick<StoredItem, 'kind' | 'origin'>): boolean {
-  return origin === 'd' && kind !== 'd';
+export function isDurableOnly({ kind, tiers }: Pick<StoredItem, 'kind' | 'tiers'>): boolean {
+  return tiers === 'durable' && kind !== 'deleted';
 }
 
 /**
@@ -22,7 +22,7 @@ export function storedEntry(
   ttlMs: number = lifetimes.backfillTtlMs,
 ): StoredEntry {
   const copy = isDurableOnly(item) ? fenceOf(item) : item;
-  const hasContent = copy.kind === 'j' || copy.kind === 'b';
+  const hasContent = copy.kind === 'json' || copy.kind === 'binary';
   return {
     id: copy.id,
     value: encodeStored(copy),
@@ -32,5 +32,15 @@ export function storedEntry(
 
 /** An older copy must go, and an older back-fill must not come. */
 function fenceOf({ id, contentVersion, stateVersion, digest, contentHash, state }: StoredItem): StoredItem {
-  return { id, kind: 'x', contentVersion, stateVersion, origin: 'r', digest, contentHash, state, body: '' };
+  return {
+    id,
+    kind: 'fence',
+    contentVersion,
+    stateVersion,
+    tiers: 'all',
+    digest,
+    contentHash,
+    state,
+    body: '',
+  };
 }

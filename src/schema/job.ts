@@ -1,6 +1,9 @@
 import { z } from 'zod';
+import type { Stamp } from '../clock.ts';
 import { messageOf } from '../errors.ts';
+import type { Tiers } from '../types.ts';
 import { isId, isState } from './item.ts';
+import { Letters } from './letters.ts';
 
 /**
  * One BullMQ job of the writes queue: a chunk, as columns (parsing 500 items as columns takes a third of the time of
@@ -15,10 +18,26 @@ export const WRITE_JOB_OPTIONS = {
   backoff: { type: 'fixed', delay: 5000 },
 } as const;
 
-/** One character an operation: j JSON content, b binary content (base64), d delete, s set state. */
-export type OpKind = 'j' | 'b' | 'd' | 's';
-/** One character an operation: a all tiers, c cache, d durable. */
-export type RouteCode = 'a' | 'c' | 'd';
+/** What an operation does. The body of `putBinary` is base64. */
+export type OperationKind = 'putJson' | 'putBinary' | 'delete' | 'setState';
+
+const KINDS = new Letters<OperationKind>({ putJson: 'j', putBinary: 'b', delete: 'd', setState: 's' });
+/** Also in stored items. */
+export const TIERS = new Letters<Tiers>({ all: 'a', cache: 'c', durable: 'd' });
+
+/** An operation as a producer queues it, and as `dead_letters` keeps it. */
+export interface Operation {
+  readonly id: string;
+  readonly kind: OperationKind;
+  readonly tiers: Tiers;
+  /** Content; empty for `delete` and `setState`. */
+  readonly body: string;
+  /** `hashContent` of the content; empty for `delete` and `setState`. */
+  readonly hash: string;
+  readonly ttlMs: number | null;
+  readonly state: string | null;
+  readonly traceParent: string | null;
+}
 
 /** Hex SHA-256, or none. */
 const HASH = /^(?:[\da-f]{64})?$/;
@@ -45,14 +64,14 @@ export const chunkSchema = z
     v: z.literal(1),
     first: z.int().positive(),
     ids: column((value): value is string => isText(value) && isId(value), 'an id'),
-    kinds: z.string().regex(/^[jbds]+$/),
-    /** Content; empty for d and s. */
+    /** One letter an operation. */
+    kinds: z.string().regex(new RegExp(`^${KINDS.pattern}+$`)),
     bodies: column(isText, 'a text'),
-    /** `hashContent` of each content; empty for d and s. */
     hashes: column(isHash, 'a hash'),
-    routes: z
+    /** One letter an operation; left out when all of them go to all tiers. */
+    tiers: z
       .string()
-      .regex(/^[acd]+$/)
+      .regex(new RegExp(`^${TIERS.pattern}+$`))
       .optional(),
     ttls: column(orNull(isLifetime), 'a time in ms').optional(),
     states: column(
@@ -65,13 +84,46 @@ export const chunkSchema = z
   })
   .refine(
     (chunk) =>
-      [chunk.kinds, chunk.bodies, chunk.hashes, chunk.routes, chunk.ttls, chunk.states, chunk.traces].every(
+      [chunk.kinds, chunk.bodies, chunk.hashes, chunk.tiers, chunk.ttls, chunk.states, chunk.traces].every(
         (column) => column === undefined || column.length === chunk.ids.length,
       ),
     'columns differ in length',
   );
 
 export type ChunkJob = z.output<typeof chunkSchema>;
+
+/** Columns that no operation uses stay out of the job. */
+export function toChunkJob(first: Stamp, operations: readonly Operation[], atomic: boolean): ChunkJob {
+  const column = <K extends keyof Operation>(key: K): Operation[K][] =>
+    operations.map((operation) => operation[key]);
+  const used = (key: 'ttlMs' | 'state' | 'traceParent') =>
+    operations.some((operation) => operation[key] !== null);
+  return {
+    v: 1,
+    first,
+    ids: column('id'),
+    kinds: KINDS.encode(column('kind')),
+    bodies: column('body'),
+    hashes: column('hash'),
+    ...(operations.some(({ tiers }) => tiers !== 'all') ? { tiers: TIERS.encode(column('tiers')) } : {}),
+    ...(used('ttlMs') ? { ttls: column('ttlMs') } : {}),
+    ...(used('state') ? { states: column('state') } : {}),
+    ...(used('traceParent') ? { traces: column('traceParent') } : {}),
+    ...(atomic ? { atomic } : {}),
+  };
+}
+
+export function kindAt({ kinds }: ChunkJob, index: number): OperationKind {
+  return KINDS.wordAt(kinds, index) as OperationKind;
+}
+
+export function tiersAt({ tiers }: ChunkJob, index: number): Tiers {
+  return tiers === undefined ? 'all' : (TIERS.wordAt(tiers, index) as Tiers);
+}
+
+export function setsState({ kinds }: ChunkJob): boolean {
+  return kinds.includes(KINDS.of.setState);
+}
 
 const REPLAY_PREFIX = 'replay-';
 
@@ -88,8 +140,8 @@ export function isReplay(chunkId: string): boolean {
 export const deadPayloadSchema = z.object({
   id: z.string().min(1),
   stamp: z.int().positive(),
-  kind: z.enum(['j', 'b', 'd', 's']),
-  route: z.enum(['a', 'c', 'd']),
+  kind: z.enum(['putJson', 'putBinary', 'delete', 'setState']),
+  tiers: z.enum(['all', 'cache', 'durable']),
   body: z.string(),
   hash: z.string(),
   ttlMs: z.int().positive().nullable(),
@@ -99,6 +151,22 @@ export const deadPayloadSchema = z.object({
   atomic: z.boolean().default(false),
 });
 export type DeadPayload = z.output<typeof deadPayloadSchema>;
+
+/** JSON text of one operation of a chunk, for people and for replay. */
+export function deadPayloadOf(job: ChunkJob, index: number): string {
+  return JSON.stringify({
+    id: job.ids[index] as string,
+    stamp: job.first + index,
+    kind: kindAt(job, index),
+    tiers: tiersAt(job, index),
+    body: job.bodies[index] as string,
+    hash: job.hashes[index] as string,
+    ttlMs: job.ttls?.[index] ?? null,
+    state: job.states?.[index] ?? null,
+    traceParent: job.traces?.[index] ?? null,
+    atomic: job.atomic === true,
+  } satisfies DeadPayload);
+}
 
 /** One job of the ranges queue: every item of a prefix or a state is deleted as of `stamp`. */
 export const RANGE_JOB = 'range';

@@ -78,7 +78,7 @@ export function toItem(stored: StoredItem): Item {
   const version = versionOf(stored);
   const item = {
     id: stored.id,
-    contentType: stored.kind === 'b' ? 'binary' : 'json',
+    contentType: stored.kind === 'binary' ? 'binary' : 'json',
     state: stored.state,
     version,
     updatedAt: stampToMs(version),
@@ -100,7 +100,7 @@ function printable(item: Item): unknown {
 
 /** @throws CorruptItemError when the body is not what it claims to be */
 function contentOf(stored: StoredItem): Item['content'] {
-  if (stored.kind === 'b') return new Uint8Array(Buffer.from(stored.body, 'base64'));
+  if (stored.kind === 'binary') return new Uint8Array(Buffer.from(stored.body, 'base64'));
   try {
     return deepFreeze(JSON.parse(stored.body) as JsonValue);
   } catch (cause) {

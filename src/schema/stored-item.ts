@@ -2,24 +2,29 @@ import type { Stamp } from '../clock.ts';
 import { CorruptItemError } from '../errors.ts';
 import { DIGEST_CHARS, type Digest } from '../merkle/digest.ts';
 import { DEFAULT_STATE } from './item.ts';
+import { TIERS } from './job.ts';
+import { Letters } from './letters.ts';
+import type { Tiers } from '../types.ts';
 
 /**
  * The image of a row as L2 keeps it and as reads of Postgres build it: one text value, so that MGET, JSON and scripts take
  * it as it is, and nothing of it is looked at before somebody asks.
  *
  *   0      format, '1'
- *   1      kind: j JSON, b binary (base64), d deleted, x "not kept in L2" (fence of a durable-only write)
+ *   1      kind, a letter of `KINDS`
  *   2-17   content stamp, 16 digits      18-33  state stamp, 16 digits     (set-newer.lua compares these 32)
- *   34     origin: r a row of L3, d a row of L3 that is not copied into L2, c written to L2 only
+ *   34     tiers, a letter of `TIERS`
  *   35-66  digest of the row, hex        67-130 SHA-256 of the content, hex (blanks when there is none)
  *   131-132 characters of the state, then the state, then the content
  */
 export interface StoredItem {
   readonly id: string;
-  readonly kind: 'j' | 'b' | 'd' | 'x';
+  /** `binary`: the body is base64. `fence`: L2 keeps the stamps of a durable-only write and not its content. */
+  readonly kind: 'json' | 'binary' | 'deleted' | 'fence';
   readonly contentVersion: Stamp;
   readonly stateVersion: Stamp;
-  readonly origin: 'r' | 'd' | 'c';
+  /** Where its content was written to. `durable`: no copy of it goes into L2. `cache`: it has no row in L3. */
+  readonly tiers: Tiers;
   readonly digest: Digest;
   /** Hex SHA-256; '' when there is no content. */
   readonly contentHash: string;
@@ -27,6 +32,8 @@ export interface StoredItem {
   /** JSON text or base64; '' when there is no content. */
   readonly body: string;
 }
+
+export const KINDS = new Letters<StoredItem['kind']>({ json: 'j', binary: 'b', deleted: 'd', fence: 'x' });
 
 const HASH_AT = 67;
 const HASH_CHARS = 64;
@@ -39,14 +46,14 @@ const NO_STAMP = '0'.repeat(16);
 /** Nearly all items have it, and share its text. */
 const DEFAULT_TEXT = `07${DEFAULT_STATE}`;
 
-/** Characters that hold kind, both stamps and origin. */
+/** Characters that hold kind, both stamps and tiers. */
 export const STORED_HEAD_CHARS = 35;
 /** What can be told of a copy without its content. */
-export type StoredHead = Pick<StoredItem, 'kind' | 'contentVersion' | 'stateVersion' | 'origin'>;
+export type StoredHead = Pick<StoredItem, 'kind' | 'contentVersion' | 'stateVersion' | 'tiers'>;
 
 export function encodeStored(item: StoredItem): string {
   if (item instanceof StoredText) return item.text;
-  return `1${item.kind}${stampText(item.contentVersion)}${stampText(item.stateVersion)}${item.origin}${item.digest}${item.contentHash === '' ? NO_HASH : item.contentHash}${String(characters(item.state)).padStart(2, '0')}${
+  return `1${KINDS.of[item.kind]}${stampText(item.contentVersion)}${stampText(item.stateVersion)}${TIERS.of[item.tiers]}${item.digest}${item.contentHash === '' ? NO_HASH : item.contentHash}${String(characters(item.state)).padStart(2, '0')}${
     item.state
   }${item.body}`;
 }
@@ -68,20 +75,20 @@ function isHighSurrogate(unit: number): boolean {
 
 /** The head of a stored text; undefined when it is none that `encodeStored` wrote. */
 export function decodeStoredHead(text: string): StoredHead | undefined {
-  const kind = text[1];
-  const origin = text[34];
+  const kind = KINDS.wordAt(text, 1);
+  const tiers = TIERS.wordAt(text, 34);
   const contentVersion = stampAt(text, 2);
   const stateVersion = stampAt(text, 18);
   if (
     text[0] !== '1' ||
-    (kind !== 'j' && kind !== 'b' && kind !== 'd' && kind !== 'x') ||
-    (origin !== 'r' && origin !== 'd' && origin !== 'c') ||
+    kind === undefined ||
+    tiers === undefined ||
     !Number.isSafeInteger(contentVersion) ||
     !Number.isSafeInteger(stateVersion)
   ) {
     return undefined;
   }
-  return { kind, contentVersion, stateVersion, origin };
+  return { kind, contentVersion, stateVersion, tiers };
 }
 
 /** Sixteen digits as a number, NaN when they are not: a third of the time of cutting them out for `Number`. */
@@ -108,7 +115,7 @@ class StoredText implements StoredItem {
   readonly kind: StoredItem['kind'];
   readonly contentVersion: Stamp;
   readonly stateVersion: Stamp;
-  readonly origin: StoredItem['origin'];
+  readonly tiers: Tiers;
   readonly state: string;
 
   constructor(id: string, text: string, head: StoredHead, state: string) {
@@ -117,7 +124,7 @@ class StoredText implements StoredItem {
     this.kind = head.kind;
     this.contentVersion = head.contentVersion;
     this.stateVersion = head.stateVersion;
-    this.origin = head.origin;
+    this.tiers = head.tiers;
     this.state = state;
   }
 
@@ -163,8 +170,8 @@ const CLOSED_BY: Readonly<Record<string, string>> = { '{': '}', '[': ']', '"': '
 
 /** Content that was cut off shows by its end, in all but bare numbers and words. */
 function isWhole(kind: StoredItem['kind'], text: string, from: number): boolean {
-  if (kind === 'b') return (text.length - from) % 4 === 0;
-  if (kind !== 'j') return true;
+  if (kind === 'binary') return (text.length - from) % 4 === 0;
+  if (kind !== 'json') return true;
   const close = CLOSED_BY[text.charAt(from)];
   let last = text.length - 1;
   // Other programs may write JSON with a line's end.

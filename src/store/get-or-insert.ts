@@ -67,10 +67,10 @@ function asWritten(made: SerializedItem, version: Stamp): Item {
   const { id, kind, body, state } = made;
   return toItem({
     id,
-    kind: kind === 'json' ? 'j' : 'b',
+    kind,
     contentVersion: version,
     stateVersion: state === undefined ? 0 : version,
-    origin: 'r',
+    tiers: 'all',
     digest: ZERO_DIGEST,
     contentHash: hashContent(kind === 'json' ? body : Buffer.from(body, 'base64')),
     state: state ?? DEFAULT_STATE,

@@ -1,12 +1,13 @@
 import { type Stamp, UNWRITTEN } from '../clock.ts';
-import type { Operation } from '../producer/operation.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
+import type { Operation } from '../schema/job.ts';
 import type { ChunkTicket } from '../producer/ticket.ts';
 import type { TrackedChunk } from '../producer/tracked-chunk.ts';
 import type { PendingItem, PendingView } from '../read/pending-view.ts';
 
-const UNWRITTEN_CONTENT = { kind: 'd', contentVersion: UNWRITTEN, contentHash: '', body: '' } as const;
+const UNWRITTEN_CONTENT = { kind: 'deleted', contentVersion: UNWRITTEN, contentHash: '', body: '' } as const;
 const UNWRITTEN_STATE = { stateVersion: UNWRITTEN, state: DEFAULT_STATE } as const;
+const CONTENT_KINDS = { putJson: 'json', putBinary: 'binary', delete: 'deleted' } as const;
 const NOTHING: PendingItem = { ...UNWRITTEN_CONTENT, ...UNWRITTEN_STATE };
 
 interface Own {
@@ -76,10 +77,15 @@ export class OwnWrites implements PendingView {
 }
 
 function merged(known: PendingItem, operation: Operation, version: number): PendingItem {
-  const state = operation.kind === 'd' ? DEFAULT_STATE : operation.state;
+  const state = operation.kind === 'delete' ? DEFAULT_STATE : operation.state;
   const content =
-    operation.kind !== 's' && version > known.contentVersion
-      ? { kind: operation.kind, contentVersion: version, contentHash: operation.hash, body: operation.body }
+    operation.kind !== 'setState' && version > known.contentVersion
+      ? {
+          kind: CONTENT_KINDS[operation.kind],
+          contentVersion: version,
+          contentHash: operation.hash,
+          body: operation.body,
+        }
       : {};
   return {
     ...known,

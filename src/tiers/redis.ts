@@ -156,7 +156,7 @@ export class RedisTier implements Tier {
     try {
       const item = decodeStored(id, value);
       // "Not kept in L2": L3 has it.
-      return item.kind === 'x' ? undefined : item;
+      return item.kind === 'fence' ? undefined : item;
     } catch (error) {
       if (!(error instanceof CorruptItemError)) throw error;
       this.#log.warn({ err: error }, 'corrupt L2 copy');

@@ -68,17 +68,17 @@ test('rows come sorted, each id once: concurrent batches lock in one order', (t)
   fc.assert(property);
 });
 
-test('route, ttl and trace are those of the newest content', (t) => {
+test('tiers, ttl and trace are those of the newest content', (t) => {
   const chunk = chunkOf([
     { id: 'a', stamp: 5, kind: 'json', body: '1' },
     { id: 'a', stamp: 6, kind: 'json', body: '2' },
     { id: 'a', stamp: 7, kind: 'state', state: 'open' },
   ]);
-  const job = { ...chunk.job, routes: 'dca', ttls: [10, 20, null], traces: ['t1', null, null] };
+  const job = { ...chunk.job, tiers: 'dca', ttls: [10, 20, null], traces: ['t1', null, null] };
   const [row] = foldOps(opsOf({ ...chunk, job }), digester);
   t.like(row, {
     body: '2',
-    route: 'c',
+    tiers: 'cache',
     ttlMs: 20,
     traceParent: null,
     state: 'open',

@@ -76,7 +76,7 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
     const ids = gone.slice(at, at + 10_000);
     const copies = await redis.mget(ids.map((id) => keys.item(id)));
     t.true(
-      copies.every((copy, i) => copy === null || decodeStored(ids[i] as string, copy).kind === 'd'),
+      copies.every((copy, i) => copy === null || decodeStored(ids[i] as string, copy).kind === 'deleted'),
       'no copy of a deleted item is left in L2',
     );
   }

@@ -58,7 +58,7 @@ for (const name of Object.keys(TIERS)) {
     const answers = await tier.getMany(['nobody', 'binary', 'deleted', 'json', 'binary']);
     t.deepEqual(
       answers.map((answer) => answer?.kind),
-      [undefined, 'b', 'd', 'j', 'b'],
+      [undefined, 'binary', 'deleted', 'json', 'binary'],
     );
     t.like(answers[3], {
       id: 'json',
@@ -66,7 +66,7 @@ for (const name of Object.keys(TIERS)) {
       state: 'open',
       contentVersion: 10,
       stateVersion: 10,
-      origin: 'r',
+      tiers: 'all',
     });
     t.like(answers[1], { body: Buffer.alloc(100, 7).toString('base64'), state: 'default', stateVersion: 0 });
     t.like(answers[2], { contentVersion: 12, stateVersion: 12, contentHash: '', body: '' });

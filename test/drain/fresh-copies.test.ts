@@ -62,7 +62,7 @@ async function copyOf({ cache, keys }: Deployment, id: string): Promise<StoredIt
 /** A write with `tiers: 'cache'`. */
 function cacheOnly(stamp: number, id: string): Chunk {
   const chunk = chunkOf([{ id, stamp, kind: 'json', body: '"cached"' }]);
-  return { ...chunk, job: { ...chunk.job, routes: 'c' } };
+  return { ...chunk, job: { ...chunk.job, tiers: 'c' } };
 }
 
 async function serverMs({ cache }: Deployment): Promise<number> {
@@ -93,12 +93,12 @@ for (const [how, lose] of Object.entries(LOSSES)) {
     const older = chunkOf([{ id: 'a', stamp: FIRST, kind: 'json', body: '"old"' }]);
     const late = await writeHeldUp(deployment, older, async () => {
       await writerOf(deployment).write([chunkOf([{ id: 'a', stamp: FIRST + 1, kind: 'delete' }])]);
-      t.is((await copyOf(deployment, 'a'))?.kind, 'd');
+      t.is((await copyOf(deployment, 'a'))?.kind, 'deleted');
       await lose(deployment);
       t.is(await copyOf(deployment, 'a'), undefined);
     });
     t.is(late, 1);
-    t.is((await copyOf(deployment, 'a'))?.kind, 'd', 'what stands in Postgres now');
+    t.is((await copyOf(deployment, 'a'))?.kind, 'deleted', 'what stands in Postgres now');
     const reader = await openReader(deployment.options);
     t.is(await reader.get('a'), undefined);
     t.false(await reader.contains('a'));

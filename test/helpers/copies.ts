@@ -60,12 +60,16 @@ export async function plantCopy(deployment: Deployment, copy: StoredItem): Promi
 
 /** The same copy under another id or content stamp, with the digest that belongs to it. */
 export function restamped(
-  { id, kind, contentVersion, stateVersion, origin, contentHash, state, body }: StoredItem,
+  { id, kind, contentVersion, stateVersion, tiers, contentHash, state, body }: StoredItem,
   change: { readonly id?: string; readonly contentVersion?: number },
 ): StoredItem {
-  const copy = { id, kind, contentVersion, stateVersion, origin, contentHash, state, body, ...change };
+  const copy = { id, kind, contentVersion, stateVersion, tiers, contentHash, state, body, ...change };
   const digester = new Digester();
-  const content = digester.content(copy.id, copy.contentVersion, kind === 'd' ? undefined : contentHash);
+  const content = digester.content(
+    copy.id,
+    copy.contentVersion,
+    kind === 'deleted' ? undefined : contentHash,
+  );
   const digest =
     stateVersion === 0 ? content : xorDigests(content, digester.state(copy.id, stateVersion, state));
   return { ...copy, digest };

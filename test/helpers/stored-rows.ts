@@ -35,7 +35,7 @@ export async function storedRows(pool: Pool): Promise<ModelRow[]> {
 export function asCopy(row: ModelRow): object {
   return {
     id: row.id,
-    kind: row.kind === undefined ? 'd' : row.kind === 'json' ? 'j' : 'b',
+    kind: row.kind ?? 'deleted',
     contentVersion: row.contentVersion,
     stateVersion: row.stateVersion,
     digest: row.x,

@@ -188,7 +188,7 @@ test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole
   t.true(rows.every(({ sqlstate, message }) => sqlstate === '23514' && message === 'no poison here'));
   t.like(JSON.parse(rows[0]?.payload ?? '{}'), {
     id: 'd.7',
-    kind: 'j',
+    kind: 'putJson',
     body: '"poison"',
     stamp: plain.tickets[7]?.version,
   });

@@ -121,9 +121,9 @@ test('I8: a corrupt copy is found by hashing and replaced, whichever part of it 
   await change('binary', /AQID$/, 'AQIE');
 
   // Whole in itself, but another content under the row's stamp.
-  const { id, kind, contentVersion, stateVersion, origin, state } = await copyOf('twin');
+  const { id, kind, contentVersion, stateVersion, tiers, state } = await copyOf('twin');
   const body = '"another"';
-  const twin = { id, kind, contentVersion, stateVersion, origin, state, digest: '', body };
+  const twin = { id, kind, contentVersion, stateVersion, tiers, state, digest: '', body };
   await plantCopy(deployment, restamped({ ...twin, contentHash: hashContent(body) }, {}));
 
   const { figures } = await sweepAll(deployment);

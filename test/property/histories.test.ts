@@ -268,7 +268,7 @@ async function assertCopies(rows: readonly ModelRow[], what: string): Promise<vo
     assert.ok(row !== undefined, `${what}: a copy of ${parts.id}, which has no row`);
     const copy = copyForm(decodeStored(parts.id, value));
     // A write with tiers "durable" leaves a fence of its stamps.
-    const expected = copy.kind === 'x' ? { ...asCopy(row), kind: 'x', body: '' } : asCopy(row);
+    const expected = copy.kind === 'fence' ? { ...asCopy(row), kind: 'fence', body: '' } : asCopy(row);
     assert.deepEqual(copy, expected, what);
   }
 }

@@ -23,10 +23,10 @@ function setNewer(entries: readonly StoredEntry[], likelyAbsent = false): Promis
 function entry(id: string, contentVersion: number, stateVersion: number, ttlMs = 0) {
   const value = encodeStored({
     id,
-    kind: 'j',
+    kind: 'json',
     contentVersion,
     stateVersion,
-    origin: 'r',
+    tiers: 'all',
     digest: ZERO_DIGEST,
     contentHash: '',
     state: 'default',

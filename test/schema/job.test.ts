@@ -10,7 +10,7 @@ const { job } = chunkOf([
 test('a chunk passes as it is', (t) => {
   t.deepEqual(chunkSchema.parse(structuredClone(job)), job);
   t.true(
-    chunkSchema.safeParse({ ...job, routes: 'ac', ttls: [1, null], traces: [null, null], atomic: true })
+    chunkSchema.safeParse({ ...job, tiers: 'ac', ttls: [1, null], traces: [null, null], atomic: true })
       .success,
   );
 });
@@ -23,7 +23,7 @@ for (const [name, wrong] of [
   ['an unknown kind', { kinds: 'jx' }],
   ['columns of different length', { bodies: ['1'] }],
   ['an optional column of different length', { states: ['open'] }],
-  ['an unknown route', { routes: 'az' }],
+  ['an unknown route', { tiers: 'az' }],
   ['an unknown column', { extra: [] }],
 ] as const) {
   test(`I9: a job that no producer of ours wrote is told apart: ${name}`, (t) => {

@@ -7,10 +7,10 @@ import type { StoredItem } from '../../src/schema/stored-item.ts';
 
 const base: StoredItem = {
   id: 'a',
-  kind: 'j',
+  kind: 'json',
   contentVersion: 5000,
   stateVersion: 7000,
-  origin: 'r',
+  tiers: 'all',
   digest: '0'.repeat(32),
   contentHash: hashContent('x'),
   state: 's',
@@ -35,7 +35,7 @@ test('content that is parsed when it is asked for looks like any property', (t) 
   const item = toItem(base);
   t.is(item.content, item.content, 'shared');
   t.true(Object.isFrozen(item) && Object.isFrozen(item.content));
-  const binary = toItem({ ...base, kind: 'b', body: 'AQID' });
+  const binary = toItem({ ...base, kind: 'binary', body: 'AQID' });
   t.deepEqual(binary.content, new Uint8Array([1, 2, 3]));
   t.is(binary.content, binary.content);
 });

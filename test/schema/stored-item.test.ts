@@ -11,10 +11,10 @@ const digest = fc
 const stored: fc.Arbitrary<StoredItem> = fc
   .record({
     id: fc.constant('a'),
-    kind: fc.constantFrom('j' as const, 'b' as const, 'd' as const, 'x' as const),
+    kind: fc.constantFrom('json' as const, 'binary' as const, 'deleted' as const, 'fence' as const),
     contentVersion: stamp,
     stateVersion: stamp,
-    origin: fc.constantFrom('r' as const, 'c' as const),
+    tiers: fc.constantFrom('all' as const, 'cache' as const, 'durable' as const),
     digest,
     state: fc.oneof(
       fc.string({ minLength: 1, maxLength: 64 }),
@@ -24,8 +24,8 @@ const stored: fc.Arbitrary<StoredItem> = fc
     bytes: fc.uint8Array({ maxLength: 20 }),
   })
   .map(({ json, bytes, ...item }) => {
-    if (item.kind === 'd' || item.kind === 'x') return { ...item, contentHash: '', body: '' };
-    const body = item.kind === 'j' ? json : Buffer.from(bytes).toString('base64');
+    if (item.kind === 'deleted' || item.kind === 'fence') return { ...item, contentHash: '', body: '' };
+    const body = item.kind === 'json' ? json : Buffer.from(bytes).toString('base64');
     return { ...item, contentHash: hashContent(body), body };
   });
 
@@ -66,7 +66,12 @@ test('I8: documents, lists, texts and binaries that were cut off are corrupt, wh
     fc.property(stored, content, fc.nat(), (item, given, at) => {
       const isJson = typeof given === 'string';
       const body = isJson ? given : Buffer.from(given).toString('base64');
-      const text = encodeStored({ ...item, kind: isJson ? 'j' : 'b', contentHash: hashContent(body), body });
+      const text = encodeStored({
+        ...item,
+        kind: isJson ? 'json' : 'binary',
+        contentHash: hashContent(body),
+        body,
+      });
       // A cut through inner brackets of the same kind may look whole; `verify` finds those.
       const cut = text.slice(0, text.length - body.length + (isJson ? 1 : at % body.length));
       if (!isJson && (at % body.length) % 4 === 0) return;

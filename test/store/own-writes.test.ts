@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
-import type { Operation } from '../../src/producer/operation.ts';
+import type { Operation } from '../../src/schema/job.ts';
 import { ChunkTicket } from '../../src/producer/ticket.ts';
 import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import { openReader } from '../../src/read/open-reader.ts';
@@ -60,7 +60,7 @@ test('I11: an accepted write is read at once, while no worker runs', async (t) =
 });
 
 function submitOf(id: string): Operation {
-  return { id, kind: 'j', hash: 'h', body: '1', state: 'open' } as unknown as Operation;
+  return { id, kind: 'putJson', hash: 'h', body: '1', state: 'open' } as unknown as Operation;
 }
 
 test('I6 I11: what settled is told, id by id, before the tiers answer for it', (t) => {
@@ -88,7 +88,7 @@ test('I6 I11: an id stays while an older write of it is on its way: chunks settl
   const own = new OwnWrites((id, item) => told.push([id, item.contentVersion, item.stateVersion]));
   const older = new TrackedChunk('older', 100, 1, 'epoch');
   const newer = new TrackedChunk('newer', 200, 1, 'epoch');
-  const state = { id: 'a', kind: 's', state: 'closed' } as unknown as Operation;
+  const state = { id: 'a', kind: 'setState', state: 'closed' } as unknown as Operation;
   own.accepted(state, new ChunkTicket('a', older, 0));
   own.accepted({ ...submitOf('a'), state: null }, new ChunkTicket('a', newer, 0));
   own.settled(newer);

@@ -6,10 +6,10 @@ import { Backfill } from '../../src/tiers/backfill.ts';
 function item(id: string, body = '1', contentVersion = 1): StoredItem {
   return {
     id,
-    kind: 'j',
+    kind: 'json',
     contentVersion,
     stateVersion: 0,
-    origin: 'r',
+    tiers: 'all',
     digest: ZERO_DIGEST,
     contentHash: '',
     state: 'default',

@@ -120,7 +120,7 @@ async function partsOf({ connections }: Context): Promise<LostWriteParts> {
 
 function described({ id, copy, row }: LostWrite) {
   const version = versionOf(copy);
-  const kinds = { j: 'JSON', b: 'binary', d: 'delete', x: 'not in Redis' } as const;
+  const kinds = { json: 'JSON', binary: 'binary', deleted: 'delete', fence: 'not in Redis' } as const;
   return {
     id,
     kind: kinds[copy.kind],

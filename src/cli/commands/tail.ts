@@ -1,13 +1,13 @@
 import { messageOf, QueueUnavailableError } from '../../errors.ts';
 import { type FeedEntry, FeedTail } from '../../redis/feed.ts';
-import { feedChangesSchema } from '../../schema/feed.ts';
+import { type ChangeKind, changeKindAt, feedChangesSchema } from '../../schema/feed.ts';
 import type { Command } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { printable } from '../../printable.ts';
 import { timeOf } from '../table.ts';
 
 const START_TIMEOUT_MS = 2000;
-const KINDS: Readonly<Record<string, string>> = { p: 'put', d: 'delete', c: 'cache' };
+const KINDS: Readonly<Record<ChangeKind, string>> = { present: 'put', deleted: 'delete', cacheOnly: 'cache' };
 
 interface Change {
   readonly at: number;
@@ -82,13 +82,14 @@ export const tail: Command = {
 };
 
 function changesOf(entry: FeedEntry): Change[] {
-  const { ids, cv, sv, kinds } = feedChangesSchema.parse(JSON.parse(entry.changes));
+  const changes = feedChangesSchema.parse(JSON.parse(entry.changes));
+  const { ids, cv, sv } = changes;
   const at = Number.parseInt(entry.id, 10);
   return ids.map((id, i) => ({
     at,
     id,
     version: Math.max(cv[i] ?? 0, sv?.[i] ?? 0),
-    kind: KINDS[kinds[i] ?? ''] ?? 'change',
+    kind: KINDS[changeKindAt(changes, i)],
   }));
 }
 

@@ -5,8 +5,8 @@ import { type Content, fieldValue, type Html, html } from '../html.ts';
 import { type ItemFigures, type TierAnswer, tiersAgree } from '../item-figures.ts';
 import { type Frame, page } from './layout.ts';
 
-const KINDS = { j: 'JSON', b: 'binary', d: 'deleted', x: 'not kept here' } as const;
-const ONLY = { r: '', d: ', L3 only', c: ', L2 only' } as const;
+const KINDS = { json: 'JSON', binary: 'binary', deleted: 'deleted', fence: 'not kept here' } as const;
+const ONLY = { all: '', durable: ', L3 only', cache: ', L2 only' } as const;
 /** A page with more than this of one item's content would be slow to read and to show. */
 const SHOWN_CHARACTERS = 20_000;
 
@@ -54,7 +54,7 @@ function status({ l2, l3, pending, problems }: ItemFigures): Html {
 }
 
 function isLive(answer: TierAnswer): boolean {
-  return answer.state === 'found' && answer.item.kind !== 'd' && answer.item.kind !== 'x';
+  return answer.state === 'found' && answer.item.kind !== 'deleted' && answer.item.kind !== 'fence';
 }
 
 function agreement(figures: ItemFigures): Html {
@@ -73,7 +73,7 @@ function tierRow(name: string, answer: TierAnswer): Html {
   if (answer.state === 'unknown')
     return html`<tr><th scope="row">${name}</th><td colspan="5">cannot be asked: ${answer.why}</td></tr>`;
   const { item, ttlMs } = answer;
-  return html`<tr><th scope="row">${name}</th><td>${KINDS[item.kind]}${ONLY[item.origin]}${
+  return html`<tr><th scope="row">${name}</th><td>${KINDS[item.kind]}${ONLY[item.tiers]}${
     ttlMs !== undefined && html`<br><span class="dim">expires in ${duration(ttlMs)}</span>`
   }</td><td>${version(item.contentVersion)}</td><td>${item.state}<br>${version(item.stateVersion)}</td><td>${size(item)}</td><td><code class="digest">${item.digest}</code></td></tr>`;
 }
@@ -85,14 +85,14 @@ function version(stamp: number): Content {
 }
 
 function size({ kind, body }: StoredItem): string {
-  if (kind === 'd' || kind === 'x') return '–';
-  return bytes(kind === 'b' ? Math.floor((body.length * 3) / 4) : Buffer.byteLength(body));
+  if (kind === 'deleted' || kind === 'fence') return '–';
+  return bytes(kind === 'binary' ? Math.floor((body.length * 3) / 4) : Buffer.byteLength(body));
 }
 
 function content(answer: TierAnswer): Content {
   if (answer.state !== 'found' || answer.item.body === '') return false;
   const { body, kind } = answer.item;
-  return html`<details><summary>Content${kind === 'b' && ' (base64)'}</summary><pre class="scroll" tabindex="0" role="region" aria-label="Content">${body.slice(0, SHOWN_CHARACTERS)}${
+  return html`<details><summary>Content${kind === 'binary' && ' (base64)'}</summary><pre class="scroll" tabindex="0" role="region" aria-label="Content">${body.slice(0, SHOWN_CHARACTERS)}${
     body.length > SHOWN_CHARACTERS && `… and ${count(body.length - SHOWN_CHARACTERS)} characters more`
   }</pre></details>`;
 }
@@ -105,7 +105,7 @@ function feed(history: ItemFigures['history']): Content {
   if (history.mentions.length === 0) return html`<p class="dim">No batch names it; ${extent}.</p>`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Batches that name the id"><table><caption>Batches that name it, newest first</caption><thead><tr><th scope="col">Settled</th><th scope="col">Became</th><th scope="col">Content version</th><th scope="col">State version</th><th scope="col">Entry</th></tr></thead><tbody>${history.mentions.map(
     ({ entryId, atMs, kind, contentVersion, stateVersion }) =>
-      html`<tr><td>${time(atMs)}</td><td>${kind}</td><td><code>${contentVersion}</code></td><td>${
+      html`<tr><td>${time(atMs)}</td><td>${kind === 'cacheOnly' ? 'cache only' : kind}</td><td><code>${contentVersion}</code></td><td>${
         stateVersion === 0 ? '–' : html`<code>${stateVersion}</code>`
       }</td><td><code>${entryId}</code></td></tr>`,
   )}</tbody></table></div>
