@@ -41,13 +41,3 @@ export function copyOfRow(
 export function ownsContent(row: Row, now: RowNow | undefined): boolean {
   return now === undefined || (row.contentVersion > 0 && now.contentVersion === row.contentVersion);
 }
-
-/** Its state is this batch's and its content another's: the copy needs the row. */
-export function ownsStateOnly(row: Row, now: RowNow | undefined): boolean {
-  return (
-    now !== undefined &&
-    !ownsContent(row, now) &&
-    row.stateVersion > 0 &&
-    now.stateVersion === row.stateVersion
-  );
-}

@@ -7,7 +7,7 @@ import { CacheUnknownError, type CopyFate, type StoredEntry } from '../redis/ite
 import { storedEntry } from '../redis/stored-entry.ts';
 import type { Settlement } from '../redis/settle.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
-import { copyOfRow, ownsContent, ownsStateOnly } from './copies.ts';
+import { copyOfRow, ownsContent } from './copies.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 /** Rows as their batch left them, and how some of them stand otherwise by now. */
@@ -49,10 +49,10 @@ export async function copyRows(
 ): Promise<Copied> {
   const { items, digester, config, observer } = parts;
   const own = rows.filter((row) => ownsContent(row, differing.get(row.id)));
-  const stateOnly = rows.filter((row) => ownsStateOnly(row, differing.get(row.id)));
+  // Their content is another batch's, which may not have written its copy yet: an older one must not outlive ours.
+  const others = rows.filter((row) => !ownsContent(row, differing.get(row.id)));
   const [recent, old] = look === undefined ? [[], cacheRows] : byAge(cacheRows, look);
-  if (own.length + stateOnly.length + cacheRows.length === 0)
-    return { generation: undefined, superseded: [] };
+  if (own.length + others.length + cacheRows.length === 0) return { generation: undefined, superseded: [] };
 
   const session = knownSession(parts);
   const superseded = new Set<Row>();
@@ -68,7 +68,7 @@ export async function copyRows(
   for (let i = own.length; i < first.length; i++) if (fates[i] === 'newer') superseded.add(first[i] as Row);
   await copyFromPostgres(
     parts,
-    [...stateOnly.map(({ id }) => ({ id })), ...[...late, ...old].map((row) => ({ id: row.id, row }))],
+    [...others.map(({ id }) => ({ id })), ...[...late, ...old].map((row) => ({ id: row.id, row }))],
     superseded,
   );
   if (items.session !== session) throw new CacheUnknownError();

@@ -135,6 +135,16 @@ test('I6: a held-up batch writes what stands now, with its own life where it is 
   t.is(await copyOf(deployment, 'purged'), undefined);
 });
 
+test('I6: once a superseded write has settled, no older copy is read, though the newer batch has not written its own', async (t) => {
+  const deployment = await setUp(t);
+  const write = (stamp: number, body: string) => chunkOf([{ id: 'a', stamp, kind: 'json', body }]);
+  await writerOf(deployment).write([write(FIRST, '"first"')]);
+  await writeHeldUp(deployment, write(FIRST + 2, '"newer"'), async () => {
+    await writerOf(deployment).write([write(FIRST + 1, '"superseded"')]);
+    t.is((await copyOf(deployment, 'a'))?.body, '"newer"');
+  });
+});
+
 test('I6: a copy that lived for a moment only keeps older ones out all the same', async (t) => {
   const deployment = await setUp(t);
   const older = chunkOf([{ id: 'a', stamp: FIRST, kind: 'json', body: '"old"' }]);
