@@ -135,12 +135,15 @@ test('I6: a held-up batch writes what stands now, with its own life where it is 
   t.is(await copyOf(deployment, 'purged'), undefined);
 });
 
+function writeOf(stamp: number, body: string): Chunk {
+  return chunkOf([{ id: 'a', stamp, kind: 'json', body }]);
+}
+
 test('I6: once a superseded write has settled, no older copy is read, though the newer batch has not written its own', async (t) => {
   const deployment = await setUp(t);
-  const write = (stamp: number, body: string) => chunkOf([{ id: 'a', stamp, kind: 'json', body }]);
-  await writerOf(deployment).write([write(FIRST, '"first"')]);
-  await writeHeldUp(deployment, write(FIRST + 2, '"newer"'), async () => {
-    await writerOf(deployment).write([write(FIRST + 1, '"superseded"')]);
+  await writerOf(deployment).write([writeOf(FIRST, '"first"')]);
+  await writeHeldUp(deployment, writeOf(FIRST + 2, '"newer"'), async () => {
+    await writerOf(deployment).write([writeOf(FIRST + 1, '"superseded"')]);
     t.is((await copyOf(deployment, 'a'))?.body, '"newer"');
   });
 });
