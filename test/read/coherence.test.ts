@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
+import type { Options } from '../../src/config.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -11,9 +12,9 @@ import { openReadSide, type ReadSide } from '../helpers/read-side.ts';
 import { writerOf } from '../helpers/writer.ts';
 
 /** A deployment without workers: `write` is one batch of one write, settled when it resolves. */
-async function setUp(t: ExecutionContext) {
+async function setUp(t: ExecutionContext, options: Options = {}) {
   // Absence through SQL: these tests are not about the filter.
-  const deployment = await createDeployment({ filterMaxBytes: 0 });
+  const deployment = await createDeployment({ filterMaxBytes: 0, ...options });
   const proxy = await startProxy(deployment.options.redisUrl);
   const side = await openReadSide(deployment, proxy.url);
   const writer = writerOf(deployment);
@@ -147,6 +148,35 @@ test('I6: rows of a query are compared again when others of its page had to be r
     (await reconciling).map((item) => item?.content),
     ['v30', 'v20'],
   );
+});
+
+test('I6: rows and answers of a reading that began earlier are read again when L1 had no room for the newer one', async (t) => {
+  const { deployment, side, put } = await setUp(t, { l1MaxBytes: 0 });
+  const observed = new Observed(side.l1, side.floors, NOTHING_PENDING, (ids) => side.reads.getMany(ids));
+  for (const id of ['a', 'b']) await put(id, 10);
+  const endReading = observed.beginReading();
+  const rows = await readRows(deployment.pool, ['a']);
+  await deployment.items.drop(['b']);
+  const arrived = side.l3.gate.shut();
+  const many = side.reads.getMany(['a', 'b']);
+  await arrived;
+  await put('a', 20);
+  await delivered(deployment, side);
+  t.like(await side.reads.get('a'), { content: 'v20' }, 'given out by another call meanwhile');
+  // Announced after it was given out, so it counts as settled.
+  await put('a', 20);
+  await delivered(deployment, side);
+  side.l3.gate.open();
+  t.deepEqual(
+    (await many).map((item) => item?.content),
+    ['v20', 'v10'],
+  );
+  t.deepEqual(
+    (await observed.reconcile(rows)).map((item) => item?.content),
+    ['v20'],
+  );
+  endReading();
+  await eventually(() => side.floors.size === 0, 'nothing is kept afterwards');
 });
 
 test('I6: an id that changes during every round of its read is not given out older than the last change', async (t) => {
