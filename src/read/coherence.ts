@@ -4,9 +4,9 @@ import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { changeKindAt, type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Floors } from './floors.ts';
-import { floorOf, type Held } from './held.ts';
-import type { PendingView } from './pending-view.ts';
-import type { SingleFlight } from './single-flight.ts';
+import { floorOf, type L1Entry } from './l1-entry.ts';
+import type { OwnWriteView } from './own-writes.ts';
+import type { PendingReads } from './pending-reads.ts';
 
 /** Serves no entry: neither an epoch nor `NEVER`. */
 const DOWN = -2;
@@ -23,21 +23,21 @@ export interface ChangeListener {
  * Keeps L1 behind the change feed by one delivery at most (I6).
  *
  * - **live**: the tail sees the feed. L1 is served. A change takes the older entry of its id out of service and raises the
- *   fence of the flight that is reading it, so a value read before the change is never kept after it.
+ *   fence of the read that is pending for it, so a value read before the change is never kept after it.
  * - **down**: the tail does not see the feed. L1 is bypassed. It still takes what is read, because on return the tail
  *   replays every change since its cursor before it is live again, and each finds its entry.
  * - A **gap** (trimmed stream, another Redis) means changes that will never be told. It starts a new epoch: every entry, and
- *   every flight that began before, belongs to the old one and is not served. The range deletes of a deployment are
+ *   every read that began before, belongs to the old one and is not served. The range deletes of a deployment are
  *   meant to do the same.
  *
  * Entries taken out of service stay as floors: whatever a tier answers later must not be older. A Redis that comes back
  * without its last second of writes is found out by that, and L3 asked instead.
  */
 export class Coherence implements FeedListener {
-  readonly #l1: MemoryTier<Held>;
+  readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
-  readonly #flights: SingleFlight;
-  readonly #pending: PendingView;
+  readonly #reads: PendingReads;
+  readonly #ownWrites: OwnWriteView;
   readonly #others: readonly ChangeListener[];
   readonly #log: Logger;
   #epoch = 0;
@@ -47,21 +47,23 @@ export class Coherence implements FeedListener {
   serving = DOWN;
 
   constructor(
-    l1: MemoryTier<Held>,
+    l1: MemoryTier<L1Entry>,
     floors: Floors,
-    flights: SingleFlight,
-    pending: PendingView,
+    reads: PendingReads,
+    ownWrites: OwnWriteView,
     others: readonly ChangeListener[],
     log: Logger,
   ) {
     this.#l1 = l1;
     this.#floors = floors;
-    this.#flights = flights;
-    this.#pending = pending;
+    this.#reads = reads;
+    this.#ownWrites = ownWrites;
     this.#others = others;
     this.#log = log;
-    // A flight may have read L2 before that version was there.
-    floors.listen((id, { contentVersion, stateVersion }) => flights.raise(id, contentVersion, stateVersion));
+    // A read may have read L2 before that version was there.
+    floors.listen((id, { contentVersion, stateVersion }) =>
+      reads.raiseFence(id, contentVersion, stateVersion),
+    );
   }
 
   /** How often all of L1 was taken out of service. */
@@ -89,7 +91,7 @@ export class Coherence implements FeedListener {
   onGap(): void {
     this.#epoch++;
     this.#flushes++;
-    this.#flights.startEpoch(this.#epoch);
+    this.#reads.startEpoch(this.#epoch);
     if (this.#live) this.serving = this.#epoch;
     for (const other of this.#others) other.onGap();
   }
@@ -114,17 +116,17 @@ export class Coherence implements FeedListener {
 
   /** @param noRow the change may be in no row: it must not outlive its copy as a floor. */
   #apply(id: string, contentVersion: Stamp, stateVersion: Stamp, noRow: boolean): void {
-    this.#flights.raise(id, contentVersion, stateVersion);
+    this.#reads.raiseFence(id, contentVersion, stateVersion);
     if (!noRow) {
       this.#floors.announced(id, contentVersion, stateVersion);
-      this.#pending.announced(id, contentVersion, stateVersion);
+      this.#ownWrites.announced(id, contentVersion, stateVersion);
     }
-    const held = this.#l1.peek(id);
-    if (held === undefined || (contentVersion <= held.contentVersion && stateVersion <= held.stateVersion))
+    const entry = this.#l1.peek(id);
+    if (entry === undefined || (contentVersion <= entry.contentVersion && stateVersion <= entry.stateVersion))
       return;
     const floor = noRow
-      ? floorOf(held.contentVersion, held.stateVersion)
-      : floorOf(Math.max(contentVersion, held.contentVersion), Math.max(stateVersion, held.stateVersion));
+      ? floorOf(entry.contentVersion, entry.stateVersion)
+      : floorOf(Math.max(contentVersion, entry.contentVersion), Math.max(stateVersion, entry.stateVersion));
     this.#l1.set(id, floor, 0);
   }
 

@@ -2,8 +2,7 @@ import type { Stamp } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import type { SeenVersion, SettledAnswer } from '../redis/settled-check.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
-import { floorOf, type Held, newestOf, type Stamps } from './held.ts';
-import { isNewer } from './pending-view.ts';
+import { floorOf, isNewer, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 
 /** Until versions that are not known to have settled are asked about, and from then on between two questions. */
 const CHECK_MS = 50;
@@ -37,7 +36,7 @@ export type SettledQuestion = (seen: readonly SeenVersion[]) => Promise<SettledA
  * A replayed dead letter has a stamp of long ago. Until its L2 copy is written it counts as settled, although it is not.
  */
 export class Floors {
-  readonly #l1: MemoryTier<Held>;
+  readonly #l1: MemoryTier<L1Entry>;
   readonly #ask: SettledQuestion;
   readonly #log: Logger;
   readonly #unsettled = new Map<string, Stamps>();
@@ -48,7 +47,7 @@ export class Floors {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(l1: MemoryTier<Held>, ask: SettledQuestion, log: Logger) {
+  constructor(l1: MemoryTier<L1Entry>, ask: SettledQuestion, log: Logger) {
     this.#l1 = l1;
     this.#ask = ask;
     this.#log = log;

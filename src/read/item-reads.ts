@@ -4,37 +4,41 @@ import { parseId } from '../schema/item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Lookup, TierName } from '../types.ts';
 import type { Coherence } from './coherence.ts';
-import { allEnded, type Flight } from './flight.ts';
+import { allDone, type PendingRead } from './pending-reads.ts';
 import type { Floors } from './floors.ts';
-import { type Held, isBelow } from './held.ts';
-import { isComplete, type PendingItem, type PendingView, withPending } from './pending-view.ts';
-import type { SingleFlight } from './single-flight.ts';
+import { type L1Entry, isBelow } from './l1-entry.ts';
+import { isComplete, type OwnWrite, type OwnWriteView, withOwnWrite } from './own-writes.ts';
+import type { PendingReads } from './pending-reads.ts';
 
-/** Reads by id: own writes on their way, L1, and a flight through the tiers for the rest. */
+/**
+ * Reads by id. In this order: a write of this process that has not settled answers when it says everything; then L1; then a
+ * pending read asks the other tiers, and every call for the same id waits for that one. The own write is put over what
+ * they answered.
+ */
 export class ItemReads {
-  readonly #l1: MemoryTier<Held>;
+  readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
   readonly #coherence: Coherence;
-  readonly #flights: SingleFlight;
-  readonly #pending: PendingView;
+  readonly #pendingReads: PendingReads;
+  readonly #ownWrites: OwnWriteView;
   readonly #gate: CallGate;
   #hits = 0;
   #misses = 0;
 
   constructor(
-    l1: MemoryTier<Held>,
+    l1: MemoryTier<L1Entry>,
     floors: Floors,
     coherence: Coherence,
-    flights: SingleFlight,
-    pending: PendingView,
+    pendingReads: PendingReads,
+    ownWrites: OwnWriteView,
     gate: CallGate,
   ) {
     this.#gate = gate;
     this.#l1 = l1;
     this.#floors = floors;
     this.#coherence = coherence;
-    this.#flights = flights;
-    this.#pending = pending;
+    this.#pendingReads = pendingReads;
+    this.#ownWrites = ownWrites;
   }
 
   get counts(): { hits: number; misses: number } {
@@ -44,16 +48,16 @@ export class ItemReads {
   /** One promise a call, hit or miss, and no async function. An id in L1 is valid, so a hit needs no check. */
   get(id: string): Promise<Item | undefined> {
     if (this.#ownOf(id) !== undefined) return this.#find(id, undefined).then(itemOf);
-    const held = this.#serve(id);
-    return held === undefined ? this.#fetch(id) : Promise.resolve(held.item);
+    const entry = this.#fromL1(id);
+    return entry === undefined ? this.#fromTiers(id) : Promise.resolve(entry.item);
   }
 
-  #fetch(id: string): Promise<Item | undefined> {
+  #fromTiers(id: string): Promise<Item | undefined> {
     return new Promise((resolve, reject) => {
-      const flight = this.#flights.join(parseId(id));
-      flight.onEnd(() => {
+      const read = this.#pendingReads.join(parseId(id));
+      read.whenDone(() => {
         try {
-          resolve(this.#overlaid(id, flight.held));
+          resolve(this.#withOwn(id, read.entry));
         } catch (error) {
           reject(this.#gate.reasonFor(error));
         }
@@ -61,58 +65,59 @@ export class ItemReads {
     });
   }
 
-  /** What the tiers answered, under a write of this process that was accepted meanwhile: another call may have given it out. */
-  #overlaid(id: string, held: Held | undefined): Item | undefined {
+  /** Another call may have given out an own write that was accepted while the tiers were asked. So it is looked up again. */
+  #withOwn(id: string, entry: L1Entry | undefined): Item | undefined {
     const own = this.#ownOf(id);
-    return own === undefined ? held?.item : withPending(id, held, own);
+    return own === undefined ? entry?.item : withOwnWrite(id, entry, own);
   }
 
   lookup(id: string): Promise<Lookup> {
-    return this.#find(id, this.#ownOf(id) === undefined ? this.#serve(id) : undefined);
+    return this.#find(id, this.#ownOf(id) === undefined ? this.#fromL1(id) : undefined);
   }
 
   peek(id: string): Item | undefined {
-    const held = this.#l1.peek(id);
+    const entry = this.#l1.peek(id);
     // An id in L1 is valid.
-    if (held === undefined) parseId(id);
-    const served = held !== undefined && held.epoch === this.#coherence.serving ? held : undefined;
+    if (entry === undefined) parseId(id);
+    const served = entry !== undefined && entry.epoch === this.#coherence.serving ? entry : undefined;
     const own = this.#ownOf(id);
     if (own === undefined) return served?.item;
-    return served !== undefined || this.#isAnswer(id, own) ? withPending(id, served, own) : undefined;
+    return served !== undefined || this.#isAnswer(id, own) ? withOwnWrite(id, served, own) : undefined;
   }
 
   async getMany(given: readonly string[]): Promise<(Item | undefined)[]> {
     // The caller may change its list while the tiers are asked.
     const ids = copyOf(given);
-    const answers = Array.from<Held | undefined>({ length: ids.length });
+    const answers = Array.from<L1Entry | undefined>({ length: ids.length });
     let open: number[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as string;
       const own = this.#ownOf(id);
       if (own !== undefined && this.#isAnswer(id, own)) continue;
-      answers[i] = this.#serve(id);
+      answers[i] = this.#fromL1(id);
       if (answers[i] === undefined) open.push(i);
     }
-    if (open.length === 0) return ids.map((id, i) => this.#overlaid(id, answers[i]));
+    if (open.length === 0) return ids.map((id, i) => this.#withOwn(id, answers[i]));
     const endReading = this.#floors.beginReading();
     try {
       while (open.length > 0) {
-        const flights = open.map((i) => this.#flights.join(parseId(ids[i] as string)));
-        await allEnded(flights);
-        for (let k = 0; k < open.length; k++) answers[open[k] as number] = (flights[k] as Flight).held;
+        const reads = open.map((i) => this.#pendingReads.join(parseId(ids[i] as string)));
+        await allDone(reads);
+        for (let k = 0; k < open.length; k++) answers[open[k] as number] = (reads[k] as PendingRead).entry;
         open = this.#outdated(ids, answers);
       }
     } finally {
       endReading();
     }
-    return ids.map((id, i) => this.#overlaid(id, answers[i]));
+    return ids.map((id, i) => this.#withOwn(id, answers[i]));
   }
 
   /**
-   * Answers that came before others of the same call and have changed since: another call may have given out the newer
-   * ones by now. Those that L1 can put right are; returned are the places of the rest, fewer each time.
+   * Compares the answers of one call with the floors once more. An answer that came early may have changed while the others
+   * were read, and another call may have given out the newer version. L1 replaces such an answer when it can. Returns the
+   * places of the others, fewer each time.
    */
-  #outdated(ids: readonly string[], answers: (Held | undefined)[]): number[] {
+  #outdated(ids: readonly string[], answers: (L1Entry | undefined)[]): number[] {
     const open: number[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as string;
@@ -130,50 +135,50 @@ export class ItemReads {
 
   /** Whether L1 would answer with an item. */
   isServed(id: string): boolean {
-    const held = this.#l1.peek(id);
-    return held?.item !== undefined && held.epoch === this.#coherence.serving;
+    const entry = this.#l1.peek(id);
+    return entry?.item !== undefined && entry.epoch === this.#coherence.serving;
   }
 
   /** Every entry that L1 would give out, known absence included. */
-  *served(): IterableIterator<[id: string, held: Held]> {
+  *served(): IterableIterator<[id: string, entry: L1Entry]> {
     for (const [id, { value }] of this.#l1.entries()) {
       if (value.epoch === this.#coherence.serving) yield [id, value];
     }
   }
 
-  /** @param served what L1 has just given, so that it is counted once. */
-  async #find(id: string, served: Held | undefined): Promise<Lookup> {
+  /** @param served the entry that L1 has just given, so that the hit is counted once */
+  async #find(id: string, served: L1Entry | undefined): Promise<Lookup> {
     const before = this.#ownOf(id);
     if (before !== undefined && this.#isAnswer(id, before)) {
-      return found(withPending(id, undefined, before), 'pending');
+      return found(withOwnWrite(id, undefined, before), 'pending');
     }
-    let held = served ?? (before === undefined ? undefined : this.#serve(id));
+    let entry = served ?? (before === undefined ? undefined : this.#fromL1(id));
     let tier: TierName = 'l1';
-    if (held === undefined) {
-      const flight = this.#flights.join(parseId(id));
-      await allEnded([flight]);
-      ({ held, tier } = flight);
+    if (entry === undefined) {
+      const read = this.#pendingReads.join(parseId(id));
+      await allDone([read]);
+      ({ entry, tier } = read);
     }
-    const item = this.#overlaid(id, held);
-    return found(item, item === held.item ? tier : 'pending');
+    const item = this.#withOwn(id, entry);
+    return found(item, item === entry.item ? tier : 'pending');
   }
 
-  #serve(id: string): Held | undefined {
-    const held = this.#l1.get(id);
-    if (held !== undefined && held.epoch === this.#coherence.serving) {
+  #fromL1(id: string): L1Entry | undefined {
+    const entry = this.#l1.get(id);
+    if (entry !== undefined && entry.epoch === this.#coherence.serving) {
       this.#hits++;
-      return held;
+      return entry;
     }
     this.#misses++;
     return undefined;
   }
 
-  #ownOf(id: string): PendingItem | undefined {
-    return this.#pending.size === 0 ? undefined : this.#pending.get(id);
+  #ownOf(id: string): OwnWrite | undefined {
+    return this.#ownWrites.size === 0 ? undefined : this.#ownWrites.get(id);
   }
 
-  /** Whether an own write says everything: no tier could add to it, and none is known to have newer. */
-  #isAnswer(id: string, own: PendingItem): boolean {
+  /** Whether the own write says everything: it has content and state, and no tier is known to have a newer version. */
+  #isAnswer(id: string, own: OwnWrite): boolean {
     if (!isComplete(own)) return false;
     const floor = this.#floors.of(id);
     return (

@@ -8,9 +8,9 @@ import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
 import type { Status } from '../types.ts';
 import type { Floors } from './floors.ts';
-import { isBelow } from './held.ts';
+import { isBelow } from './l1-entry.ts';
 import type { ItemReads } from './item-reads.ts';
-import type { PendingView } from './pending-view.ts';
+import type { OwnWriteView } from './own-writes.ts';
 
 export interface StatusParts {
   readonly queue: Redis;
@@ -21,7 +21,7 @@ export interface StatusParts {
   readonly l3: PostgresTier;
   readonly floors: Floors;
   readonly reads: ItemReads;
-  readonly pending: PendingView;
+  readonly pending: OwnWriteView;
 }
 
 /** Asks every tier, and the index of pending writes of all processes, at once. @throws TierUnavailableError of any of them */

@@ -3,23 +3,23 @@ import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item } from '../types.ts';
 import type { Floors, PageWatch } from './floors.ts';
-import { type Held, isBelow } from './held.ts';
-import { isNewer, type PendingView } from './pending-view.ts';
+import { isBelow, isNewer, type L1Entry } from './l1-entry.ts';
+import type { OwnWriteView } from './own-writes.ts';
 
 /**
  * Makes rows that a query read from Postgres agree with what this process has given out, and is going to (I6). Postgres
  * has a write before L2 and the feed do, so a query can be ahead of `get`, and one that took long can be behind it.
  */
 export class Observed {
-  readonly #l1: MemoryTier<Held>;
+  readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
-  readonly #pending: PendingView;
+  readonly #pending: OwnWriteView;
   readonly #getMany: (ids: readonly string[]) => Promise<(Item | undefined)[]>;
 
   constructor(
-    l1: MemoryTier<Held>,
+    l1: MemoryTier<L1Entry>,
     floors: Floors,
-    pending: PendingView,
+    pending: OwnWriteView,
     getMany: (ids: readonly string[]) => Promise<(Item | undefined)[]>,
   ) {
     this.#l1 = l1;

@@ -18,19 +18,19 @@ import { RedisTier } from '../tiers/redis.ts';
 import type { Reader } from '../types.ts';
 import { Coherence } from './coherence.ts';
 import { Floors, type SettledQuestion } from './floors.ts';
-import type { Held } from './held.ts';
+import type { L1Entry } from './l1-entry.ts';
 import { ItemReads } from './item-reads.ts';
-import { TierLookup } from './lookup.ts';
+import { TierLookup } from './tier-lookup.ts';
 import { MerkleView } from './merkle-view.ts';
 import { Observed } from './observed.ts';
-import { NOTHING_PENDING, type PendingView } from './pending-view.ts';
+import { NO_OWN_WRITES, type OwnWriteView } from './own-writes.ts';
 import { Presence } from './presence.ts';
 import { Queries } from './queries.ts';
 import { countersOf } from './read-counters.ts';
-import { SingleFlight } from './single-flight.ts';
+import { PendingReads } from './pending-reads.ts';
 import { TieredReader } from './tiered-reader.ts';
 import { TrustedFilter } from './trusted-filter.ts';
-import { VerifiedReads } from './verified.ts';
+import { VerifiedReads } from './verified-reads.ts';
 
 const START_TIMEOUT_MS = 2000;
 
@@ -47,7 +47,7 @@ export function openReader(options?: OpenOptions): Promise<Reader> {
 
 export interface ReaderConnection {
   /** Own writes of the process, to be seen before they settle. */
-  readonly pending?: PendingView;
+  readonly pending?: OwnWriteView;
   /** Whether opening fails while Redis is away; without it reads go to Postgres. @default true */
   readonly needsRedis?: boolean;
 }
@@ -56,7 +56,7 @@ export interface ReaderConnection {
 export async function connectReader(
   config: Config,
   log: Logger,
-  { pending = NOTHING_PENDING, needsRedis = true }: ReaderConnection = {},
+  { pending = NO_OWN_WRITES, needsRedis = true }: ReaderConnection = {},
 ): Promise<TieredReader> {
   const keys = keysOf(config.namespace);
   const queue = createRedis(config.redisUrl, 'failFast', log);
@@ -65,7 +65,7 @@ export async function connectReader(
   const tail = new FeedTail(config.redisUrl, keys, log);
   const pool = createPool(config.databaseUrl, config.poolSize, log);
 
-  const l1 = new MemoryTier<Held>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
+  const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
   const l2 = new RedisTier(
     new ItemStore(cache, generation),
     { ...config, timeoutMs: config.l2TimeoutMs },
@@ -78,8 +78,8 @@ export async function connectReader(
   const lookup = new TierLookup(l2, l3, filter, config, log);
   const askSettled: SettledQuestion = (seen) => within(config.l2TimeoutMs, settledCheck(queue, keys, seen));
   const floors = new Floors(l1, askSettled, log);
-  const flights = new SingleFlight(l1, floors, lookup);
-  const coherence = new Coherence(l1, floors, flights, pending, [filter, l2], log);
+  const pendingReads = new PendingReads(l1, floors, lookup);
+  const coherence = new Coherence(l1, floors, pendingReads, pending, [filter, l2], log);
   // Before the tail starts: it takes its cursor first, and L1 is served from then on.
   tail.listen(coherence);
   tail.listen(generation);
@@ -111,7 +111,7 @@ export async function connectReader(
     throw new TierUnavailableError('l2', messageOf(error));
   }
   const gate = new CallGate('reader');
-  const reads = new ItemReads(l1, floors, coherence, flights, pending, gate);
+  const reads = new ItemReads(l1, floors, coherence, pendingReads, pending, gate);
   const presence = new Presence(floors, l2, l3, filter, config);
   const observed = new Observed(l1, floors, pending, (ids) => reads.getMany(ids));
   return new TieredReader({
@@ -127,7 +127,8 @@ export async function connectReader(
     status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, pending },
     health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter },
     merkle: new MerkleView(pool, gate),
-    counters: () => countersOf({ l1, reads, flights, coherence, lookup, l2, l3, presence, filter, tail }),
+    counters: () =>
+      countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, presence, filter, tail }),
     release,
   });
 }

@@ -5,7 +5,7 @@ import type { StoredHead } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
 import type { Floors } from './floors.ts';
-import { isBelow } from './held.ts';
+import { isBelow } from './l1-entry.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
 
 /** Rounds through L3 for ids of which other reads give out newer versions all the time. */

@@ -4,17 +4,17 @@ import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
 import type { ReadCounters } from '../types.ts';
 import type { Coherence } from './coherence.ts';
-import type { Held } from './held.ts';
+import type { L1Entry } from './l1-entry.ts';
 import type { ItemReads } from './item-reads.ts';
-import type { TierLookup } from './lookup.ts';
+import type { TierLookup } from './tier-lookup.ts';
 import type { Presence } from './presence.ts';
-import type { SingleFlight } from './single-flight.ts';
+import type { PendingReads } from './pending-reads.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
 
 interface Counted {
-  readonly l1: MemoryTier<Held>;
+  readonly l1: MemoryTier<L1Entry>;
   readonly reads: ItemReads;
-  readonly flights: SingleFlight;
+  readonly pendingReads: PendingReads;
   readonly coherence: Coherence;
   readonly lookup: TierLookup;
   readonly l2: RedisTier;
@@ -26,21 +26,21 @@ interface Counted {
 
 /** Gathers what each part has counted. */
 export function countersOf(parts: Counted): ReadCounters {
-  const { l1, reads, flights, coherence, lookup, l2, l3, presence, filter, tail } = parts;
+  const { l1, reads, pendingReads, coherence, lookup, l2, l3, presence, filter, tail } = parts;
   const { evictions, expirations } = l1.counters;
-  const { l2Hits, l2Misses, l3Hits, l3Misses, absent } = lookup.counts;
+  const { l2Hits, l2Misses, l3Hits, l3Misses } = lookup.counts;
   return {
     l1: {
       ...reads.counts,
       evictions,
       expirations,
-      refusedFills: flights.refusedFills,
+      refusedFills: pendingReads.counts.refusedFills,
       flushes: coherence.flushes,
     },
     l2: { hits: l2Hits, misses: l2Misses, ...l2.counters },
     l3: { hits: l3Hits, misses: l3Misses, ...l3.counters },
     filter: {
-      absent: absent + presence.absent,
+      absent: pendingReads.counts.absent + presence.absent,
       loads: filter.loads,
       trusted: filter.isTrusted,
       ...filter.size,

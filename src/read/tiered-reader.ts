@@ -21,18 +21,18 @@ import type {
   Status,
 } from '../types.ts';
 import type { Coherence } from './coherence.ts';
-import type { Held } from './held.ts';
+import type { L1Entry } from './l1-entry.ts';
 import type { ItemReads } from './item-reads.ts';
 import { type StatusParts, statusOf } from './item-status.ts';
 import { type HealthParts, readerHealth } from './reader-health.ts';
 import type { Presence } from './presence.ts';
 import { ofPrefix, ofState, type Queries } from './queries.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
-import type { VerifiedReads } from './verified.ts';
+import type { VerifiedReads } from './verified-reads.ts';
 
 export interface ReaderParts {
   readonly gate: CallGate;
-  readonly l1: MemoryTier<Held>;
+  readonly l1: MemoryTier<L1Entry>;
   readonly reads: ItemReads;
   readonly verified: VerifiedReads;
   readonly coherence: Coherence;
@@ -180,7 +180,7 @@ export class TieredReader implements Reader {
   }
 
   /** What L1 would give out now, for checks of coherence. */
-  served(): Iterable<[id: string, held: Held]> {
+  served(): Iterable<[id: string, entry: L1Entry]> {
     return this.#reads.served();
   }
 

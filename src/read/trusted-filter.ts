@@ -8,7 +8,7 @@ import { feedNumber } from '../redis/feed-position.ts';
 import type { FeedChanges } from '../schema/feed.ts';
 import { applyChanges, type FilterSource } from '../tiers/filter-source.ts';
 import type { ChangeListener } from './coherence.ts';
-import type { AbsenceProof } from './lookup.ts';
+import type { AbsenceProof } from './tier-lookup.ts';
 
 const RETRY_MS = 1000;
 

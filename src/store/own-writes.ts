@@ -3,27 +3,27 @@ import { DEFAULT_STATE } from '../schema/item.ts';
 import type { Operation } from '../schema/job.ts';
 import type { ChunkTicket } from '../producer/ticket.ts';
 import type { TrackedChunk } from '../producer/tracked-chunk.ts';
-import type { PendingItem, PendingView } from '../read/pending-view.ts';
+import type { OwnWrite, OwnWriteView } from '../read/own-writes.ts';
 
 const UNWRITTEN_CONTENT = { kind: 'deleted', contentVersion: UNWRITTEN, contentHash: '', body: '' } as const;
 const UNWRITTEN_STATE = { stateVersion: UNWRITTEN, state: DEFAULT_STATE } as const;
 const CONTENT_KINDS = { putJson: 'json', putBinary: 'binary', delete: 'deleted' } as const;
-const NOTHING: PendingItem = { ...UNWRITTEN_CONTENT, ...UNWRITTEN_STATE };
+const NOTHING: OwnWrite = { ...UNWRITTEN_CONTENT, ...UNWRITTEN_STATE };
 
 interface Own {
-  item: PendingItem;
+  item: OwnWrite;
   /** Operations of this id that have not settled. */
   open: number;
 }
 
 /** The accepted writes of this process that have not settled: what makes a store read its own writes (I11). */
-export class OwnWrites implements PendingView {
-  readonly #onDropped: (id: string, item: PendingItem) => void;
+export class OwnWrites implements OwnWriteView {
+  readonly #onDropped: (id: string, item: OwnWrite) => void;
   readonly #items = new Map<string, Own>();
   readonly #byChunk = new Map<TrackedChunk, string[]>();
 
   /** @param onDropped told of each id just before it is dropped: from then on the tiers answer, with nothing older than this. */
-  constructor(onDropped: (id: string, item: PendingItem) => void) {
+  constructor(onDropped: (id: string, item: OwnWrite) => void) {
     this.#onDropped = onDropped;
   }
 
@@ -31,7 +31,7 @@ export class OwnWrites implements PendingView {
     return this.#items.size;
   }
 
-  get(id: string): PendingItem | undefined {
+  get(id: string): OwnWrite | undefined {
     return this.#items.get(id)?.item;
   }
 
@@ -76,7 +76,7 @@ export class OwnWrites implements PendingView {
   }
 }
 
-function merged(known: PendingItem, operation: Operation, version: number): PendingItem {
+function merged(known: OwnWrite, operation: Operation, version: number): OwnWrite {
   const state = operation.kind === 'delete' ? DEFAULT_STATE : operation.state;
   const content =
     operation.kind !== 'setState' && version > known.contentVersion

@@ -58,18 +58,13 @@ export class RedisTier implements Tier {
     };
   }
 
-  /** @param arrived told of the answers there are so far, while others are on their way. */
-  async getMany(
-    ids: readonly string[],
-    arrived?: (answers: readonly (StoredItem | undefined)[]) => void,
-  ): Promise<(StoredItem | undefined)[]> {
+  async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
     const answers: (StoredItem | undefined)[] = [];
     await this.#ask(async () => {
       for (const part of this.#items.getParts(ids)) {
         for (const value of await part) {
           answers.push(value === null ? undefined : this.#decode(ids[answers.length] as string, value));
         }
-        arrived?.(answers);
       }
     });
     return answers;

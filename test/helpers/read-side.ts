@@ -1,12 +1,12 @@
 import { CallGate } from '../../src/call-gate.ts';
 import { Coherence } from '../../src/read/coherence.ts';
 import { Floors } from '../../src/read/floors.ts';
-import type { Held } from '../../src/read/held.ts';
+import type { L1Entry } from '../../src/read/l1-entry.ts';
 import { ItemReads } from '../../src/read/item-reads.ts';
-import { TierLookup } from '../../src/read/lookup.ts';
-import { NOTHING_PENDING } from '../../src/read/pending-view.ts';
+import { TierLookup } from '../../src/read/tier-lookup.ts';
+import { NO_OWN_WRITES } from '../../src/read/own-writes.ts';
 import { Presence } from '../../src/read/presence.ts';
-import { SingleFlight } from '../../src/read/single-flight.ts';
+import { PendingReads } from '../../src/read/pending-reads.ts';
 import { TrustedFilter } from '../../src/read/trusted-filter.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
 import { settledCheck } from '../../src/redis/settled-check.ts';
@@ -17,14 +17,19 @@ import { PostgresTier } from '../../src/tiers/postgres.ts';
 import { RedisTier } from '../../src/tiers/redis.ts';
 import type { Deployment } from './deployment.ts';
 
-/** Answers are held back when it is shut, after the tier has given them: what happens meanwhile comes too late for them. */
+/** While it is shut, answers are held back after the tier has given them: what happens meanwhile comes too late for them. */
 export class Gate {
   #opened: Promise<void> = Promise.resolve();
   #open: () => void = () => undefined;
   #arrived: () => void = () => undefined;
+  #id: string | undefined;
 
-  /** Resolves when the first answer stands at the gate. */
-  shut(): Promise<void> {
+  /**
+   * Resolves when the first answer is held back.
+   * @param id only the answers to requests for this id, among others, are held back
+   */
+  shut(id?: string): Promise<void> {
+    this.#id = id;
     this.#opened = new Promise((resolve) => {
       this.#open = resolve;
     });
@@ -37,7 +42,8 @@ export class Gate {
     this.#open();
   }
 
-  async pass<T>(answer: T): Promise<T> {
+  async pass<T>(ids: readonly string[], answer: T): Promise<T> {
+    if (this.#id !== undefined && !ids.includes(this.#id)) return answer;
     this.#arrived();
     await this.#opened;
     return answer;
@@ -48,7 +54,7 @@ class GatedRedisTier extends RedisTier {
   readonly gate = new Gate();
 
   override async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
-    return this.gate.pass(await super.getMany(ids));
+    return this.gate.pass(ids, await super.getMany(ids));
   }
 }
 
@@ -56,13 +62,13 @@ class GatedPostgresTier extends PostgresTier {
   readonly gate = new Gate();
 
   override async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
-    return this.gate.pass(await super.getMany(ids));
+    return this.gate.pass(ids, await super.getMany(ids));
   }
 }
 
 /** The parts of a reader with gates behind its tiers. */
 export interface ReadSide {
-  readonly l1: MemoryTier<Held>;
+  readonly l1: MemoryTier<L1Entry>;
   readonly floors: Floors;
   readonly l2: GatedRedisTier;
   readonly l3: GatedPostgresTier;
@@ -82,15 +88,15 @@ export async function openReadSide(
 ): Promise<ReadSide> {
   const timeoutMs = config.l2TimeoutMs;
   const tail = new FeedTail(feedUrl, keys, log);
-  const l1 = new MemoryTier<Held>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
+  const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
   const l2 = new GatedRedisTier(items, { ...config, timeoutMs }, log);
   const l3 = new GatedPostgresTier(pool, config.l3TimeoutMs);
   const source = new FilterSource(pool, redis, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };
   const filter = new TrustedFilter(source, tail, redis, keys, filterOptions, log);
   const floors = new Floors(l1, (seen) => settledCheck(redis, keys, seen), log);
-  const flights = new SingleFlight(l1, floors, new TierLookup(l2, l3, filter, config, log));
-  const coherence = new Coherence(l1, floors, flights, NOTHING_PENDING, [filter, l2], log);
+  const pendingReads = new PendingReads(l1, floors, new TierLookup(l2, l3, filter, config, log));
+  const coherence = new Coherence(l1, floors, pendingReads, NO_OWN_WRITES, [filter, l2], log);
   tail.listen(coherence);
   await tail.start(2000);
   return {
@@ -103,7 +109,7 @@ export async function openReadSide(
     filter,
     source,
     presence: new Presence(floors, l2, l3, filter, config),
-    reads: new ItemReads(l1, floors, coherence, flights, NOTHING_PENDING, new CallGate('reader')),
+    reads: new ItemReads(l1, floors, coherence, pendingReads, NO_OWN_WRITES, new CallGate('reader')),
     async close() {
       coherence.close();
       filter.close();

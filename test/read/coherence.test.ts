@@ -6,7 +6,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { Observed } from '../../src/read/observed.ts';
-import { NOTHING_PENDING } from '../../src/read/pending-view.ts';
+import { NO_OWN_WRITES } from '../../src/read/own-writes.ts';
 import { readRows } from '../../src/postgres/read-items.ts';
 import { openReadSide, type ReadSide } from '../helpers/read-side.ts';
 import { writerOf } from '../helpers/writer.ts';
@@ -97,6 +97,31 @@ for (const tier of ['l2', 'l3'] as const) {
   });
 }
 
+test('I6: L2 answers in parts: each is given out as it comes, and read again when it changed before the last came', async (t) => {
+  // One id a request.
+  const { deployment, side, put } = await setUp(t, { readChunkItems: 1 });
+  for (const id of ['a', 'b', 'c']) await put(id, 10);
+  const arrived = side.l2.gate.shut('b');
+  const reading = side.reads.getMany(['a', 'b', 'c']);
+  await arrived;
+  t.like(
+    await side.reads.get('a'),
+    { content: 'v10' },
+    'who asks for one of them does not wait for the others',
+  );
+  t.like(await side.reads.get('c'), { content: 'v10' }, 'nor for those before it');
+  t.is(side.reads.peek('b'), undefined);
+  for (const id of ['a', 'b']) await put(id, 20);
+  await delivered(deployment, side);
+  t.like(await side.reads.get('a'), { content: 'v20' }, 'given out by another call meanwhile');
+  side.l2.gate.open();
+  t.deepEqual(
+    (await reading).map((item) => item?.content),
+    ['v20', 'v20', 'v10'],
+  );
+  t.like(side.reads.peek('b'), { content: 'v20' });
+});
+
 test('I6: absence read before a write and told after it is not kept', async (t) => {
   const { deployment, side, put } = await setUp(t);
   const arrived = side.l3.gate.shut();
@@ -131,7 +156,7 @@ for (const from of ['L1', 'L2'] as const) {
 
 test('I6: rows of a query are compared again when others of its page had to be read', async (t) => {
   const { deployment, side, put } = await setUp(t);
-  const observed = new Observed(side.l1, side.floors, NOTHING_PENDING, (ids) => side.reads.getMany(ids));
+  const observed = new Observed(side.l1, side.floors, NO_OWN_WRITES, (ids) => side.reads.getMany(ids));
   for (const id of ['a', 'b']) await put(id, 10);
   const rows = await readRows(deployment.pool, ['a', 'b']);
   t.like(await side.reads.get('b'), { content: 'v10' });

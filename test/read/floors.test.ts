@@ -2,7 +2,7 @@ import test from 'ava';
 import * as fc from 'fast-check';
 import { createLogger } from '../../src/log.ts';
 import { Floors, RecentAnswers } from '../../src/read/floors.ts';
-import { type Held, heldOf } from '../../src/read/held.ts';
+import { type L1Entry, entryOf } from '../../src/read/l1-entry.ts';
 import { settledCheck } from '../../src/redis/settled-check.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { createDeployment } from '../helpers/deployment.ts';
@@ -21,7 +21,7 @@ function floorsOf(
   redis: { horizon: number; settled: ReadonlySet<string>; away?: boolean },
   { l1MaxBytes = 0, ttlMs = 60_000 } = {},
 ) {
-  const l1 = new MemoryTier<Held>({ maxBytes: l1MaxBytes, ttlMs });
+  const l1 = new MemoryTier<L1Entry>({ maxBytes: l1MaxBytes, ttlMs });
   let asked = 0;
   const ask = (seen: readonly { id: string }[]) => {
     asked++;
@@ -37,7 +37,7 @@ function floorsOf(
 
 test('I6: a version that has not settled outlives its entry in L1, until the feed announces it or a newer one', (t) => {
   const { l1, floors } = floorsOf({ horizon: 0, settled: new Set() });
-  l1.set('a', { ...heldOf(undefined, 0), contentVersion: 20, stateVersion: 5 }, 0);
+  l1.set('a', { ...entryOf(undefined, 0), contentVersion: 20, stateVersion: 5 }, 0);
   t.is(l1.size, 0);
   t.deepEqual(floors.of('a'), { contentVersion: 20, stateVersion: 5 });
   floors.given('a', stamps(10));
@@ -51,7 +51,7 @@ test('I6: a version that has not settled outlives its entry in L1, until the fee
 
 test('I6: the floor of an entry that expires is kept too', async (t) => {
   const { l1, floors } = floorsOf({ horizon: 0, settled: new Set() }, { l1MaxBytes: 10_000, ttlMs: 1 });
-  l1.set('a', { ...heldOf(undefined, 0), contentVersion: 20 }, 0);
+  l1.set('a', { ...entryOf(undefined, 0), contentVersion: 20 }, 0);
   await eventually(() => l1.peek('a') === undefined, 'expired');
   t.is(floors.of('a')?.contentVersion, 20, 'still in L1, though not given out');
   l1.get('a');

@@ -3,20 +3,20 @@ import { toItem } from '../schema/live-item.ts';
 import { storedChars, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import type { Item } from '../types.ts';
 
-/** The two stamps that order the images of one row. Both count: two images can share the larger one. */
+/** The two stamps that order a row's versions. Compare both: two versions can share the larger one. */
 export interface Stamps {
   readonly contentVersion: Stamp;
   readonly stateVersion: Stamp;
 }
 
-/** Epoch of an entry that must not be given out. */
+/** Epoch of an entry that is never served. */
 export const NEVER = -1;
 
 /**
- * What L1 keeps of one id. `epoch` is the fence's when the read began that brought it: the entry is given out only while
- * the fence is still in that epoch. Otherwise it is a *floor*: it says how new an answer must be, and nothing else.
+ * What L1 keeps of one id. `epoch` is the one in which the read of it began; the entry is served only while that epoch
+ * lasts. Afterwards it is a *floor*: it says how new an answer must be, and nothing else.
  */
-export interface Held extends Stamps {
+export interface L1Entry extends Stamps {
   /** Undefined: known absent (or a floor). */
   readonly item: Item | undefined;
   readonly state: string;
@@ -26,7 +26,7 @@ export interface Held extends Stamps {
 }
 
 /** @param stored undefined: no tier has it. */
-export function heldOf(stored: StoredItem | undefined, epoch: number): Held {
+export function entryOf(stored: StoredItem | undefined, epoch: number): L1Entry {
   if (stored === undefined) {
     return { item: undefined, contentVersion: 0, stateVersion: 0, state: '', epoch, tiers: 'all' };
   }
@@ -41,8 +41,8 @@ export function heldOf(stored: StoredItem | undefined, epoch: number): Held {
   };
 }
 
-/** "Nothing older than this may be given out." */
-export function floorOf(contentVersion: Stamp, stateVersion: Stamp): Held {
+/** An entry that says: nothing older than this may be given out. */
+export function floorOf(contentVersion: Stamp, stateVersion: Stamp): L1Entry {
   return { item: undefined, contentVersion, stateVersion, state: '', epoch: NEVER, tiers: 'all' };
 }
 
@@ -52,6 +52,11 @@ export function newestOf(a: Stamps, b: Stamps | undefined): Stamps {
     contentVersion: Math.max(a.contentVersion, b?.contentVersion ?? 0),
     stateVersion: Math.max(a.stateVersion, b?.stateVersion ?? 0),
   };
+}
+
+/** Whether `a` is newer than `b` in either register. */
+export function isNewer(a: Stamps, b: Stamps | undefined): boolean {
+  return b === undefined || a.contentVersion > b.contentVersion || a.stateVersion > b.stateVersion;
 }
 
 /** Bytes of the value as L1 counts them: the length of the stored text, which is known. */

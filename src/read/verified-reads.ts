@@ -8,21 +8,21 @@ import type { RedisTier } from '../tiers/redis.ts';
 import type { Tier } from '../tiers/tier.ts';
 import type { Item, Lookup } from '../types.ts';
 import type { Floors } from './floors.ts';
-import { floorOf, type Held, isBelow } from './held.ts';
+import { floorOf, type L1Entry, isBelow } from './l1-entry.ts';
 
 /** Copies that may be bad before L3 is the one that answers: one in L1, one in L2, and one filled in meanwhile. */
 const MAX_COPIES = 4;
 
 /** Reads whose content is hashed again. A bad copy is dropped where it lies, so that L3 fills its place. */
 export class VerifiedReads {
-  readonly #l1: MemoryTier<Held>;
+  readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
   readonly #l2: RedisTier;
   readonly #l3: Tier;
   readonly #lookup: (id: string) => Promise<Lookup>;
 
   constructor(
-    l1: MemoryTier<Held>,
+    l1: MemoryTier<L1Entry>,
     floors: Floors,
     l2: RedisTier,
     l3: Tier,
@@ -41,8 +41,8 @@ export class VerifiedReads {
       const { item, tier } = await this.#lookup(id);
       if (item === undefined || isIntact(item)) return item;
       // Still a floor: what takes its place may be the same version, not an older one.
-      const held = this.#l1.peek(id);
-      if (held !== undefined) this.#l1.set(id, floorOf(held.contentVersion, held.stateVersion), 0);
+      const entry = this.#l1.peek(id);
+      if (entry !== undefined) this.#l1.set(id, floorOf(entry.contentVersion, entry.stateVersion), 0);
       // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
       if ((await this.#isIntactInL2(id)) && tier === 'l2') return item;
       if (tier === 'l3' || copies === MAX_COPIES) {

@@ -1,0 +1,262 @@
+import type { Stamp } from '../clock.ts';
+import type { StoredItem } from '../schema/stored-item.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
+import type { Floors } from './floors.ts';
+import { bytesOf, entryOf, isBelow, type L1Entry, NEVER, newestOf, type Stamps } from './l1-entry.ts';
+import type { TierLookup } from './tier-lookup.ts';
+
+/**
+ * How often the tiers are asked for an answer that is not older than its fence. L2 has a change before the feed tells of it,
+ * so the second answer is new enough unless Redis came back older than it was. In the last round L3's answer is taken as it
+ * is, unless the fence has risen since L3 was asked: other reads may have given out newer versions meanwhile.
+ */
+const MAX_ROUNDS = 3;
+
+/** Which tier had the answer of a read. */
+export type AnsweringTier = 'l2' | 'l3' | 'none';
+
+/**
+ * One read of one id through the tiers, shared by all who ask for the id meanwhile. Its fence: the epoch in which it began,
+ * and the stamps of the newest change that the feed told of since. Its answer must not be older than that.
+ */
+export class PendingRead implements Stamps {
+  readonly id: string;
+  readonly epoch: number;
+  contentVersion: Stamp = 0;
+  stateVersion: Stamp = 0;
+  /** What L2 said: it has no copy, or one that is too old; unknown before it was asked, or when it could not be. */
+  copy: 'unknown' | 'missing' | 'outdated' = 'unknown';
+  #entry: L1Entry | undefined;
+  #tier: AnsweringTier = 'none';
+  #error: unknown;
+  #isDone = false;
+  /** Nearly always one, so a list is made for the second. */
+  #waiter: (() => void) | (() => void)[] | undefined;
+
+  constructor(id: string, epoch: number) {
+    this.id = id;
+    this.epoch = epoch;
+  }
+
+  /** The feed told of a change. */
+  raiseFence(contentVersion: Stamp, stateVersion: Stamp): void {
+    if (contentVersion > this.contentVersion) this.contentVersion = contentVersion;
+    if (stateVersion > this.stateVersion) this.stateVersion = stateVersion;
+  }
+
+  answer(entry: L1Entry, tier: AnsweringTier): void {
+    this.#entry = entry;
+    this.#tier = tier;
+    this.#end();
+  }
+
+  fail(error: unknown): void {
+    this.#error = error;
+    this.#end();
+  }
+
+  get isDone(): boolean {
+    return this.#isDone;
+  }
+
+  /** Calls back once, when there is an answer or an error. */
+  whenDone(waiter: () => void): void {
+    if (this.#isDone) waiter();
+    else if (this.#waiter === undefined) this.#waiter = waiter;
+    else if (Array.isArray(this.#waiter)) this.#waiter.push(waiter);
+    else this.#waiter = [this.#waiter, waiter];
+  }
+
+  /** The answer, once the read is done. @throws what made it fail */
+  get entry(): L1Entry {
+    if (this.#entry === undefined) throw this.#error;
+    return this.#entry;
+  }
+
+  get tier(): AnsweringTier {
+    return this.#tier;
+  }
+
+  #end(): void {
+    this.#isDone = true;
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    if (Array.isArray(waiter)) for (const wake of waiter) wake();
+    else waiter?.();
+  }
+}
+
+/** Resolves when all reads are done, with an answer or an error. */
+export function allDone(reads: readonly PendingRead[]): Promise<void> {
+  let open = reads.length;
+  if (open === 0) return Promise.resolve();
+  return new Promise((resolve) => {
+    const count = () => {
+      if (--open === 0) resolve();
+    };
+    for (const read of reads) read.whenDone(count);
+  });
+}
+
+/**
+ * Single flight: one read an id at a time, which all who ask for the id meanwhile join. Reads that begin in one run of the
+ * event loop's current work ask the tiers together, so 10,000 concurrent gets are 20 requests to L2.
+ *
+ * The way of a read: L2, then the filter, then L3; whatever answers is compared with the read's fence and delivered.
+ */
+export class PendingReads {
+  readonly #open = new Map<string, PendingRead>();
+  readonly #l1: MemoryTier<L1Entry>;
+  readonly #floors: Floors;
+  readonly #tiers: TierLookup;
+  #starting: PendingRead[] = [];
+  #epoch = 0;
+  readonly #counts = { refusedFills: 0, absent: 0 };
+
+  constructor(l1: MemoryTier<L1Entry>, floors: Floors, tiers: TierLookup) {
+    this.#l1 = l1;
+    this.#floors = floors;
+    this.#tiers = tiers;
+  }
+
+  /** Answers that were too old to be kept in L1, and ids that the filter proved absent. */
+  get counts(): { readonly refusedFills: number; readonly absent: number } {
+    return this.#counts;
+  }
+
+  join(id: string): PendingRead {
+    const open = this.#open.get(id);
+    if (open !== undefined) return open;
+    const read = new PendingRead(id, this.#epoch);
+    this.#open.set(id, read);
+    if (this.#starting.push(read) === 1) queueMicrotask(() => this.#start());
+    return read;
+  }
+
+  /** The feed told of a change of `id`. */
+  raiseFence(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
+    this.#open.get(id)?.raiseFence(contentVersion, stateVersion);
+  }
+
+  /** Changes may have been missed: open reads still answer those who wait, but nobody joins them and L1 does not serve their answers. */
+  startEpoch(epoch: number): void {
+    this.#epoch = epoch;
+    // From now on the feed does not raise their fences, and another read of the id may answer before them.
+    for (const read of this.#open.values()) read.whenDone(this.#floors.beginReading());
+    this.#open.clear();
+  }
+
+  #start(): void {
+    const reads = this.#starting;
+    this.#starting = [];
+    this.#run(reads).catch((error: unknown) => {
+      for (const read of reads) if (!read.isDone) this.#fail(read, error);
+    });
+  }
+
+  async #run(reads: readonly PendingRead[]): Promise<void> {
+    let open = reads;
+    for (let round = 1; open.length > 0; round++) {
+      open = await this.#askL2(open);
+      open = await this.#askFilter(open);
+      open = await this.#askL3(open, round >= MAX_ROUNDS);
+    }
+  }
+
+  /** Returns the reads that L2 did not answer. */
+  async #askL2(reads: readonly PendingRead[]): Promise<PendingRead[]> {
+    const open: PendingRead[] = [];
+    await forEachAnswer(this.#tiers.inL2(reads), ({ asked, answers }) => {
+      for (let i = 0; i < asked.length; i++) {
+        const read = asked[i] as PendingRead;
+        const copy = answers?.[i];
+        if (copy !== undefined && this.#deliver(read, copy, 'l2')) continue;
+        read.copy = copy !== undefined ? 'outdated' : answers !== undefined ? 'missing' : 'unknown';
+        open.push(read);
+      }
+    });
+    return open;
+  }
+
+  /** Returns the reads whose ids may have a row. */
+  async #askFilter(reads: readonly PendingRead[]): Promise<readonly PendingRead[]> {
+    const absent = await this.#tiers.provenAbsent(reads.filter(({ copy }) => copy !== 'outdated'));
+    if (absent.size === 0) return reads;
+    return reads.filter((read) => {
+      if (!absent.has(read.id) || !this.#deliver(read, undefined, 'none')) return true;
+      this.#counts.absent++;
+      return false;
+    });
+  }
+
+  /**
+   * Returns the reads that must be asked again.
+   * @param isLast an answer that is too old is taken all the same, unless the fence has risen since
+   */
+  async #askL3(reads: readonly PendingRead[], isLast: boolean): Promise<PendingRead[]> {
+    const again: PendingRead[] = [];
+    const fences = isLast ? new Map(reads.map((read) => [read, this.#fenceOf(read)])) : undefined;
+    await forEachAnswer(this.#tiers.inL3(reads), ({ asked, answers, error, look }) => {
+      const missing: StoredItem[] = [];
+      const outdated: StoredItem[] = [];
+      for (let i = 0; i < asked.length; i++) {
+        const read = asked[i] as PendingRead;
+        const row = answers?.[i];
+        const fence = fences?.get(read);
+        const isFinal = fence !== undefined && isSame(fence, this.#fenceOf(read));
+        if (answers === undefined) this.#fail(read, error);
+        else if (!this.#deliver(read, row, 'l3', isFinal)) again.push(read);
+        else if (row !== undefined && read.copy === 'missing') missing.push(row);
+        else if (row !== undefined && read.copy === 'outdated') outdated.push(row);
+      }
+      this.#tiers.copyToL2(missing, outdated, look);
+    });
+    return again;
+  }
+
+  /**
+   * Ends the read with this answer, and keeps the answer in L1. An answer older than the fence, or than what this process
+   * has given out, is refused.
+   * @param isFinal there is no better one: it is given out once and never served from L1
+   * @returns whether the answer was taken
+   */
+  #deliver(read: PendingRead, answer: StoredItem | undefined, tier: AnsweringTier, isFinal = false): boolean {
+    const floor = this.#floors.of(read.id);
+    const isOld = isBelow(answer, read) || (floor !== undefined && isBelow(answer, floor));
+    if (isOld) {
+      this.#counts.refusedFills++;
+      if (!isFinal) return false;
+      this.#floors.forget(read.id);
+    }
+    const entry = entryOf(answer, isOld ? NEVER : read.epoch);
+    // Nothing tells of the end of a copy that lives in L2 only: L1 would go on serving it.
+    if (answer?.tiers !== 'cache') this.#l1.set(read.id, entry, bytesOf(answer));
+    this.#close(read);
+    read.answer(entry, entry.item === undefined ? 'none' : tier);
+    return true;
+  }
+
+  #fail(read: PendingRead, error: unknown): void {
+    this.#close(read);
+    read.fail(error);
+  }
+
+  /** What an answer must not be older than, as known now. */
+  #fenceOf(read: PendingRead): Stamps {
+    return newestOf(read, this.#floors.of(read.id));
+  }
+
+  /** A read of an earlier epoch is not in the map any more; another of its id may be. */
+  #close(read: PendingRead): void {
+    if (read.epoch === this.#epoch) this.#open.delete(read.id);
+  }
+}
+
+/** Uses each answer as soon as it is there. */
+async function forEachAnswer<T>(answers: readonly Promise<T>[], use: (answer: T) => void): Promise<void> {
+  await Promise.all(answers.map(async (answer) => use(await answer)));
+}
+
+function isSame(a: Stamps, b: Stamps): boolean {
+  return a.contentVersion === b.contentVersion && a.stateVersion === b.stateVersion;
+}
