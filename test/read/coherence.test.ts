@@ -177,7 +177,7 @@ test('I6: rows of a query are compared again when others of its page had to be r
 
 test('I6: rows and answers of a reading that began earlier are read again when L1 had no room for the newer one', async (t) => {
   const { deployment, side, put } = await setUp(t, { l1MaxBytes: 0 });
-  const observed = new Observed(side.l1, side.floors, NOTHING_PENDING, (ids) => side.reads.getMany(ids));
+  const observed = new Observed(side.l1, side.floors, NO_OWN_WRITES, (ids) => side.reads.getMany(ids));
   for (const id of ['a', 'b']) await put(id, 10);
   const endReading = observed.beginReading();
   const rows = await readRows(deployment.pool, ['a']);

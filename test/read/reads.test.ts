@@ -82,7 +82,7 @@ test('I8: what cannot be an id is refused by name, a closed reader says so', asy
   t.is(reader.peek('a'), undefined);
 });
 
-test('10,000 gets of one moment are 20 MGETs; get and getMany share flights and give input order', async (t) => {
+test('10,000 gets of one moment are 20 MGETs; get and getMany share reads and give input order', async (t) => {
   const { store, reader } = await setUp(t);
   const ids = Array.from({ length: 10_000 }, (_, i) => `many.${i}`);
   await (await store.submitMany(ids.map((id, i) => ({ id, content: i })))).settled();
