@@ -1,8 +1,7 @@
 import { VERIFY_JOB } from '../maintenance/on-demand.ts';
-import { merkleChildren } from '../postgres/merkle-children.ts';
-import { merklePrefix, merkleRoot } from '../postgres/merkle-tables.ts';
+import { merkleChildren, merklePrefix, merkleRoot } from '../postgres/merkle-nodes.ts';
 import { readL3 } from '../postgres/pool.ts';
-import { selectIds } from '../postgres/query-items.ts';
+import { selectIds } from '../postgres/read-items.ts';
 import type { MerkleChild, MerkleNode } from '../types.ts';
 import { requestedJobs, type RequestedJob } from './requested-jobs.ts';
 import type { Sources } from './sources.ts';

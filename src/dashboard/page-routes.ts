@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
 import { MAX_ID_BYTES } from '../schema/item.ts';
 import { REPLAY_JOB } from '../maintenance/on-demand.ts';
-import { findLetter, listLetters } from '../postgres/letters.ts';
+import { findDeadLetter, listDeadLetters } from '../postgres/dead-letters.ts';
 import { readTotals } from '../postgres/totals.ts';
 import { readBacklog } from '../redis/backlog.ts';
 import { readSeries } from '../redis/series.ts';
@@ -73,7 +73,7 @@ export function addPages(app: FastifyInstance, sources: Sources, counter: CopyCo
     const { before } = lettersQuery.parse(request.query);
     const [{ deadLetters }, letters, replays] = await Promise.all([
       readTotals(pool),
-      listLetters(pool, LETTERS_A_PAGE + 1, before),
+      listDeadLetters(pool, LETTERS_A_PAGE + 1, before),
       requestedJobs(maintenance, REPLAY_JOB, REPLAYS_SHOWN),
     ]);
     const shown = letters.slice(0, LETTERS_A_PAGE);
@@ -85,7 +85,7 @@ export function addPages(app: FastifyInstance, sources: Sources, counter: CopyCo
   });
 
   app.get('/dead-letters/:seq', async (request, reply) => {
-    const letter = await findLetter(pool, letterParams.parse(request.params).seq);
+    const letter = await findDeadLetter(pool, letterParams.parse(request.params).seq);
     if (letter !== undefined) return send(reply, deadLetterPage(frame(request), letter));
     const page = problemPage(
       frame(request),

@@ -2,8 +2,13 @@ import { foldOps, type Op, type Row } from '../batch/fold.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { applyRows, differingRows, type RowNow } from '../postgres/apply-batch.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
-import { inTransaction, type Pool, type Queryable } from '../postgres/pool.ts';
-import { type Refusal, writeAllButRefused } from '../postgres/refused-parts.ts';
+import {
+  inTransaction,
+  type Pool,
+  type Queryable,
+  type Refusal,
+  writeAllButRefused,
+} from '../postgres/pool.ts';
 import { deadPayloadOf } from '../schema/job.ts';
 
 export interface Isolated {

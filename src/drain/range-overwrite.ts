@@ -3,10 +3,9 @@ import type { Row } from '../batch/fold.ts';
 import { UNWRITTEN } from '../clock.ts';
 import { type Digest, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
-import { type DeadLetter, insertDeadLetters } from '../postgres/dead-letters.ts';
-import { type Overwritten, overwriteRows } from '../postgres/overwrite-rows.ts';
-import type { Queryable } from '../postgres/pool.ts';
-import { type Refusal, writeAllButRefused } from '../postgres/refused-parts.ts';
+import { insertDeadLetters, type NewDeadLetter } from '../postgres/dead-letters.ts';
+import { type Queryable, type Refusal, writeAllButRefused } from '../postgres/pool.ts';
+import { overwriteRows, type Overwritten } from '../postgres/range-deletes.ts';
 import type { DeadPayload, RangeJob } from '../schema/job.ts';
 import type { WrittenRows } from './copy-writer.ts';
 
@@ -96,7 +95,7 @@ function written(
 }
 
 /** To be replayed as a delete of the id at the range's stamp: what the range would have done to it. */
-function letterOf(id: string, rangeId: string, { stamp }: RangeJob, refusal: Refusal): DeadLetter {
+function letterOf(id: string, rangeId: string, { stamp }: RangeJob, refusal: Refusal): NewDeadLetter {
   const payload: DeadPayload = {
     id,
     stamp,

@@ -4,7 +4,7 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import type { Digester } from '../merkle/digest.ts';
 import type { Pool } from '../postgres/pool.ts';
-import { highestStamp } from '../postgres/read-items.ts';
+import { highestStamp } from '../postgres/totals.ts';
 import { raiseClock } from '../redis/clock.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { ItemStore } from '../redis/item-store.ts';

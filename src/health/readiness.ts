@@ -3,8 +3,9 @@ import type { Config } from '../config.ts';
 import { SchemaMissingError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { pendingMigrations } from '../postgres/migrations.ts';
-import { checkPostgres, type Pool } from '../postgres/pool.ts';
+import { pendingMigrations } from '../postgres/migrator.ts';
+import type { Pool } from '../postgres/pool.ts';
+import { checkPostgres } from '../postgres/server.ts';
 import { readBacklog } from '../redis/backlog.ts';
 import type { Redis } from '../redis/connect.ts';
 

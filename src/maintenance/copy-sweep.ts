@@ -1,6 +1,6 @@
 import { isOlderGeneration } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { rowDigests } from '../postgres/row-digests.ts';
+import { rowDigests } from '../postgres/read-items.ts';
 import { type CopyValue, dropKeys, keepCopies, readCopies, scanCopies } from '../redis/copy-pages.ts';
 import {
   type CopyFigures,

@@ -1,6 +1,6 @@
 import { DelayedError, type Job, type Queue } from 'bullmq';
 import { z } from 'zod';
-import { verifyStep, VERIFY_STEPS } from '../postgres/verify-steps.ts';
+import { VERIFY_STEPS, verifyStep } from '../postgres/merkle-verify.ts';
 import { type CopyTurn, copyTurnSchema } from '../redis/copy-turns.ts';
 import type { CopySweep } from './copy-sweep.ts';
 import { finishReplay, isRunning, type ReplayOutcome, type ReplayParts, startReplay } from './replay.ts';

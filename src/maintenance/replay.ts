@@ -5,13 +5,13 @@ import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
 import {
   areApplied,
-  deleteLetters,
-  findLetter,
-  type FullLetter,
-  lettersOfChunk,
-  rangeCover,
-} from '../postgres/letters.ts';
+  deadLettersOfChunk,
+  type DeadLetterWithPayload,
+  deleteDeadLetters,
+  findDeadLetter,
+} from '../postgres/dead-letters.ts';
 import type { Pool } from '../postgres/pool.ts';
+import { rangeCover } from '../postgres/range-deletes.ts';
 import type { Redis } from '../redis/connect.ts';
 import { chunkStates } from '../redis/pending.ts';
 import { forgetReplay, noteReplay } from '../redis/replay-note.ts';
@@ -61,7 +61,7 @@ export interface ReplayOutcome {
 /** Puts one letter (an atomic call's letters together) back into the queue, or tells why not. */
 export async function startReplay(parts: ReplayParts, seq: number): Promise<RunningReplay | ReplayOutcome> {
   const { pool, redis, writes, keys, config } = parts;
-  const letter = await findLetter(pool, seq);
+  const letter = await findDeadLetter(pool, seq);
   if (letter === undefined) return { status: 'gone', letters: 0 };
   const group = await groupOf(pool, letter);
   if (typeof group === 'string') return { status: 'refused', letters: 1, reason: group };
@@ -90,7 +90,7 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
     );
     if (covers.every((cover) => cover === 'covered')) {
       await forgetReplay(redis, keys, chunkId);
-      await deleteLetters(pool, seqs);
+      await deleteDeadLetters(pool, seqs);
       return { status: 'superseded', letters: seqs.length, reason: 'a later range delete covers it' };
     }
     if (covers.some((cover) => cover !== 'free')) {
@@ -133,7 +133,7 @@ export async function finishReplay(
     const reason = refusal[3];
     return { status: 'dead', letters: seqs.length, ...(reason == null ? {} : { reason }) };
   }
-  await deleteLetters(pool, seqs);
+  await deleteDeadLetters(pool, seqs);
   const status = statuses.has('superseded') ? 'superseded' : statuses.has('missing') ? 'missing' : 'replayed';
   return { status, letters: seqs.length };
 }
@@ -163,12 +163,12 @@ export async function replayLetter(
 /** The operations to replay with a letter, or why it cannot be. */
 async function groupOf(
   pool: Pool,
-  letter: FullLetter,
+  letter: DeadLetterWithPayload,
 ): Promise<{ operations: readonly DeadPayload[]; seqs: readonly number[] } | string> {
   const own = parsePayload(letter);
   if (own === undefined) return 'its payload is not an operation of Tierline';
   if (!own.atomic) return { operations: [own], seqs: [letter.seq] };
-  const letters = await lettersOfChunk(pool, letter.chunkId);
+  const letters = await deadLettersOfChunk(pool, letter.chunkId);
   const operations = letters.map(parsePayload).filter((operation) => operation !== undefined);
   const first = operations[0]?.stamp ?? 0;
   if (operations.length < letters.length || operations.some(({ stamp }, i) => stamp !== first + i)) {
@@ -177,7 +177,7 @@ async function groupOf(
   return { operations, seqs: letters.map(({ seq }) => seq) };
 }
 
-function parsePayload({ payload }: FullLetter): DeadPayload | undefined {
+function parsePayload({ payload }: DeadLetterWithPayload): DeadPayload | undefined {
   try {
     return deadPayloadSchema.safeParse(JSON.parse(payload)).data;
   } catch {

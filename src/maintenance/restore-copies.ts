@@ -4,7 +4,7 @@ import { messageOf } from '../errors.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind, type Pool } from '../postgres/pool.ts';
-import { type RowDigest, rowDigests } from '../postgres/row-digests.ts';
+import { type RowDigest, rowDigests } from '../postgres/read-items.ts';
 import { forgetLost } from '../redis/lost-writes.ts';
 import { forgetReplay, noteReplay } from '../redis/replay-note.ts';
 import { settleBatch } from '../redis/settle.ts';

@@ -1,8 +1,8 @@
 import type { Stamp } from '../clock.ts';
 import { int8Array, textArray } from './arrays.ts';
-import type { Queryable } from './pool.ts';
+import { type Queryable, readL3 } from './pool.ts';
 
-export interface DeadLetter {
+export interface NewDeadLetter {
   readonly itemId: string;
   readonly stamp: Stamp;
   readonly chunkId: string;
@@ -16,7 +16,7 @@ export interface DeadLetter {
  * Keeps what could not be stored. The same operation dying again counts an attempt; twice in one batch, as when it was
  * replayed twice, it is one letter, for one statement cannot write a row two times.
  */
-export async function insertDeadLetters(db: Queryable, given: readonly DeadLetter[]): Promise<void> {
+export async function insertDeadLetters(db: Queryable, given: readonly NewDeadLetter[]): Promise<void> {
   const letters = [...new Map(given.map((letter) => [`${letter.stamp} ${letter.itemId}`, letter])).values()];
   await db.query(
     `INSERT INTO dead_letters AS d (item_id, stamp, chunk_id, payload, sqlstate, message)
@@ -32,4 +32,101 @@ export async function insertDeadLetters(db: Queryable, given: readonly DeadLette
       textArray(letters.map((letter) => letter.message)),
     ],
   );
+}
+
+/** A dead letter as the table has it, without its payload. */
+export interface DeadLetter {
+  readonly seq: number;
+  readonly itemId: string;
+  readonly stamp: Stamp;
+  readonly chunkId: string;
+  readonly sqlState: string | undefined;
+  readonly message: string;
+  readonly attempts: number;
+  /** When it died last, in milliseconds since 1970. */
+  readonly diedAtMs: number;
+  readonly payloadBytes: number;
+}
+
+export interface DeadLetterWithPayload extends DeadLetter {
+  /** The operation as queued: JSON text. */
+  readonly payload: string;
+}
+
+type DeadLetterRow = Omit<DeadLetter, 'sqlState'> & { readonly sqlState: string | null };
+
+const COLUMNS = `seq, item_id AS "itemId", stamp, chunk_id AS "chunkId", sqlstate AS "sqlState", message, attempts,
+  (extract(epoch FROM died_at) * 1000)::bigint AS "diedAtMs", octet_length(payload) AS "payloadBytes"`;
+
+function fromRow<T extends DeadLetterRow>(row: T): Omit<T, 'sqlState'> & { sqlState: string | undefined } {
+  return { ...row, sqlState: row.sqlState ?? undefined };
+}
+
+/** The newest letters, those below `before` if given. @throws TierUnavailableError, SchemaMissingError */
+export async function listDeadLetters(
+  db: Queryable,
+  limit: number,
+  before: number = Number.MAX_SAFE_INTEGER,
+): Promise<DeadLetter[]> {
+  const { rows } = await readL3(() =>
+    db.query<DeadLetterRow>(`SELECT ${COLUMNS} FROM dead_letters WHERE seq < $1 ORDER BY seq DESC LIMIT $2`, [
+      before,
+      limit,
+    ]),
+  );
+  return rows.map(fromRow);
+}
+
+/** @throws TierUnavailableError, SchemaMissingError */
+export async function findDeadLetter(db: Queryable, seq: number): Promise<DeadLetterWithPayload | undefined> {
+  const { rows } = await readL3(() =>
+    db.query<DeadLetterRow & { payload: string }>(
+      `SELECT ${COLUMNS}, payload FROM dead_letters WHERE seq = $1`,
+      [seq],
+    ),
+  );
+  return rows.map(fromRow)[0];
+}
+
+/** All letters of one chunk, in the order of their stamps. @throws TierUnavailableError, SchemaMissingError */
+export async function deadLettersOfChunk(db: Queryable, chunkId: string): Promise<DeadLetterWithPayload[]> {
+  const { rows } = await readL3(() =>
+    db.query<DeadLetterRow & { payload: string }>(
+      `SELECT ${COLUMNS}, payload FROM dead_letters WHERE chunk_id = $1 ORDER BY stamp`,
+      [chunkId],
+    ),
+  );
+  return rows.map(fromRow);
+}
+
+/**
+ * Whether the rows of these letters carry the letters' stamps or newer ones; of letters for L2 alone nothing can be told.
+ * @throws TierUnavailableError, SchemaMissingError
+ */
+export async function areApplied(db: Queryable, seqs: readonly number[]): Promise<boolean> {
+  const { rows } = await readL3(() =>
+    db.query<{ missing: boolean }>(
+      `SELECT EXISTS (SELECT FROM dead_letters d LEFT JOIN items i ON i.id = d.item_id
+         WHERE d.seq = ANY($1::bigint[]) AND d.payload::json ->> 'tiers' <> 'cache'
+           AND (i.id IS NULL OR greatest(i.content_version, i.state_version) < d.stamp)) AS missing`,
+      [int8Array(seqs)],
+    ),
+  );
+  return rows[0]?.missing !== true;
+}
+
+/** Returns how many were there. */
+export async function deleteDeadLetters(db: Queryable, seqs: readonly number[]): Promise<number> {
+  const { rowCount } = await readL3(() =>
+    db.query('DELETE FROM dead_letters WHERE seq = ANY($1::bigint[])', [int8Array(seqs)]),
+  );
+  return rowCount ?? 0;
+}
+
+/** Drops the letters that died before `beforeMs`. Returns how many. @throws TierUnavailableError, SchemaMissingError */
+export async function purgeDeadLetters(db: Queryable, beforeMs: number): Promise<number> {
+  const { rowCount } = await readL3(() =>
+    db.query('DELETE FROM dead_letters WHERE died_at < to_timestamp($1::float8)', [beforeMs / 1000]),
+  );
+  return rowCount ?? 0;
 }

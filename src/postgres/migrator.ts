@@ -1,34 +1,39 @@
-import { pathToFileURL } from 'node:url';
-import { join } from 'node:path';
-import knex, { type Knex } from 'knex';
+import type { Knex } from 'knex';
 import pg from 'pg';
-import { MIGRATION_TABLE, migrationNames, MIGRATIONS } from './migrations.ts';
+import { migrations } from '../../migrations/index.ts';
+import type { Queryable } from './pool.ts';
 
+const MIGRATION_TABLE = 'tierline_migrations';
 /** Any fixed number: the advisory lock that lets one process migrate at a time. */
 const MIGRATION_LOCK = 7_409_134_021;
 
-/** Names carry no extension: knex stores them, and `.ts` today and `.js` tomorrow would read as corrupt. */
-class MigrationFolder implements Knex.MigrationSource<string> {
-  getMigrations(): Promise<string[]> {
-    return migrationNames();
-  }
-
-  getMigrationName(name: string): string {
-    return name;
-  }
-
-  async getMigration(name: string): Promise<Knex.Migration> {
-    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-    return (await import(pathToFileURL(join(MIGRATIONS, `${name}.${extension}`)).href)) as Knex.Migration;
-  }
+/** The migrations that the database has not run. Empty: the schema is up to date. */
+export async function pendingMigrations(db: Queryable): Promise<string[]> {
+  const ran = new Set(await ranMigrations(db));
+  return Object.keys(migrations).filter((name) => !ran.has(name));
 }
+
+async function ranMigrations(db: Queryable): Promise<string[]> {
+  const { rows: tables } = await db.query<{ table: string | null }>('SELECT to_regclass($1)::text AS table', [
+    MIGRATION_TABLE,
+  ]);
+  if (tables[0]?.table == null) return [];
+  const { rows } = await db.query<{ name: string }>(`SELECT name FROM ${MIGRATION_TABLE}`);
+  return rows.map(({ name }) => name);
+}
+
+const migrationSource: Knex.MigrationSource<string> = {
+  getMigrations: () => Promise.resolve(Object.keys(migrations)),
+  getMigrationName: (name) => name,
+  getMigration: (name) => Promise.resolve(migrations[name] as Knex.Migration),
+};
 
 export function knexConfig(databaseUrl: string): Knex.Config {
   return {
     client: 'pg',
     connection: databaseUrl,
     pool: { min: 0, max: 2 },
-    migrations: { migrationSource: new MigrationFolder(), tableName: MIGRATION_TABLE },
+    migrations: { migrationSource, tableName: MIGRATION_TABLE },
   };
 }
 
@@ -48,8 +53,10 @@ export function rollback(databaseUrl: string): Promise<string[]> {
   });
 }
 
-/** knex's own lock makes a second process fail; this one makes it wait, and ends with its connection. */
+/** knex's own lock makes a second process fail. This one makes it wait, and is released when its connection ends. */
 async function underLock<T>(databaseUrl: string, work: (db: Knex) => Promise<T>): Promise<T> {
+  // Loading knex takes a quarter of a second, and a process that only asks what is pending does not need it.
+  const { default: knex } = await import('knex');
   const holder = new pg.Client({ connectionString: databaseUrl });
   await holder.connect();
   try {

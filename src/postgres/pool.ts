@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { within } from '../abortable.ts';
-import { messageOf, SchemaMissingError, TierUnavailableError, UnsafeServerError } from '../errors.ts';
+import { boundedReason, messageOf, SchemaMissingError, TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
 export type Pool = pg.Pool;
@@ -8,7 +8,6 @@ export type Pool = pg.Pool;
 export type Queryable = Pick<pg.Pool, 'query'>;
 
 const CONNECT_TIMEOUT_MS = 2000;
-const OLDEST_POSTGRES = 140_000;
 
 /** Stamps and counts are below 2^53, so int8 comes back as a number; digests are cast to text where they are read. */
 const types = new pg.TypeOverrides();
@@ -59,33 +58,6 @@ export function timed(query: {
 /** @param timeoutMs after which the connection that got no answer is given up, so that asking again takes no other */
 export async function pingPostgres(pool: Pool, timeoutMs: number): Promise<void> {
   await pool.query(timed({ name: 'tierline-ping', text: 'SELECT 1', values: [], timeoutMs }));
-}
-
-/** @throws UnsafeServerError for a server that is too old, TierUnavailableError when it does not answer. */
-export async function checkPostgres(pool: Pool): Promise<void> {
-  const { rows } = await pool
-    .query<{ number: string; name: string; encoding: string; schema: string | null }>(
-      `SELECT current_setting('server_version_num') AS number, current_setting('server_encoding') AS encoding, current_setting('server_version') AS name, to_regclass('merkle_delta')::text AS schema`,
-    )
-    .catch((error: unknown) => {
-      throw new TierUnavailableError('l3', error);
-    });
-  const server = rows[0];
-  if (server === undefined || Number(server.number) < OLDEST_POSTGRES) {
-    throw new UnsafeServerError(
-      `Postgres ${server?.name ?? ''} is too old: Tierline needs Postgres 14 or newer. Upgrade the server.`,
-    );
-  }
-  if (server.encoding !== 'UTF8') {
-    throw new UnsafeServerError(
-      `The database keeps text in ${server.encoding}, which cannot hold every id: create it with ENCODING 'UTF8'.`,
-    );
-  }
-  if (server.schema === null) {
-    throw new SchemaMissingError(
-      'The database has no Tierline tables. Run `npm run migrate` (the `release` line of the Procfile).',
-    );
-  }
 }
 
 /**
@@ -145,4 +117,44 @@ export async function inTransaction<T>(pool: Pool, work: (connection: Queryable)
     connection.off('error', onLost);
     connection.release(broken);
   }
+}
+
+export interface Refusal {
+  readonly message: string;
+  readonly sqlState: string | undefined;
+}
+
+/**
+ * Writes what Postgres takes of `units`: halves them under savepoints until each refused one is alone (I9).
+ * @param db inside a transaction
+ * @returns why each refused unit was refused
+ */
+export async function writeAllButRefused<T>(
+  db: Queryable,
+  units: readonly T[],
+  write: (units: readonly T[]) => Promise<void>,
+): Promise<Map<T, Refusal>> {
+  const refused = new Map<T, Refusal>();
+
+  async function attempt(part: readonly T[]): Promise<void> {
+    await db.query('SAVEPOINT part');
+    try {
+      await write(part);
+      await db.query('RELEASE SAVEPOINT part');
+      return;
+    } catch (error) {
+      if (failureKind(error) !== 'data') throw error;
+      await db.query('ROLLBACK TO SAVEPOINT part');
+      if (part.length === 1) {
+        refused.set(part[0] as T, { message: boundedReason(messageOf(error)), sqlState: sqlState(error) });
+        return;
+      }
+    }
+    const middle = part.length >> 1;
+    await attempt(part.slice(0, middle));
+    await attempt(part.slice(middle));
+  }
+
+  await attempt(units);
+  return refused;
 }

@@ -1,5 +1,5 @@
-import { readL3 } from './pool.ts';
-import type { Queryable } from './pool.ts';
+import type { Stamp } from '../clock.ts';
+import { type Queryable, readL3 } from './pool.ts';
 
 export interface Totals {
   /** Live items, by the Merkle tree: exact without a count over the rows. */
@@ -23,4 +23,20 @@ export async function readTotals(db: Queryable): Promise<Totals> {
   );
   const row = rows[0];
   return { items: row?.items ?? 0, merklePending: row?.pending ?? 0, deadLetters: row?.dead ?? 0 };
+}
+
+/** How many rows the planner believes there are; 0 before the table was first analysed. */
+export async function estimatedRows(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ rows: number }>(
+    `SELECT greatest(reltuples, 0)::bigint AS rows FROM pg_class WHERE oid = 'items'::regclass`,
+  );
+  return rows[0]?.rows ?? 0;
+}
+
+/** The highest stamp any row carries; 0 for an empty table. Reads every row: for start-up after Redis lost its data. */
+export async function highestStamp(db: Queryable): Promise<Stamp> {
+  const { rows } = await db.query<{ stamp: Stamp }>(
+    'SELECT coalesce(max(greatest(content_version, state_version)), 0)::bigint AS stamp FROM items',
+  );
+  return rows[0]?.stamp ?? 0;
 }

@@ -1,5 +1,5 @@
 import { type Pool, readL3 } from '../postgres/pool.ts';
-import { countRows, type Selection, selectIds, selectRows } from '../postgres/query-items.ts';
+import { countRows, selectIds, type Selection, selectRows } from '../postgres/read-items.ts';
 import { parsePrefix, parseState } from '../schema/item.ts';
 import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import type { StoredItem } from '../schema/stored-item.ts';

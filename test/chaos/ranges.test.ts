@@ -1,7 +1,8 @@
 import test, { type ExecutionContext } from 'ava';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Producer } from '../../src/types.ts';
-import { merkleRoot, verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import { decodeStored } from '../../src/schema/stored-item.ts';
 import { createDeployment } from '../helpers/deployment.ts';

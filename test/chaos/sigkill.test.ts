@@ -1,5 +1,7 @@
 import test from 'ava';
-import { foldDeltas, merkleRoot, verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
+import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { NewItem, Producer, Ticket } from '../../src/types.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';

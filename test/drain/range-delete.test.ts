@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { RangeDelete } from '../../src/drain/range-delete.ts';
-import { verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import type { RangeJob } from '../../src/schema/job.ts';
 import { createDeployment } from '../helpers/deployment.ts';

@@ -11,7 +11,7 @@ import { JobRefusedError, QueueUnavailableError } from '../../src/errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { replayLetter } from '../../src/maintenance/replay.ts';
 import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
-import { listLetters } from '../../src/postgres/letters.ts';
+import { listDeadLetters } from '../../src/postgres/dead-letters.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { takeStamps } from '../../src/redis/clock.ts';
 import { orphanAgeUs, sweepOrphans, sweptAmong, withdrawChunk } from '../../src/redis/orphans.ts';
@@ -70,7 +70,7 @@ function arrives(writes: Queue, { chunkId, job }: Chunk): Promise<unknown> {
   return writes.add(CHUNK_JOB, job, { ...WRITE_JOB_OPTIONS, jobId: chunkId });
 }
 
-const letters = ({ pool }: Deployment) => listLetters(pool, 100);
+const letters = ({ pool }: Deployment) => listDeadLetters(pool, 100);
 const isGone = async ({ redis, keys }: Deployment, queue: string, jobId: string) =>
   (await redis.exists(keys.job(queue, jobId))) === 0;
 

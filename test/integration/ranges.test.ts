@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { InvalidItemError } from '../../src/errors.ts';
-import { verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';

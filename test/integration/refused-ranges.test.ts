@@ -5,8 +5,8 @@ import { startDrain } from '../../src/drain/start-drain.ts';
 import { JobRefusedError } from '../../src/errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { replayLetter } from '../../src/maintenance/replay.ts';
-import { listLetters } from '../../src/postgres/letters.ts';
-import { verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { listDeadLetters } from '../../src/postgres/dead-letters.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import { RANGE_JOB } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
@@ -53,7 +53,7 @@ test('I9: a range job that cannot run goes to dead_letters, and range deletes af
   }
   await (await store.submit({ id: 'r.1', content: 1 })).settled();
   t.deepEqual(await (await store.deletePrefix('r.')).settled(), { deleted: 1, dead: 0 });
-  const buried = async () => (await listLetters(deployment.pool, 100)).map((letter) => letter.chunkId);
+  const buried = async () => (await listDeadLetters(deployment.pool, 100)).map((letter) => letter.chunkId);
   await eventually(async () => (await buried()).length >= ids.length, 'each is in dead_letters');
   t.deepEqual((await buried()).toSorted(), ids.toSorted());
 });
@@ -67,7 +67,7 @@ test('I9: a range delete that Postgres refuses as a whole says so, and range del
   const error = await t.throwsAsync(refused.settled(), { instanceOf: JobRefusedError });
   t.regex(error?.message ?? '', /not_this/);
   t.deepEqual(await (await store.deletePrefix('r.')).settled(), { deleted: 0, dead: 0 });
-  t.is((await listLetters(deployment.pool, 100)).length, 1);
+  t.is((await listDeadLetters(deployment.pool, 100)).length, 1);
 });
 
 test('I4 I9: a row that Postgres refuses is left alone by its range delete, which tells, and can be replayed', async (t) => {
@@ -88,7 +88,7 @@ test('I4 I9: a row that Postgres refuses is left alone by its range delete, whic
   t.deepEqual(await live(store, ids), ['r.7', 'r.1999']);
   t.deepEqual(await verifyMerkle(pool), { ok: true, differences: [] });
 
-  const letters = await listLetters(pool, 100);
+  const letters = await listDeadLetters(pool, 100);
   const told = letters.map(
     ({ itemId, stamp, sqlState }) => `${itemId} ${stamp === range.version} ${sqlState}`,
   );
@@ -105,7 +105,7 @@ test('I4 I9: a row that Postgres refuses is left alone by its range delete, whic
     t.true(status === 'replayed' || status === 'superseded', status);
   }
   t.deepEqual(await live(store, ids), []);
-  t.is((await listLetters(pool, 100)).length, 0);
+  t.is((await listDeadLetters(pool, 100)).length, 0);
   t.deepEqual(await verifyMerkle(pool), { ok: true, differences: [] });
 });
 

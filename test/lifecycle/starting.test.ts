@@ -2,7 +2,7 @@ import test from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { SettleTimeoutError, UnsafeServerError } from '../../src/errors.ts';
 import { createPool } from '../../src/postgres/pool.ts';
-import { drainRights } from '../../src/postgres/rights.ts';
+import { drainRights } from '../../src/postgres/server.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { spawnWorker } from '../helpers/worker-process.ts';

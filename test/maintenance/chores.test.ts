@@ -1,13 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
-import {
-  foldDeltas,
-  merklePrefix,
-  merkleRoot,
-  purgeTombstones,
-  verifyMerkle,
-} from '../../src/postgres/merkle-tables.ts';
+import { foldDeltas, purgeTombstones } from '../../src/postgres/merkle-delta.ts';
+import { merklePrefix, merkleRoot } from '../../src/postgres/merkle-nodes.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { takeStamps } from '../../src/redis/clock.ts';
 import { sweepOrphans } from '../../src/redis/orphans.ts';

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { hashContent } from '../../src/merkle/digest.ts';
-import { verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { readTurns, saveTurn } from '../../src/redis/copy-turns.ts';
 import { countLost } from '../../src/redis/lost-writes.ts';
 import { openStore } from '../../src/store/open-store.ts';

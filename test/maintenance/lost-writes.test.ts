@@ -1,7 +1,8 @@
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { discardCopies, restoreCopies } from '../../src/maintenance/restore-copies.ts';
-import { merkleRoot, verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
 import { countLost, lostIds } from '../../src/redis/lost-writes.ts';
 import { openStore } from '../../src/store/open-store.ts';

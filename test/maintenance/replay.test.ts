@@ -11,8 +11,8 @@ import {
   startReplay,
 } from '../../src/maintenance/replay.ts';
 import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
-import { listLetters } from '../../src/postgres/letters.ts';
-import { VERIFY_STEPS } from '../../src/postgres/verify-steps.ts';
+import { listDeadLetters } from '../../src/postgres/dead-letters.ts';
+import { VERIFY_STEPS } from '../../src/postgres/merkle-verify.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment } from '../helpers/deployment.ts';
@@ -33,7 +33,7 @@ async function setUp(t: ExecutionContext) {
   });
   const poison = await refusePoison(pool);
   const parts: ReplayParts = { pool, redis, writes, keys, config };
-  const letters = () => listLetters(pool, 100);
+  const letters = () => listDeadLetters(pool, 100);
   const seqOf = async (id: string) => {
     const letter = (await letters()).find(({ itemId }) => itemId === id);
     if (letter === undefined) throw new Error(`no letter of ${id}`);

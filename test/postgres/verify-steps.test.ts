@@ -1,9 +1,9 @@
 import test from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
-import { foldDeltas, verifyMerkle } from '../../src/postgres/merkle-tables.ts';
-import { merkleChildren } from '../../src/postgres/merkle-children.ts';
+import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
+import { merkleChildren } from '../../src/postgres/merkle-nodes.ts';
+import { VERIFY_STEPS, verifyMerkle, verifyStep } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
-import { verifyStep, VERIFY_STEPS } from '../../src/postgres/verify-steps.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'ava';
 import * as fc from 'fast-check';
-import { verifyMerkle } from '../../src/postgres/merkle-tables.ts';
+import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import type { Reader } from '../../src/types.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';

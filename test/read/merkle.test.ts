@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { ClosedError, InvalidItemError } from '../../src/errors.ts';
 import { xorDigests, ZERO_DIGEST } from '../../src/merkle/digest.ts';
-import { foldDeltas } from '../../src/postgres/merkle-tables.ts';
+import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import type { MerkleNode, Reader } from '../../src/types.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';

@@ -1,5 +1,5 @@
 import { readL3 } from '../../postgres/pool.ts';
-import { countRows } from '../../postgres/query-items.ts';
+import { countRows } from '../../postgres/read-items.ts';
 import { ofPrefix, ofState } from '../../read/queries.ts';
 import type { Command } from '../command.ts';
 import { EXIT } from '../exit-code.ts';

@@ -1,13 +1,13 @@
 import { SettleTimeoutError } from '../../errors.ts';
 import type { ReplayOutcome, ReplayParts } from '../../maintenance/replay.ts';
 import {
-  deleteLetters,
-  findLetter,
-  type FullLetter,
-  type Letter,
-  listLetters,
-  purgeLetters,
-} from '../../postgres/letters.ts';
+  type DeadLetter,
+  type DeadLetterWithPayload,
+  deleteDeadLetters,
+  findDeadLetter,
+  listDeadLetters,
+  purgeDeadLetters,
+} from '../../postgres/dead-letters.ts';
 import { checkGivenMerkleKey } from '../../postgres/merkle-key.ts';
 import { type Arguments, wholeNumber } from '../arguments.ts';
 import type { Command, Context } from '../command.ts';
@@ -32,7 +32,7 @@ const list: Command = {
   },
   examples: [['@ dead-letters list', 'number, id, time and reason of each']],
   async run({ terminal, connections, json }, args) {
-    const letters = await listLetters(connections.pool(), args.integer('limit', 1) ?? PAGE);
+    const letters = await listDeadLetters(connections.pool(), args.integer('limit', 1) ?? PAGE);
     if (json) {
       for (const letter of letters) await terminal.print(JSON.stringify(letter));
     } else if (letters.length === 0) {
@@ -61,7 +61,7 @@ const show: Command = {
   options: {},
   examples: [['@ dead-letters show 7', 'what was to be written, and why it was refused']],
   async run({ terminal, connections, json }, { positionals: [number = ''] }) {
-    const letter = await findLetter(connections.pool(), letterNumber(number));
+    const letter = await findDeadLetter(connections.pool(), letterNumber(number));
     if (letter === undefined) {
       terminal.complain(`tierline dead-letters show: there is no letter ${number}`);
       return EXIT.failed;
@@ -124,8 +124,11 @@ const purge: Command = {
     const pool = connections.pool();
     const purged =
       numbers === undefined
-        ? await purgeLetters(pool, days === undefined ? Number.MAX_SAFE_INTEGER : Date.now() - days * DAY_MS)
-        : await deleteLetters(pool, numbers);
+        ? await purgeDeadLetters(
+            pool,
+            days === undefined ? Number.MAX_SAFE_INTEGER : Date.now() - days * DAY_MS,
+          )
+        : await deleteDeadLetters(pool, numbers);
     await terminal.print(json ? JSON.stringify({ purged }) : `${groupedDigits(purged)} purged`);
     return numbers !== undefined && purged < new Set(numbers).size ? EXIT.failed : EXIT.ok;
   },
@@ -145,10 +148,10 @@ function numbersOf(args: Arguments): number[] | undefined {
   return all ? undefined : args.positionals.map(letterNumber);
 }
 
-async function allLetters({ connections }: Context): Promise<Letter[]> {
-  const letters: Letter[] = [];
+async function allLetters({ connections }: Context): Promise<DeadLetter[]> {
+  const letters: DeadLetter[] = [];
   for (;;) {
-    const page = await listLetters(connections.pool(), PAGE, letters.at(-1)?.seq);
+    const page = await listDeadLetters(connections.pool(), PAGE, letters.at(-1)?.seq);
     letters.push(...page);
     if (page.length < PAGE) return letters;
   }
@@ -198,7 +201,7 @@ async function replayInTime(
   }
 }
 
-function humanText(letter: FullLetter): string {
+function humanText(letter: DeadLetterWithPayload): string {
   const head = facts([
     ['number', String(letter.seq)],
     ['id', letter.itemId],

@@ -1,15 +1,19 @@
 import { messageOf } from '../../errors.ts';
-import { pendingMigrations } from '../../postgres/migrations.ts';
+import { pendingMigrations } from '../../postgres/migrator.ts';
 import type { Pool } from '../../postgres/pool.ts';
-import { drainRights } from '../../postgres/rights.ts';
-import { readServerSettings, type ServerSettings, serverTimeMs } from '../../postgres/server-settings.ts';
+import {
+  drainRights,
+  OLDEST_POSTGRES,
+  readServerSettings,
+  type ServerSettings,
+  serverTimeMs,
+} from '../../postgres/server.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
 import { latency, skew } from './redis-findings.ts';
 import { postgresFix } from './refusal.ts';
 import { roundTrips } from './round-trips.ts';
 
 const SLOW_MS = 10;
-const OLDEST = 140_000;
 
 export async function postgresFindings(pool: Pool): Promise<Finding[]> {
   try {
@@ -33,7 +37,7 @@ export async function postgresFindings(pool: Pool): Promise<Finding[]> {
 }
 
 function version({ version, versionNumber }: ServerSettings): Finding {
-  return versionNumber >= OLDEST
+  return versionNumber >= OLDEST_POSTGRES
     ? ok('postgres', 'version', `Postgres ${version}`)
     : fail('postgres', 'version', `Postgres ${version}`, 'upgrade to Postgres 14 or newer');
 }

@@ -1,6 +1,6 @@
 import { stampToMs } from '../../clock.ts';
 import { replayResultSchema } from '../../maintenance/on-demand.ts';
-import type { FullLetter, Letter } from '../../postgres/letters.ts';
+import type { DeadLetter, DeadLetterWithPayload } from '../../postgres/dead-letters.ts';
 import { bytes, count, time } from '../figures.ts';
 import { type Html, html, lines } from '../html.ts';
 import { isUnderWay, type RequestedJob } from '../requested-jobs.ts';
@@ -10,7 +10,7 @@ const REFRESH_MS = 1000;
 
 export interface DeadLettersView {
   readonly total: number;
-  readonly letters: readonly Letter[];
+  readonly letters: readonly DeadLetter[];
   /** Where older letters begin, if there are any. */
   readonly older: number | undefined;
   readonly replays: readonly RequestedJob[];
@@ -33,7 +33,7 @@ ${older !== undefined && html`<p><a href="/dead-letters?before=${older}">Older l
 }
 
 /** One letter with its payload: shown only when somebody asks for it. */
-export function deadLetterPage(frame: Frame, letter: FullLetter): Html {
+export function deadLetterPage(frame: Frame, letter: DeadLetterWithPayload): Html {
   return page(frame, {
     title: `Dead letter ${letter.seq}`,
     at: '/dead-letters',
@@ -45,12 +45,12 @@ export function deadLetterPage(frame: Frame, letter: FullLetter): Html {
   });
 }
 
-function summary(frame: Frame, letter: Letter): Html {
+function summary(frame: Frame, letter: DeadLetter): Html {
   return html`<li>${facts(letter)}<div class="actions"><a href="/dead-letters/${letter.seq}" aria-label="Payload of letter ${letter.seq}">Payload (${bytes(letter.payloadBytes)})</a>
 ${actionForm(frame, `/dead-letters/${letter.seq}/replay`, html`Replay<span class="hidden"> letter ${letter.seq}</span>`)}</div></li>`;
 }
 
-function facts(letter: Letter): Html {
+function facts(letter: DeadLetter): Html {
   return html`<p class="id"><a href="/item?id=${encodeURIComponent(letter.itemId)}"><code>${letter.itemId}</code></a></p>
 <p class="reason">${letter.message}</p>
 <dl><div><dt>Letter</dt><dd>${letter.seq}</dd></div><div><dt>SQLSTATE</dt><dd>${letter.sqlState ?? 'none'}</dd></div>

@@ -1,4 +1,4 @@
-import { VERIFY_STEPS } from '../../postgres/verify-steps.ts';
+import { VERIFY_STEPS } from '../../postgres/merkle-verify.ts';
 import { verifyProgressSchema, verifyResultSchema } from '../../maintenance/on-demand.ts';
 import { count, duration, percent, time } from '../figures.ts';
 import { type Content, fieldValue, type Html, html } from '../html.ts';
