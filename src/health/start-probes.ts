@@ -1,9 +1,10 @@
+import type { Registry } from 'prom-client';
 import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { keysOf } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { addDeploymentMetrics } from '../metrics/deployment-metrics.ts';
-import { addProcessMetrics, type MetricsRegistry } from '../metrics/registry.ts';
+import { addProcessMetrics } from '../metrics/registry.ts';
 import { closePool, createPool } from '../postgres/pool.ts';
 import { closeRedis, createRedis } from '../redis/connect.ts';
 import { ProbeServer } from './probe-server.ts';
@@ -39,7 +40,7 @@ export interface ProbesOptions {
 export async function startProbes(
   config: Config,
   log: Logger,
-  registry: MetricsRegistry,
+  registry: Registry,
   { deployment }: ProbesOptions,
 ): Promise<Probes> {
   if (config.metricsPort === undefined) return NO_PROBES;

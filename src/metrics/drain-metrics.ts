@@ -1,6 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import type { BatchWritten, DrainObserver } from '../drain/drain-observer.ts';
-import { seconds, SETTLE_BUCKETS, STAGE_BUCKETS } from './buckets.ts';
+import { seconds, SETTLE_BUCKETS, STAGE_BUCKETS } from './registry.ts';
 
 /** What a drain worker wrote, how long each stage took, and how long writes waited to settle. */
 export class DrainMetrics implements DrainObserver {

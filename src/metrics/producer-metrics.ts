@@ -1,9 +1,9 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ChunkQueued, ProducerObserver, RefusalKind } from '../producer/producer-observer.ts';
 import type { Producer } from '../types.ts';
-import { seconds, STAGE_BUCKETS } from './buckets.ts';
+import { seconds, STAGE_BUCKETS } from './registry.ts';
 
-/** What a process submits: pass it to `openProducer` or `openStore` as the observer. */
+/** What a process submits. Pass it to `openProducer` or `openStore` as the observer. */
 export class ProducerMetrics implements ProducerObserver {
   readonly #items: Counter<'result'>;
   readonly #bytes: Counter;
