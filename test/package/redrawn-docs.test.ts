@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
 
-const SCRIPT = fileURLToPath(new URL('../../../scripts/options-table.mjs', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('../../../docs/redraw.mjs', import.meta.url));
 
-test('the README lists every option with its unit, default and meaning', async (t) => {
+test('docs say what the program says: options, tests of each invariant, the picture of the architecture', async (t) => {
   await t.notThrowsAsync(promisify(execFile)(process.execPath, [SCRIPT, '--check']));
 });

@@ -1,0 +1,59 @@
+// npm run docs: writes what the docs say of the program from the program itself, so that it cannot drift: the table of options
+// in README.md, which tests show each invariant, and the picture of the architecture. With --check it only says what is old.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { instance } from '@viz-js/viz';
+import { OPTIONS } from '../dist/src/config.js';
+
+const root = new URL('../', import.meta.url);
+const read = (path) => readFileSync(new URL(path, root), 'utf8');
+
+const optionRows = Object.entries(OPTIONS).map(([key, { env, unit, doc, schema }]) => {
+  const { data } = schema.safeParse(undefined);
+  return `| \`${env}\` | \`${key}\` | ${unit} | ${data === undefined ? '' : `\`${data}\``} | ${doc} |`;
+});
+const options = [
+  '| variable | option | unit | default | meaning |',
+  '|---|---|---|---|---|',
+  ...optionRows,
+].join('\n');
+
+/** Paths of the test files in which a title names the invariant. */
+const tests = new Map();
+for (const path of readdirSync(new URL('test', root), { recursive: true }).toSorted()) {
+  if (!path.endsWith('.test.ts')) continue;
+  const titles = [...read(`test/${path}`).matchAll(/\btest[\w.]*\(\s*(['"`])(.*?)\1/gs)].map(
+    ([, , title]) => title,
+  );
+  for (const [invariant] of titles.join('\n').matchAll(/\bI\d+\b/g)) {
+    tests.set(invariant, (tests.get(invariant) ?? new Set()).add(path.replace('.test.ts', '')));
+  }
+}
+const invariantRows = read('docs/invariants.md')
+  .match(/^\| I\d+ \|.*$/gm)
+  .map((row) => {
+    const [, name, text] = row.split('|').map((cell) => cell.trim());
+    return `| ${name} | ${text} | ${[...(tests.get(name) ?? [])].map((path) => `\`${path}\``).join(', ')} |`;
+  });
+const invariants = ['| | invariant | shown by, in `test/` |', '|---|---|---|', ...invariantRows].join('\n');
+
+const picture = (await instance()).renderString(read('docs/architecture.dot'), { format: 'svg' });
+
+const redrawn = {
+  'README.md': between(read('README.md'), 'options', options),
+  'docs/invariants.md': between(read('docs/invariants.md'), 'invariants', invariants),
+  'docs/images/architecture.svg': picture,
+};
+for (const [path, text] of Object.entries(redrawn)) {
+  if (!process.argv.includes('--check')) writeFileSync(new URL(path, root), text);
+  else if (read(path) !== text) {
+    console.error(`${path} is not what the program says. Run: npm run docs`);
+    process.exitCode = 1;
+  }
+}
+
+function between(page, name, text) {
+  const [before, rest] = page.split(`<!-- ${name} -->`);
+  const after = rest?.split(`<!-- /${name} -->`)[1];
+  if (after === undefined) throw new Error(`a page lacks <!-- ${name} --> … <!-- /${name} -->`);
+  return `${before}<!-- ${name} -->\n${text}\n<!-- /${name} -->${after}`;
+}
