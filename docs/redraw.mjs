@@ -19,7 +19,9 @@ const options = [
 
 /** Paths of the test files in which a title names the invariant. */
 const tests = new Map();
-for (const path of readdirSync(new URL('test', root), { recursive: true }).toSorted()) {
+for (const path of readdirSync(new URL('test', root), { recursive: true, encoding: 'utf8' }).toSorted(
+  byName,
+)) {
   if (!path.endsWith('.test.ts')) continue;
   const titles = [...read(`test/${path}`).matchAll(/\btest[\w.]*\(\s*(['"`])(.*?)\1/gs)].map(
     ([, , title]) => title,
@@ -49,6 +51,10 @@ for (const [path, text] of Object.entries(redrawn)) {
     console.error(`${path} is not what the program says. Run: npm run docs`);
     process.exitCode = 1;
   }
+}
+
+function byName(a, b) {
+  return a < b ? -1 : 1;
 }
 
 function between(page, name, text) {
