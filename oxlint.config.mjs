@@ -16,7 +16,7 @@ const ground = floors[0];
 
 /** Floors below that a folder must not use either. */
 const forbidden = {
-  // A service that only writes has Redis and nothing else.
+  // A service that only writes has Redis and nothing else: it opens redis/backend.ts, all others open tiers/backends.ts.
   producer: ['tiers', 'postgres'],
   // It joins the write side and the read side of a service; workers are processes of their own.
   store: ['drain', 'maintenance'],
@@ -28,7 +28,7 @@ const forbidden = {
 
 /** The only folders that may import a library. */
 const owners = {
-  bullmq: ['producer', 'drain', 'maintenance', 'dashboard', 'cli'],
+  bullmq: ['redis', 'producer', 'drain', 'maintenance', 'dashboard'],
   ioredis: ['redis'],
   knex: ['postgres'],
   pg: ['postgres'],

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { type Config, loadConfig } from '../src/config.ts';
-import { type CopyKeys, type Keys, keysOf } from '../src/keys.ts';
+import type { CopyKeys, Keys } from '../src/keys.ts';
 import { createLogger } from '../src/log.ts';
 import { migrate } from '../src/postgres/migrator.ts';
 import { createPool, type Pool } from '../src/postgres/pool.ts';
-import { CacheGeneration } from '../src/redis/cache-generation.ts';
-import { closeRedis, createRedis, type Redis, whenReady } from '../src/redis/connect.ts';
+import type { Redis } from '../src/redis/connect.ts';
+import { Backends } from '../src/tiers/backends.ts';
 
 const quiet = createLogger('demo', 'silent');
 const CONNECT_MS = 5000;
@@ -37,13 +37,10 @@ export async function createDeployment(): Promise<Deployment> {
   await server.query(`CREATE DATABASE ${namespace}`);
   await migrate(url.href);
   const config = loadConfig({ redisUrl, databaseUrl: url.href, namespace, logLevel: 'silent' });
-  const queue = createRedis(config.redisUrl, 'patient', quiet);
-  const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', quiet);
-  const pool = createPool(config.databaseUrl, 2, quiet);
-  const keys = keysOf(namespace);
-  const generation = new CacheGeneration(cache, queue, keys, config, quiet);
-  await Promise.all([whenReady(queue, CONNECT_MS), whenReady(cache, CONNECT_MS)]);
-  const { copies } = await generation.known(CONNECT_MS);
+  const backends = new Backends(config, quiet, 2);
+  await backends.ready(CONNECT_MS, 'queue', 'blocking', 'cache');
+  const { blocking: queue, cache, pool, keys } = backends;
+  const { copies } = await backends.generation.known(CONNECT_MS);
   return {
     config,
     env: { REDIS_URL: redisUrl, DATABASE_URL: url.href, TIERLINE_NAMESPACE: namespace },
@@ -53,11 +50,10 @@ export async function createDeployment(): Promise<Deployment> {
     copies,
     pool,
     async remove() {
-      generation.close();
-      await pool.end();
-      await server.query(`DROP DATABASE ${namespace} WITH (FORCE)`);
       for (const redis of [queue, cache]) await removeKeys(redis, namespace);
-      await Promise.all([server.end(), closeRedis(queue), closeRedis(cache)]);
+      await backends.close();
+      await server.query(`DROP DATABASE ${namespace} WITH (FORCE)`);
+      await server.end();
     },
   };
 }

@@ -18,3 +18,9 @@ function isUrl(value: string): boolean {
     return false;
   }
 }
+
+/** Protocol, host and port of a URL: what may stand in messages. */
+export function serverOf(url: string): string {
+  const { protocol, host } = new URL(url);
+  return `${protocol}//${host}`;
+}

@@ -1,17 +1,17 @@
 import { CallGate } from '../call-gate.ts';
 import type { Config } from '../config.ts';
-import { messageOf, QueueUnavailableError, TierUnavailableError } from '../errors.ts';
-import { type Keys, keysOf } from '../keys.ts';
+import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { closePool, createPool, type Pool } from '../postgres/pool.ts';
+import type { Pool } from '../postgres/pool.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
 import { MerkleView } from '../read/merkle-view.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
 import type { Merkle } from '../types.ts';
-import { CacheGeneration } from '../redis/cache-generation.ts';
-import { closeRedis, createRedis, type Redis, whenReady } from '../redis/connect.ts';
-import { ItemStore } from '../redis/item-store.ts';
+import type { Redis } from '../redis/connect.ts';
+import type { FeedTail } from '../redis/feed.ts';
+import type { ItemStore } from '../redis/item-store.ts';
+import { Backends } from '../tiers/backends.ts';
 
 const REDIS_TIMEOUT_MS = 2000;
 const PATIENCE_MS = 5000;
@@ -24,19 +24,21 @@ export interface Copies {
 /** What a command needs, opened when it is first asked for and closed together. */
 export class Connections {
   readonly config: Config;
-  readonly keys: Keys;
   readonly log: Logger;
+  readonly #backends: Backends;
   readonly #closers: (() => Promise<void>)[] = [];
   #producer: Promise<QueueProducer> | undefined;
   #reader: Promise<TieredReader> | undefined;
-  #redis: Promise<Redis> | undefined;
-  #copies: Promise<Copies> | undefined;
-  #pool: Pool | undefined;
 
   constructor(config: Config, log: Logger) {
     this.config = config;
-    this.keys = keysOf(config.namespace);
     this.log = log;
+    this.#backends = new Backends(config, log, 2);
+    this.onClose(() => this.#backends.close());
+  }
+
+  get keys(): Keys {
+    return this.#backends.keys;
   }
 
   /** @throws as `openProducer` */
@@ -64,23 +66,29 @@ export class Connections {
     return (this.#reader ??= this.#closing(connectReader(config, this.log, { needsRedis: false })));
   }
 
-  /** A `failFast` connection to the queue's Redis. @throws QueueUnavailableError */
-  redis(): Promise<Redis> {
-    return (this.#redis ??= this.#connect());
+  /** The queue's Redis: commands fail at once while it is away. @throws QueueUnavailableError */
+  async redis(): Promise<Redis> {
+    await this.#backends.ready(REDIS_TIMEOUT_MS, 'queue');
+    return this.#backends.queue;
   }
 
   /** The L2 copies. @throws QueueUnavailableError, TierUnavailableError */
-  copies(): Promise<Copies> {
-    return (this.#copies ??= this.#connectCopies());
+  async copies(): Promise<Copies> {
+    await this.#backends.ready(REDIS_TIMEOUT_MS, 'queue', 'cache');
+    return this.#backends;
+  }
+
+  get feed(): FeedTail {
+    return this.#backends.feed;
+  }
+
+  /** Begins to tell the listeners of `feed` what settles from now on. @throws QueueUnavailableError */
+  followFeed(): Promise<void> {
+    return this.#backends.ready(REDIS_TIMEOUT_MS, 'feed');
   }
 
   pool(): Pool {
-    if (this.#pool === undefined) {
-      const pool = createPool(this.config.databaseUrl, 2, this.log);
-      this.#closers.push(() => closePool(pool));
-      this.#pool = pool;
-    }
-    return this.#pool;
+    return this.#backends.pool;
   }
 
   /** Closes something with the rest. */
@@ -96,35 +104,5 @@ export class Connections {
     const opened = await opening;
     this.onClose(() => opened.close());
     return opened;
-  }
-
-  async #connectCopies(): Promise<Copies> {
-    const queue = await this.redis();
-    const cache = createRedis(this.config.cacheRedisUrl ?? this.config.redisUrl, 'failFast', this.log);
-    const generation = new CacheGeneration(cache, queue, this.keys, this.config, this.log);
-    this.onClose(async () => {
-      generation.close();
-      await closeRedis(cache);
-    });
-    try {
-      await whenReady(cache, REDIS_TIMEOUT_MS);
-      await generation.known(REDIS_TIMEOUT_MS);
-    } catch (error) {
-      throw new TierUnavailableError('l2', error);
-    }
-    return { cache, items: new ItemStore(cache, generation) };
-  }
-
-  async #connect(): Promise<Redis> {
-    const redis = createRedis(this.config.redisUrl, 'failFast', this.log);
-    this.onClose(() => closeRedis(redis));
-    try {
-      await whenReady(redis, REDIS_TIMEOUT_MS);
-    } catch (error) {
-      throw new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL.`, {
-        cause: error,
-      });
-    }
-    return redis;
   }
 }

@@ -1,18 +1,13 @@
 import { abortableOpen } from '../abortable.ts';
 import { loadConfig, type OpenOptions, type Options } from '../config.ts';
-import { QueueUnavailableError, messageOf, TierlineError } from '../errors.ts';
-import { keysOf } from '../keys.ts';
 import { createLogger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
 import { claimMerkleKey } from '../postgres/merkle-key.ts';
-import { closePool, createPool } from '../postgres/pool.ts';
-import { checkDrainRights, checkPostgres } from '../postgres/server.ts';
+import { checkDrainRights } from '../postgres/server.ts';
 import { isClockRaised } from '../redis/clock.ts';
-import { CacheGeneration } from '../redis/cache-generation.ts';
-import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
-import { runWhenFull } from '../redis/run-when-full.ts';
-import { ItemStore } from '../redis/item-store.ts';
+import { checkQueueServer } from '../redis/connect.ts';
 import { StopPhases } from '../stop-phases.ts';
+import { Backends } from '../tiers/backends.ts';
 import { raiseAboveRows } from './writer-parts.ts';
 import { Drain } from './drain.ts';
 import { type DrainObserver, UNOBSERVED_DRAIN } from './drain-observer.ts';
@@ -38,23 +33,9 @@ export function startDrain(
 async function connectDrain(options: Options, observer: DrainObserver): Promise<DrainWorker> {
   const config = loadConfig(options);
   const log = createLogger('drain', config.logLevel);
-  const keys = keysOf(config.namespace);
-  const queue = createRedis(config.redisUrl, 'failFast', log);
-  const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
-  const blocking = createRedis(config.redisUrl, 'patient', log);
-  runWhenFull(blocking);
-  const watch = createRedis(config.redisUrl, 'failFast', log);
-  const pool = createPool(config.databaseUrl, config.poolSize, log);
-  const generation = new CacheGeneration(cache, queue, keys, config, log);
+  const backends = new Backends(config, log, config.poolSize);
+  const { queue, pool, keys } = backends;
   const stopRetrying = new AbortController();
-
-  async function release(): Promise<void> {
-    generation.close();
-    // Not politely: it may be blocked for a while.
-    watch.disconnect();
-    await Promise.all([closeRedis(queue), closeRedis(cache), closeRedis(blocking), closePool(pool)]);
-  }
-
   const parts = {
     pool,
     queue,
@@ -62,35 +43,24 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
     config,
     log,
     observer,
-    items: new ItemStore(cache, generation),
+    items: backends.items,
     digester: new Digester(config.merkleKey),
     signal: stopRetrying.signal,
   };
-  let started: Drain | undefined;
-  try {
-    await Promise.all([
-      whenReady(queue, START_TIMEOUT_MS),
-      whenReady(cache, START_TIMEOUT_MS),
-      whenReady(blocking, START_TIMEOUT_MS),
-      whenReady(watch, START_TIMEOUT_MS),
-    ]);
+  const drain = await backends.opening(async () => {
+    await backends.ready(START_TIMEOUT_MS, 'queue', 'blocking', 'watch');
     await checkQueueServer(queue, log);
-    await Promise.all([generation.known(START_TIMEOUT_MS), checkPostgres(pool)]);
+    await Promise.all([backends.ready(START_TIMEOUT_MS, 'cache'), backends.postgresReady()]);
     await checkDrainRights(pool);
     await claimMerkleKey(pool, config.merkleKey);
     if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
-    started = new Drain(parts, blocking, watch);
-    await started.ready(START_TIMEOUT_MS);
-  } catch (error) {
-    await started?.close();
-    await release();
-    if (error instanceof TierlineError) throw error;
-    throw new QueueUnavailableError(
-      `Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL and start again.`,
-      { cause: error },
-    );
-  }
-  const drain = started;
+    const started = new Drain(parts, backends.blocking, backends.watch);
+    await started.ready(START_TIMEOUT_MS).catch(async (error: unknown) => {
+      await started.close();
+      throw error;
+    });
+    return started;
+  });
   log.info({ concurrency: config.drainConcurrency }, 'drain started');
 
   let closing: Promise<void> | undefined;
@@ -101,7 +71,7 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
     clearTimeout(giveUp);
     stopRetrying.abort();
     await phases.within('workers', drain.close());
-    await phases.within('connections', release());
+    await phases.within('connections', backends.close());
     log.info(
       settled ? 'drain stopped' : 'drain stopped at its deadline; the queue gives its chunks to others',
     );

@@ -1,12 +1,10 @@
 import type { Registry } from 'prom-client';
 import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
-import { keysOf } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { addDeploymentMetrics } from '../metrics/deployment-metrics.ts';
 import { addProcessMetrics } from '../metrics/registry.ts';
-import { closePool, createPool } from '../postgres/pool.ts';
-import { closeRedis, createRedis } from '../redis/connect.ts';
+import { Backends } from '../tiers/backends.ts';
 import { ProbeServer } from './probe-server.ts';
 import { Readiness } from './readiness.ts';
 
@@ -43,26 +41,16 @@ export async function startProbes(
   registry: Registry,
   { deployment }: ProbesOptions,
 ): Promise<Probes> {
-  if (config.metricsPort === undefined) return NO_PROBES;
-  const keys = keysOf(config.namespace);
-  const queue = createRedis(config.redisUrl, 'failFast', log);
-  const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
-  const pool = createPool(config.databaseUrl, 1, log);
-  const release = async () => {
-    await Promise.all([closeRedis(queue), closeRedis(cache), closePool(pool)]);
-  };
+  const { metricsPort: port, metricsHost: host, metricsToken: token } = config;
+  if (port === undefined) return NO_PROBES;
+  const backends = new Backends(config, log, 1);
+  const { queue, cache, pool, keys } = backends;
   const readiness = new Readiness({ queue, pool, keys, config, log });
-  let server: ProbeServer;
-  try {
-    server = new ProbeServer(
-      { port: config.metricsPort, host: config.metricsHost, token: config.metricsToken },
-      { readiness, metrics: registry, log },
-    );
-    await server.listen();
-  } catch (error) {
-    await release();
-    throw error;
-  }
+  const server = await backends.opening(async () => {
+    const opened = new ProbeServer({ port, host, token }, { readiness, metrics: registry, log });
+    await opened.listen();
+    return opened;
+  });
   addProcessMetrics(registry);
   if (deployment) addDeploymentMetrics(registry, { queue, cache, db: pool, keys, config, log });
   for (const redis of [queue, cache]) redis.connect().catch(() => undefined);
@@ -72,7 +60,7 @@ export async function startProbes(
     async close() {
       await server.close();
       // The service has had its time, and nothing of these connections is waited for.
-      await within(config.shutdownMs * CLOSE_SHARE, release()).catch(() => undefined);
+      await within(config.shutdownMs * CLOSE_SHARE, backends.close()).catch(() => undefined);
     },
   };
 }

@@ -1,8 +1,8 @@
-import { Queue } from 'bullmq';
 import type { Config } from '../config.ts';
 import { keysOf, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import type { Pool } from '../postgres/pool.ts';
+import { openQueue } from '../redis/bull-queue.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { ReplayParts } from './replay.ts';
 
@@ -16,11 +16,6 @@ export interface OpenReplay {
 /** @param redis a `failFast` connection that is ready. */
 export function openReplay(pool: Pool, redis: Redis, config: Config, log: Logger): OpenReplay {
   const keys = keysOf(config.namespace);
-  const writes = new Queue(WRITES_QUEUE, {
-    connection: redis,
-    prefix: keys.queuePrefix,
-    streams: { events: { maxLen: 100 } },
-  });
-  writes.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
+  const writes = openQueue(WRITES_QUEUE, redis, keys, log);
   return { parts: { pool, redis, writes, keys, config }, close: () => writes.close() };
 }

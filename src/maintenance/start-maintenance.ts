@@ -1,22 +1,20 @@
-import { type Job, Queue, Worker } from 'bullmq';
+import { type Job, Worker } from 'bullmq';
 import { within } from '../abortable.ts';
 import { loadConfig, type Options } from '../config.ts';
-import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
-import { keysOf, MAINTENANCE_QUEUE, WRITES_QUEUE } from '../keys.ts';
+import { messageOf } from '../errors.ts';
+import { MAINTENANCE_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { createLogger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-delta.ts';
 import { checkMerkleKey } from '../postgres/merkle-key.ts';
-import { closePool, createPool } from '../postgres/pool.ts';
 import { purgeRanges } from '../postgres/range-deletes.ts';
-import { checkPostgres } from '../postgres/server.ts';
-import { CacheGeneration } from '../redis/cache-generation.ts';
+import { openQueue } from '../redis/bull-queue.ts';
 import { noteChore } from '../redis/chore-log.ts';
-import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
-import { ItemStore } from '../redis/item-store.ts';
+import { checkQueueServer } from '../redis/connect.ts';
 import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/orphans.ts';
 import { sweepBytes } from '../redis/waiting.ts';
 import { StopPhases } from '../stop-phases.ts';
+import { Backends } from '../tiers/backends.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { type ChoreObserver, UNOBSERVED_CHORES } from './chore-observer.ts';
 import { CopySweep, SWEEP_STEP_MS } from './copy-sweep.ts';
@@ -27,6 +25,7 @@ export interface Maintenance extends AsyncDisposable {
 }
 
 const START_TIMEOUT_MS = 5000;
+const POOL_SIZE = 2;
 const SWEEP_EVERY_MS = 60_000;
 /** Orphaned chunks hold up range deletes. */
 const SWEEP_CHUNKS_EVERY_MS = 2000;
@@ -44,16 +43,8 @@ export async function startMaintenance(
 ): Promise<Maintenance> {
   const config = loadConfig(options);
   const log = createLogger('maintenance', config.logLevel);
-  const keys = keysOf(config.namespace);
-  const redis = createRedis(config.redisUrl, 'failFast', log);
-  const blocking = createRedis(config.redisUrl, 'patient', log);
-  const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
-  const pool = createPool(config.databaseUrl, 2, log);
-  const generation = new CacheGeneration(cache, redis, keys, config, log);
-  const release = async () => {
-    generation.close();
-    await Promise.all([closeRedis(redis), closeRedis(blocking), closeRedis(cache), closePool(pool)]);
-  };
+  const backends = new Backends(config, log, POOL_SIZE);
+  const { queue: redis, cache, pool, keys } = backends;
 
   const orphanAge = () => orphanAgeUs(redis, keys, config.enqueueTimeoutMs);
   const filters = new FilterSource(pool, redis, keys, log);
@@ -61,7 +52,7 @@ export async function startMaintenance(
     pool,
     queue: redis,
     cache,
-    items: new ItemStore(cache, generation),
+    items: backends.items,
     keys,
     digester: new Digester(config.merkleKey),
     config,
@@ -99,21 +90,15 @@ export async function startMaintenance(
       },
     };
 
-  const base = { prefix: keys.queuePrefix, streams: { events: { maxLen: 100 } } };
-  let queue: Queue;
-  let writes: Queue;
-  let worker: Worker;
-  try {
-    await Promise.all([whenReady(redis, START_TIMEOUT_MS), whenReady(blocking, START_TIMEOUT_MS)]);
-    // Comparing its copies is all that waits for the cache.
+  const { worker, queues } = await backends.opening(async () => {
+    await backends.ready(START_TIMEOUT_MS, 'queue', 'blocking');
+    // Only the comparison of L2 copies needs the cache, so nothing else waits for it.
     cache.connect().catch(() => undefined);
     await checkQueueServer(redis, log);
-    await checkPostgres(pool);
+    await backends.postgresReady();
     await checkMerkleKey(pool, config.merkleKey);
-    queue = new Queue(MAINTENANCE_QUEUE, { ...base, connection: redis });
-    queue.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
-    writes = new Queue(WRITES_QUEUE, { ...base, connection: redis });
-    writes.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
+    const queue = openQueue(MAINTENANCE_QUEUE, redis, keys, log);
+    const writes = openQueue(WRITES_QUEUE, redis, keys, log);
     await queue.setGlobalConcurrency(1);
     for (const [name, { everyMs }] of Object.entries(chores)) {
       // A chore that failed comes again by its schedule: no retries, nothing kept.
@@ -123,7 +108,7 @@ export async function startMaintenance(
         { name, opts: { removeOnComplete: true, removeOnFail: 100 } },
       );
     }
-    worker = new Worker(
+    const maintainer = new Worker(
       MAINTENANCE_QUEUE,
       async (job: Job, token?: string) => {
         const chore = chores[job.name];
@@ -132,14 +117,14 @@ export async function startMaintenance(
         return observed(observer, job.name, chore.run);
       },
       {
-        connection: blocking,
+        connection: backends.blocking,
         prefix: keys.queuePrefix,
       },
     );
-    worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
+    maintainer.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
     // BullMQ prepares its connections once: were Redis lost just then, the worker would stand idle for ever.
-    await within(START_TIMEOUT_MS, worker.waitUntilReady()).catch(async (error: unknown) => {
-      await worker.close(true);
+    await within(START_TIMEOUT_MS, maintainer.waitUntilReady()).catch(async (error: unknown) => {
+      await maintainer.close(true);
       throw error;
     });
     const note = (job: Job, error?: Error) => {
@@ -150,29 +135,23 @@ export async function startMaintenance(
         log.debug({ err: failure, chore: job.name }, 'the run of a chore was not noted'),
       );
     };
-    worker.on('completed', (job) => note(job));
-    worker.on('failed', (job, error) => {
+    maintainer.on('completed', (job) => note(job));
+    maintainer.on('failed', (job, error) => {
       if (job !== undefined) note(job, error);
       log.error(
         { err: error, chore: job?.name },
         'chore failed; a recurring one comes again by its schedule',
       );
     });
-  } catch (error) {
-    await release();
-    if (error instanceof TierlineError) throw error;
-    throw new QueueUnavailableError(
-      `Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL and start again.`,
-      { cause: error },
-    );
-  }
+    return { worker: maintainer, queues: [queue, writes] };
+  });
   log.info('maintenance started');
 
   let closing: Promise<void> | undefined;
   async function stop(): Promise<void> {
     const phases = new StopPhases(config.shutdownMs);
-    await phases.within('work', Promise.all([worker.close(), queue.close(), writes.close()]));
-    await phases.within('connections', release());
+    await phases.within('work', Promise.all([worker, ...queues].map((part) => part.close())));
+    await phases.within('connections', backends.close());
     log.info('maintenance stopped');
   }
   const close = () => (closing ??= stop());

@@ -77,6 +77,24 @@ export function sqlState(error: unknown): string | undefined {
   return typeof code === 'string' && /^[\dA-Z]{5}$/.test(code) ? code : undefined;
 }
 
+/** What to do about a Postgres that did not answer as it should. */
+export function postgresFix(error: unknown): string {
+  const state = sqlState(error) ?? sqlState(error instanceof Error ? error.cause : undefined);
+  switch (state) {
+    case '28P01':
+    case '28000':
+      return 'correct user and password in DATABASE_URL, or let the user in with pg_hba.conf';
+    case '3D000':
+      return 'create the database, or correct its name in DATABASE_URL';
+    case '42501':
+      return 'grant the role of DATABASE_URL the rights on the tables, or use the role that owns them';
+    case '53300':
+      return 'raise max_connections, or lower TIERLINE_POOL_SIZE';
+    default:
+      return 'start the server, or correct DATABASE_URL';
+  }
+}
+
 /** Runs a read; a Postgres that cannot answer is an error of its own, never an empty answer. */
 export async function readL3<T>(work: () => Promise<T>): Promise<T> {
   try {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Queue } from 'bullmq';
+import type { Queue } from 'bullmq';
 import { Deadline, pause, within } from '../abortable.ts';
 import type { Stamp } from '../clock.ts';
 import type { Config } from '../config.ts';
@@ -7,6 +7,7 @@ import { type BackpressureError, messageOf, QueueUnavailableError } from '../err
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { type Cover, StampsRefused, takeStamps } from '../redis/clock.ts';
+import { openQueue } from '../redis/bull-queue.ts';
 import { whenReady, type Redis } from '../redis/connect.ts';
 import { type DoubtfulChunk, withdrawChunk } from '../redis/orphans.ts';
 import { isOutOfMemory } from '../redis/waiting.ts';
@@ -208,17 +209,6 @@ interface Draft {
   readonly queue: Queue;
   readonly name: string;
   readonly dataAt: (first: Stamp) => object;
-}
-
-function openQueue(name: string, connection: Redis, keys: Keys, log: Logger): Queue {
-  // Nobody listens to BullMQ's own events: barriers stand on the change feed.
-  const queue = new Queue(name, {
-    connection,
-    prefix: keys.queuePrefix,
-    streams: { events: { maxLen: 100 } },
-  });
-  queue.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
-  return queue;
 }
 
 function refusal(cause: unknown, timeoutMs: number, accepted: false | 'unknown'): QueueUnavailableError {

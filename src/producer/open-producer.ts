@@ -1,10 +1,8 @@
 import { abortableOpen } from '../abortable.ts';
 import { loadConfig, type Config, type OpenOptions } from '../config.ts';
-import { messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
-import { keysOf } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
-import { checkQueueServer, closeRedis, createRedis, whenReady } from '../redis/connect.ts';
-import { FeedTail } from '../redis/feed.ts';
+import { RedisBackend } from '../redis/backend.ts';
+import { checkQueueServer } from '../redis/connect.ts';
 import { noteEnqueueTimeout } from '../redis/orphans.ts';
 import type { RangeJob } from '../schema/job.ts';
 import type { Producer } from '../types.ts';
@@ -43,41 +41,30 @@ export async function connectProducer(
   log: Logger,
   hooks: ProducerHooks = {},
 ): Promise<QueueProducer> {
-  const keys = keysOf(config.namespace);
-  const redis = createRedis(config.redisUrl, 'failFast', log);
-  const tail = new FeedTail(config.redisUrl, keys, log);
-  const release = async () => {
-    await Promise.all([tail.close(), closeRedis(redis)]);
-  };
+  const backend = new RedisBackend(config, log);
+  const { queue: redis, feed, keys } = backend;
   const observer = hooks.observer ?? UNOBSERVED_PRODUCER;
   const tracker = new ChunkTracker(
     redis,
     keys,
     log,
-    () => tail.position.number,
+    () => feed.position.number,
     (chunk) => {
       observer.chunkSettled(chunk.length, chunk.isLost);
       hooks.onSettled?.(chunk);
     },
   );
-  let queue: ChunkQueue;
-  try {
-    await whenReady(redis, config.enqueueTimeoutMs);
+  const queue = await backend.opening(async () => {
+    await backend.ready(config.enqueueTimeoutMs, 'queue');
     await checkQueueServer(redis, log);
-    // The tail stands at the feed's head before anything is submitted, so no outcome of ours can pass it.
-    await tail.start(config.enqueueTimeoutMs);
-    queue = new ChunkQueue(redis, keys, config, tracker, observer, log);
-    await queue.ready(config.enqueueTimeoutMs);
+    // The feed is followed from its head before anything is submitted, so no outcome of ours can be missed.
+    await backend.ready(config.enqueueTimeoutMs, 'feed');
+    const chunks = new ChunkQueue(redis, keys, config, tracker, observer, log);
+    await chunks.ready(config.enqueueTimeoutMs);
     await noteEnqueueTimeout(redis, keys, config.enqueueTimeoutMs);
-  } catch (error) {
-    await release();
-    if (error instanceof TierlineError) throw error;
-    throw new QueueUnavailableError(
-      `Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL, or try again later.`,
-      { cause: error },
-    );
-  }
-  tail.listen(tracker);
+    return chunks;
+  });
+  feed.listen(tracker);
   return new QueueProducer({
     config,
     queue,
@@ -85,6 +72,6 @@ export async function connectProducer(
     observer,
     onAccepted: hooks.onAccepted ?? (() => undefined),
     onRange: hooks.onRange ?? (() => undefined),
-    release,
+    release: () => backend.close(),
   });
 }

@@ -1,17 +1,11 @@
 import { abortableOpen, within } from '../abortable.ts';
 import { CallGate } from '../call-gate.ts';
 import { type Config, loadConfig, type OpenOptions } from '../config.ts';
-import { messageOf, TierlineError, TierUnavailableError } from '../errors.ts';
-import { keysOf } from '../keys.ts';
+import { QueueUnavailableError, TierUnavailableError } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
-import { closePool, createPool } from '../postgres/pool.ts';
-import { checkPostgres } from '../postgres/server.ts';
-import { CacheGeneration } from '../redis/cache-generation.ts';
-import { closeRedis, createRedis, whenReady } from '../redis/connect.ts';
-import { FeedTail } from '../redis/feed.ts';
-import { ItemStore } from '../redis/item-store.ts';
 import { settledCheck } from '../redis/settled-check.ts';
+import { Backends } from '../tiers/backends.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
@@ -59,19 +53,11 @@ export async function connectReader(
   log: Logger,
   { pending = NO_OWN_WRITES, needsRedis = true }: ReaderConnection = {},
 ): Promise<TieredReader> {
-  const keys = keysOf(config.namespace);
-  const queue = createRedis(config.redisUrl, 'failFast', log);
-  const cache = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'failFast', log);
-  const generation = new CacheGeneration(cache, queue, keys, config, log);
-  const tail = new FeedTail(config.redisUrl, keys, log);
-  const pool = createPool(config.databaseUrl, config.poolSize, log);
+  const backends = new Backends(config, log, config.poolSize);
+  const { queue, cache, generation, feed: tail, pool, keys } = backends;
 
   const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
-  const l2 = new RedisTier(
-    new ItemStore(cache, generation),
-    { ...config, timeoutMs: config.l2TimeoutMs },
-    log,
-  );
+  const l2 = new RedisTier(backends.items, { ...config, timeoutMs: config.l2TimeoutMs }, log);
   const l3 = new PostgresTier(pool, config.l3TimeoutMs);
   const source = new FilterSource(pool, queue, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs: config.l2TimeoutMs };
@@ -85,31 +71,25 @@ export async function connectReader(
   tail.listen(coherence);
   tail.listen(generation);
 
-  const release = async () => {
-    await l2.close();
-    generation.close();
-    await Promise.all([tail.close(), closeRedis(queue), closeRedis(cache), closePool(pool)]);
-  };
-  // Who lets reads wait longer for Redis lets opening do so too.
+  // A caller that lets reads wait longer for Redis lets opening wait as long.
   const startTimeoutMs = Math.max(START_TIMEOUT_MS, config.l2TimeoutMs);
   const followRedis = async () => {
-    await Promise.all([whenReady(queue, startTimeoutMs), whenReady(cache, startTimeoutMs)]);
-    await generation.known(startTimeoutMs);
-    await tail.start(startTimeoutMs);
+    await backends.ready(startTimeoutMs, 'queue', 'cache');
+    await backends.ready(startTimeoutMs, 'feed');
   };
   try {
-    await followRedis().catch((error: unknown) => {
-      if (needsRedis) throw error;
-      log.warn({ err: error }, 'Redis is away: reads go to Postgres');
+    await backends.opening(async () => {
+      await followRedis().catch((error: unknown) => {
+        if (needsRedis) throw error;
+        log.warn({ err: error }, 'Redis is away: reads go to Postgres');
+      });
+      await backends.postgresReady();
+      await checkGivenMerkleKey(pool, config.merkleKey);
     });
-    await checkPostgres(pool);
-    await checkGivenMerkleKey(pool, config.merkleKey);
   } catch (error) {
     coherence.close();
     filter.close();
-    await release();
-    if (error instanceof TierlineError) throw error;
-    throw new TierUnavailableError('l2', messageOf(error));
+    throw error instanceof QueueUnavailableError ? new TierUnavailableError('l2', error) : error;
   }
   const gate = new CallGate('reader');
   const reads = new ItemReads(l1, floors, coherence, pendingReads, pending, gate);
@@ -130,6 +110,9 @@ export async function connectReader(
     merkle: new MerkleView(pool, gate),
     counters: () =>
       countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, presence, filter, tail }),
-    release,
+    async release() {
+      await l2.close();
+      await backends.close();
+    },
   });
 }

@@ -76,6 +76,30 @@ export async function closeRedis(redis: Redis): Promise<void> {
   if (redis.status !== 'end') redis.disconnect();
 }
 
+/**
+ * Lets the scripts that BullMQ defines on this connection run while Redis is at its `maxmemory`: for workers, which make room.
+ * Redis refuses the first write of a script that may need memory, and allows whatever follows a write that cannot. Taking a
+ * job begins with a write of the first kind; idle workers would never take what fills the memory.
+ */
+export function runWhenFull(redis: Redis): void {
+  const define = redis.defineCommand.bind(redis);
+  redis.defineCommand = (name, definition) =>
+    define(name, { ...definition, lua: `redis.call('DEL', KEYS[1] .. ':none')\n${definition.lua}` });
+}
+
+/** What to do about a Redis that did not answer as it should. @param variable the one with its URL */
+export function redisFix(error: unknown, variable: string): string {
+  const message = messageOf(error);
+  if (/NOAUTH/.test(message)) return `give the password of the server in ${variable}: redis://:password@host`;
+  if (/WRONGPASS|invalid password|invalid username-password/i.test(message)) {
+    return `correct user and password in ${variable}`;
+  }
+  if (/NOPERM/.test(message)) {
+    return `give the user of ${variable} the rights (ACL SETUSER … ~* &* +@all)`;
+  }
+  return `start the server, or correct ${variable}`;
+}
+
 const OLDEST_REDIS = [6, 2] as const;
 
 /**

@@ -3,7 +3,7 @@ import { loadConfig } from '../../src/config.ts';
 import type { Finding } from '../../src/cli/doctor/finding.ts';
 import { backlogFindings, totalsFindings } from '../../src/cli/doctor/work-findings.ts';
 import { latency, settingsFindings, skew } from '../../src/cli/doctor/redis-findings.ts';
-import { redisFix } from '../../src/cli/doctor/refusal.ts';
+import { redisFix } from '../../src/redis/connect.ts';
 import { roundTrips } from '../../src/cli/doctor/round-trips.ts';
 import { ServerInfo } from '../../src/redis/server-info.ts';
 import { runCommand } from '../helpers/command-line.ts';

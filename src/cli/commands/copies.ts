@@ -165,17 +165,12 @@ async function sweepNow(
   { connections, terminal }: Context,
   timeoutMs: number,
 ): Promise<CopyTurn | undefined> {
-  const [{ Queue }, { requestCopySweep, sweepResultSchema }] = await Promise.all([
-    import('bullmq'),
+  const [{ openQueue }, { requestCopySweep, sweepResultSchema }] = await Promise.all([
+    import('../../redis/bull-queue.ts'),
     import('../../maintenance/on-demand.ts'),
   ]);
   const { keys, log } = connections;
-  const maintenance = new Queue(MAINTENANCE_QUEUE, {
-    connection: await connections.redis(),
-    prefix: keys.queuePrefix,
-    streams: { events: { maxLen: 100 } },
-  });
-  maintenance.on('error', (error) => log.debug({ err: error }, 'queue connection error'));
+  const maintenance = openQueue(MAINTENANCE_QUEUE, await connections.redis(), keys, log);
   connections.onClose(() => maintenance.close());
   const deadline = Date.now() + timeoutMs;
   const id = await requestCopySweep(maintenance);

@@ -1,12 +1,10 @@
-import { messageOf, QueueUnavailableError } from '../../errors.ts';
-import { type FeedEntry, FeedTail } from '../../redis/feed.ts';
+import type { FeedEntry } from '../../redis/feed.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema } from '../../schema/feed.ts';
 import type { Command } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { printable } from '../../printable.ts';
 import { timeOf } from '../table.ts';
 
-const START_TIMEOUT_MS = 2000;
 const KINDS: Readonly<Record<ChangeKind, string>> = { present: 'put', deleted: 'delete', cacheOnly: 'cache' };
 
 interface Change {
@@ -33,9 +31,7 @@ export const tail: Command = {
   async run({ terminal, connections, json }, args) {
     const limit = args.integer('limit', 1) ?? Number.POSITIVE_INFINITY;
     const prefix = args.text('prefix') ?? '';
-    const { config, keys, log } = connections;
-    const follower = new FeedTail(config.redisUrl, keys, log);
-    connections.onClose(() => follower.close());
+    const { feed } = connections;
 
     return new Promise((resolve, reject) => {
       let printed = 0;
@@ -48,7 +44,7 @@ export const tail: Command = {
       };
       process.on('SIGINT', end);
       process.on('SIGTERM', end);
-      follower.listen({
+      feed.listen({
         onEntry(entry) {
           for (const change of changesOf(entry)) {
             if (printed >= limit || !change.id.startsWith(prefix)) continue;
@@ -68,15 +64,9 @@ export const tail: Command = {
         onDown: () => terminal.complain('tierline tail: Redis is out of sight, waiting'),
         onLive: () => terminal.complain('tierline tail: following again'),
       });
-      follower.start(START_TIMEOUT_MS).then(
-        () => terminal.complain('following the change feed; Ctrl-C ends'),
-        (error: unknown) =>
-          reject(
-            new QueueUnavailableError(`Redis cannot be reached: ${messageOf(error)}. Check REDIS_URL.`, {
-              cause: error,
-            }),
-          ),
-      );
+      connections
+        .followFeed()
+        .then(() => terminal.complain('following the change feed; Ctrl-C ends'), reject);
     });
   },
 };

@@ -1,6 +1,6 @@
 import { messageOf } from '../../errors.ts';
 import { pendingMigrations } from '../../postgres/migrator.ts';
-import type { Pool } from '../../postgres/pool.ts';
+import { type Pool, postgresFix } from '../../postgres/pool.ts';
 import {
   drainRights,
   OLDEST_POSTGRES,
@@ -10,7 +10,6 @@ import {
 } from '../../postgres/server.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
 import { latency, skew } from './redis-findings.ts';
-import { postgresFix } from './refusal.ts';
 import { roundTrips } from './round-trips.ts';
 
 const SLOW_MS = 10;

@@ -1,11 +1,10 @@
 import type { Config } from '../../config.ts';
 import { messageOf } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { closeRedis, createRedis, type Redis, whenReady } from '../../redis/connect.ts';
+import { closeRedis, createRedis, type Redis, redisFix, whenReady } from '../../redis/connect.ts';
 import { ServerInfo } from '../../redis/server-info.ts';
 import { duration, groupedDigits } from '../table.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
-import { redisFix } from './refusal.ts';
 import { type RoundTrips, roundTrips } from './round-trips.ts';
 
 const TIMEOUT_MS = 2000;
