@@ -10,18 +10,16 @@ import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
 import { RedisTier } from '../tiers/redis.ts';
-import type { Reader } from '../types.ts';
+import type { Reader, ReadCounters } from '../types.ts';
 import { Coherence } from './coherence.ts';
+import { ExistenceCheck } from './existence.ts';
 import { Floors, type SettledQuestion } from './floors.ts';
 import type { L1Entry } from './l1-entry.ts';
 import { ItemReads } from './item-reads.ts';
 import { TierLookup } from './tier-lookup.ts';
 import { MerkleView } from './merkle-view.ts';
-import { Observed } from './observed.ts';
 import { NO_OWN_WRITES, type OwnWriteView } from './own-writes.ts';
-import { Presence } from './presence.ts';
-import { Queries } from './queries.ts';
-import { countersOf } from './read-counters.ts';
+import { Queries, RowReconciler } from './queries.ts';
 import { PendingReads } from './pending-reads.ts';
 import { TieredReader } from './tiered-reader.ts';
 import { TrustedFilter } from './trusted-filter.ts';
@@ -42,7 +40,7 @@ export function openReader(options?: OpenOptions): Promise<Reader> {
 
 export interface ReaderConnection {
   /** Own writes of the process, to be seen before they settle. */
-  readonly pending?: OwnWriteView;
+  readonly ownWrites?: OwnWriteView;
   /** Whether opening fails while Redis is away; without it reads go to Postgres. @default true */
   readonly needsRedis?: boolean;
 }
@@ -51,7 +49,7 @@ export interface ReaderConnection {
 export async function connectReader(
   config: Config,
   log: Logger,
-  { pending = NO_OWN_WRITES, needsRedis = true }: ReaderConnection = {},
+  { ownWrites = NO_OWN_WRITES, needsRedis = true }: ReaderConnection = {},
 ): Promise<TieredReader> {
   const backends = new Backends(config, log, config.poolSize);
   const { queue, cache, generation, feed: tail, pool, keys } = backends;
@@ -66,7 +64,7 @@ export async function connectReader(
   const askSettled: SettledQuestion = (seen) => within(config.l2TimeoutMs, settledCheck(queue, keys, seen));
   const floors = new Floors(l1, askSettled, log);
   const pendingReads = new PendingReads(l1, floors, lookup);
-  const coherence = new Coherence(l1, floors, pendingReads, pending, [filter, l2], log);
+  const coherence = new Coherence(l1, floors, pendingReads, ownWrites, [filter, l2], log);
   // Before the tail starts: it takes its cursor first, and L1 is served from then on.
   tail.listen(coherence);
   tail.listen(generation);
@@ -92,9 +90,9 @@ export async function connectReader(
     throw error instanceof QueueUnavailableError ? new TierUnavailableError('l2', error) : error;
   }
   const gate = new CallGate('reader');
-  const reads = new ItemReads(l1, floors, coherence, pendingReads, pending, gate);
-  const presence = new Presence(floors, l2, l3, filter, config);
-  const observed = new Observed(l1, floors, pending, (ids) => reads.getMany(ids));
+  const reads = new ItemReads(l1, floors, coherence, pendingReads, ownWrites, gate);
+  const existence = new ExistenceCheck(floors, l2, l3, filter, config);
+  const reconciler = new RowReconciler(l1, floors, ownWrites, (ids) => reads.getMany(ids));
   return new TieredReader({
     gate,
     l1,
@@ -103,16 +101,54 @@ export async function connectReader(
     coherence,
     tail,
     filter,
-    presence,
-    queries: new Queries(pool, observed, config.l3TimeoutMs, gate),
-    status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, pending },
+    existence,
+    queries: new Queries(pool, reconciler, config.l3TimeoutMs, gate),
+    status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, ownWrites },
     health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter },
     merkle: new MerkleView(pool, gate),
     counters: () =>
-      countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, presence, filter, tail }),
+      countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, existence, filter, tail }),
     async release() {
       await l2.close();
       await backends.close();
     },
   });
+}
+
+interface Counted {
+  readonly l1: MemoryTier<L1Entry>;
+  readonly reads: ItemReads;
+  readonly pendingReads: PendingReads;
+  readonly coherence: Coherence;
+  readonly lookup: TierLookup;
+  readonly l2: RedisTier;
+  readonly l3: PostgresTier;
+  readonly existence: ExistenceCheck;
+  readonly filter: TrustedFilter;
+  readonly tail: FeedTail;
+}
+
+/** Gathers what each part has counted. */
+function countersOf(parts: Counted): ReadCounters {
+  const { l1, reads, pendingReads, coherence, lookup, l2, l3, existence, filter, tail } = parts;
+  const { evictions, expirations } = l1.counters;
+  const { l2Hits, l2Misses, l3Hits, l3Misses } = lookup.counts;
+  return {
+    l1: {
+      ...reads.counts,
+      evictions,
+      expirations,
+      refusedFills: pendingReads.counts.refusedFills,
+      flushes: coherence.flushes,
+    },
+    l2: { hits: l2Hits, misses: l2Misses, ...l2.counters },
+    l3: { hits: l3Hits, misses: l3Misses, ...l3.counters },
+    filter: {
+      absent: pendingReads.counts.absent + existence.absent,
+      loads: filter.loads,
+      trusted: filter.isTrusted,
+      ...filter.size,
+    },
+    feed: { live: tail.live, entry: tail.position.number },
+  };
 }

@@ -2,11 +2,15 @@ import { type Pool, readL3 } from '../postgres/pool.ts';
 import { countRows, selectIds, type Selection, selectRows } from '../postgres/read-items.ts';
 import { parsePrefix, parseState } from '../schema/item.ts';
 import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
+import { toItem } from '../schema/live-item.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Page, Scan } from '../types.ts';
 import type { CallGate } from '../call-gate.ts';
+import type { Floors, PageWatch } from './floors.ts';
+import { isBelow, isNewer, type L1Entry } from './l1-entry.ts';
+import type { OwnWriteView } from './own-writes.ts';
 import { cursorAfter, type HeldPage, idOfCursor, PagedScan } from './paging.ts';
-import type { Observed } from './observed.ts';
 
 const SCAN_PAGE = 1000;
 
@@ -18,19 +22,19 @@ interface ReadPage {
   readonly page: Page<Item>;
 }
 
-/** Reads of many items by what they have in common. Postgres answers; see `Observed` for how they agree with other reads. */
+/** Reads of many items by their state or prefix. Postgres answers; `RowReconciler` makes its rows agree with other reads. */
 export class Queries {
   readonly #pool: Pool;
-  readonly #observed: Observed;
+  readonly #reconciler: RowReconciler;
   readonly #gate: CallGate;
   readonly #timeoutMs: number;
 
   /** @param timeoutMs milliseconds one page may take. A count reads every row it counts and has no limit. */
-  constructor(pool: Pool, observed: Observed, timeoutMs: number, gate: CallGate) {
+  constructor(pool: Pool, reconciler: RowReconciler, timeoutMs: number, gate: CallGate) {
     this.#gate = gate;
     this.#timeoutMs = timeoutMs;
     this.#pool = pool;
-    this.#observed = observed;
+    this.#reconciler = reconciler;
   }
 
   page(selection: Selection, { limit, after, signal }: PageRead): Promise<Page<Item>> {
@@ -60,7 +64,7 @@ export class Queries {
     return readL3(() => countRows(this.#pool, selection));
   }
 
-  /** @param use makes the answer, in the moment in which the rows are known to be current. */
+  /** @param use makes the answer, at the moment at which the rows are known to be current */
   async #page<T>(
     selection: Selection,
     after: string | undefined,
@@ -69,13 +73,13 @@ export class Queries {
     use: (read: ReadPage) => T,
   ): Promise<T> {
     const from = idOfCursor(selection, after);
-    const endReading = this.#observed.beginReading();
+    const endReading = this.#reconciler.beginReading();
     try {
       const { rows, more } = await this.#ask(
         () => selectRows(this.#pool, selection, from, limit, this.#timeoutMs),
         signal,
       );
-      const now = await this.#gate.run(signal, () => this.#observed.reconcile(rows));
+      const now = await this.#gate.run(signal, () => this.#reconciler.reconcile(rows));
       const items = now.filter((item) => item !== undefined && isSelected(item, selection)) as Item[];
       const last = rows.at(-1);
       const page = more && last !== undefined ? { items, next: cursorAfter(selection, last.id) } : { items };
@@ -86,11 +90,11 @@ export class Queries {
   }
 
   #heldPage(selection: Selection, { rows, page }: ReadPage): HeldPage<Item> {
-    const watch = this.#observed.watch(rows);
+    const watch = this.#reconciler.watch(rows);
     return {
       ...page,
       refresh: async (item) => {
-        const current = await this.#observed.refresh(item, watch);
+        const current = await this.#reconciler.refresh(item, watch);
         return current !== undefined && isSelected(current, selection) ? current : undefined;
       },
       release: () => watch.end(),
@@ -112,4 +116,75 @@ export function ofState(state: string): Selection {
 
 export function ofPrefix(prefix: string): Selection {
   return { by: 'prefix', key: prefix === '' ? prefix : parsePrefix(prefix) };
+}
+
+/**
+ * Makes the rows of a query agree with the other reads of this process (I6). Postgres has a write before L2 and the feed
+ * have it, so a query can be ahead of `get`. A query that took long can be behind it.
+ */
+export class RowReconciler {
+  readonly #l1: MemoryTier<L1Entry>;
+  readonly #floors: Floors;
+  readonly #ownWrites: OwnWriteView;
+  readonly #getMany: (ids: readonly string[]) => Promise<(Item | undefined)[]>;
+
+  constructor(
+    l1: MemoryTier<L1Entry>,
+    floors: Floors,
+    ownWrites: OwnWriteView,
+    getMany: (ids: readonly string[]) => Promise<(Item | undefined)[]>,
+  ) {
+    this.#l1 = l1;
+    this.#floors = floors;
+    this.#ownWrites = ownWrites;
+    this.#getMany = getMany;
+  }
+
+  /** Call it before the query is sent, and the returned function once its rows are reconciled, or when it failed. */
+  beginReading(): () => void {
+    return this.#floors.beginReading();
+  }
+
+  /** The items of live rows, in their order; undefined where the id is known to be deleted by now. */
+  async reconcile(rows: readonly StoredItem[]): Promise<(Item | undefined)[]> {
+    const behind = new Map<string, Item | undefined>();
+    for (;;) {
+      const asked = behind.size;
+      for (const row of rows) if (!behind.has(row.id) && this.#isBehind(row)) behind.set(row.id, undefined);
+      // While these are read, others may fall behind: look at all of them again.
+      if (behind.size === asked) break;
+      const ids = [...behind.keys()];
+      const current = await this.#getMany(ids);
+      ids.forEach((id, i) => behind.set(id, current[i]));
+    }
+    return rows.map((row) => (behind.has(row.id) ? behind.get(row.id) : this.#itemOf(row)));
+  }
+
+  /** Watches the rows of a page while they wait for their turn in a scan. Call it before the reading ends. */
+  watch(rows: readonly StoredItem[]): PageWatch {
+    return this.#floors.watch(new Map(rows.map((row) => [row.id, row])));
+  }
+
+  /** The current version of an item of a watched page; undefined when it is gone. */
+  async refresh(item: Item, watch: PageWatch): Promise<Item | undefined> {
+    const { id } = item;
+    const isCurrent =
+      !watch.isOutdated(id) &&
+      !watch.isBelow(id, this.#floors.of(id)) &&
+      !watch.isBelow(id, this.#ownWrites.get(id));
+    return isCurrent ? item : (await this.#getMany([id]))[0];
+  }
+
+  #isBehind(row: StoredItem): boolean {
+    const floor = this.#floors.of(row.id);
+    const own = this.#ownWrites.get(row.id);
+    return (own !== undefined && isNewer(own, row)) || (floor !== undefined && isBelow(row, floor));
+  }
+
+  #itemOf(row: StoredItem): Item {
+    const known = this.#l1.peek(row.id);
+    if (known?.item !== undefined && !isNewer(row, known)) return known.item;
+    this.#floors.given(row.id, row);
+    return toItem(row);
+  }
 }

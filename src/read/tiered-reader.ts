@@ -1,11 +1,15 @@
+import { within } from '../abortable.ts';
 import type { CallGate } from '../call-gate.ts';
-import { InvalidItemError } from '../errors.ts';
+import { InvalidItemError, messageOf } from '../errors.ts';
+import { type Pool, pingPostgres } from '../postgres/pool.ts';
+import type { Redis } from '../redis/connect.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import type { FeedPosition } from '../schema/feed.ts';
 import { parseId } from '../schema/item.ts';
 import { callOptionsOf, getOptionsOf, pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type {
+  BackendHealth,
   CallOptions,
   GetOptions,
   Health,
@@ -23,9 +27,7 @@ import type {
 import type { Coherence } from './coherence.ts';
 import type { L1Entry } from './l1-entry.ts';
 import type { ItemReads } from './item-reads.ts';
-import { type StatusParts, statusOf } from './item-status.ts';
-import { type HealthParts, readerHealth } from './reader-health.ts';
-import type { Presence } from './presence.ts';
+import { type ExistenceCheck, type StatusParts, statusOf } from './existence.ts';
 import { ofPrefix, ofState, type Queries } from './queries.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
 import type { VerifiedReads } from './verified-reads.ts';
@@ -38,7 +40,7 @@ export interface ReaderParts {
   readonly coherence: Coherence;
   readonly tail: Pick<FeedTail, 'hasReached'>;
   readonly filter: TrustedFilter;
-  readonly presence: Presence;
+  readonly existence: ExistenceCheck;
   readonly queries: Queries;
   readonly status: StatusParts;
   readonly health: HealthParts;
@@ -92,7 +94,8 @@ export class TieredReader implements Reader {
   /** @throws InvalidItemError, TierUnavailableError of L3 when it alone could tell, ClosedError, or the signal's reason */
   contains(id: string, options?: CallOptions): Promise<boolean> {
     return this.#gate.call(callOptionsOf, options, () => {
-      if (this.#parts.status.pending.get(parseId(id)) === undefined) return this.#parts.presence.exists(id);
+      if (this.#parts.status.ownWrites.get(parseId(id)) === undefined)
+        return this.#parts.existence.exists(id);
       return this.#reads.get(id).then((item) => item !== undefined);
     });
   }
@@ -104,7 +107,7 @@ export class TieredReader implements Reader {
 
   /** @throws as `peek` */
   definitelyMissing(id: string): boolean {
-    return this.#parts.filter.lacks(parseId(id)) && this.#parts.status.pending.get(id) === undefined;
+    return this.#parts.filter.lacks(parseId(id)) && this.#parts.status.ownWrites.get(id) === undefined;
   }
 
   /** @throws as `get` */
@@ -207,5 +210,47 @@ export class TieredReader implements Reader {
     this.#parts.coherence.close();
     this.#parts.filter.close();
     await this.#parts.release();
+  }
+}
+
+interface HealthParts {
+  readonly queue: Redis;
+  /** The same server as the queue's, when there is one. */
+  readonly cache: Redis;
+  readonly pool: Pool;
+  /** Milliseconds a backend may take. */
+  readonly timeoutMs: number;
+  readonly feed: { readonly live: boolean };
+  readonly filter: { readonly isTrusted: boolean };
+}
+
+/** Asks every backend once, all at the same time. Never rejects: it says which of them do not answer. */
+async function readerHealth(parts: HealthParts): Promise<Health> {
+  const { queue, cache, pool, timeoutMs, feed, filter } = parts;
+  const [queueHealth, cacheHealth, postgres] = await Promise.all([
+    asked(() => queue.ping(), timeoutMs),
+    asked(() => cache.ping(), timeoutMs),
+    asked(() => pingPostgres(pool, timeoutMs), timeoutMs),
+  ]);
+  const backends = [queueHealth, cacheHealth, postgres];
+  const isWhole = feed.live && backends.every(({ ok }) => ok);
+  const answersReads = postgres.ok || cacheHealth.ok;
+  return {
+    status: isWhole ? 'ok' : answersReads ? 'degraded' : 'down',
+    queue: queueHealth,
+    cache: cacheHealth,
+    postgres,
+    feed: { live: feed.live },
+    filter: { trusted: filter.isTrusted },
+  };
+}
+
+async function asked(ask: () => Promise<unknown>, timeoutMs: number): Promise<BackendHealth> {
+  const startedAt = performance.now();
+  try {
+    await within(timeoutMs, ask());
+    return { ok: true, latencyMs: performance.now() - startedAt };
+  } catch (error) {
+    return { ok: false, error: messageOf(error) };
   }
 }

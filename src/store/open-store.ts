@@ -39,7 +39,7 @@ async function connectStore(options: Options, observer: ProducerObserver): Promi
     onSettled: (chunk) => own.settled(chunk),
   });
   try {
-    reader = await connectReader(config, log, { pending: own });
+    reader = await connectReader(config, log, { ownWrites: own });
   } catch (error) {
     await producer.close();
     throw error;

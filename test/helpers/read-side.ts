@@ -5,7 +5,7 @@ import type { L1Entry } from '../../src/read/l1-entry.ts';
 import { ItemReads } from '../../src/read/item-reads.ts';
 import { TierLookup } from '../../src/read/tier-lookup.ts';
 import { NO_OWN_WRITES } from '../../src/read/own-writes.ts';
-import { Presence } from '../../src/read/presence.ts';
+import { ExistenceCheck } from '../../src/read/existence.ts';
 import { PendingReads } from '../../src/read/pending-reads.ts';
 import { TrustedFilter } from '../../src/read/trusted-filter.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
@@ -76,7 +76,7 @@ export interface ReadSide {
   readonly coherence: Coherence;
   readonly filter: TrustedFilter;
   readonly source: FilterSource;
-  readonly presence: Presence;
+  readonly existence: ExistenceCheck;
   readonly reads: ItemReads;
   close(): Promise<void>;
 }
@@ -108,7 +108,7 @@ export async function openReadSide(
     coherence,
     filter,
     source,
-    presence: new Presence(floors, l2, l3, filter, config),
+    existence: new ExistenceCheck(floors, l2, l3, filter, config),
     reads: new ItemReads(l1, floors, coherence, pendingReads, NO_OWN_WRITES, new CallGate('reader')),
     async close() {
       coherence.close();

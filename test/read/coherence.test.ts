@@ -5,7 +5,7 @@ import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
-import { Observed } from '../../src/read/observed.ts';
+import { RowReconciler } from '../../src/read/queries.ts';
 import { NO_OWN_WRITES } from '../../src/read/own-writes.ts';
 import { readRows } from '../../src/postgres/read-items.ts';
 import { openReadSide, type ReadSide } from '../helpers/read-side.ts';
@@ -156,7 +156,7 @@ for (const from of ['L1', 'L2'] as const) {
 
 test('I6: rows of a query are compared again when others of its page had to be read', async (t) => {
   const { deployment, side, put } = await setUp(t);
-  const observed = new Observed(side.l1, side.floors, NO_OWN_WRITES, (ids) => side.reads.getMany(ids));
+  const reconciler = new RowReconciler(side.l1, side.floors, NO_OWN_WRITES, (ids) => side.reads.getMany(ids));
   for (const id of ['a', 'b']) await put(id, 10);
   const rows = await readRows(deployment.pool, ['a', 'b']);
   t.like(await side.reads.get('b'), { content: 'v10' });
@@ -164,7 +164,7 @@ test('I6: rows of a query are compared again when others of its page had to be r
   await delivered(deployment, side);
   await deployment.redis.del(deployment.keys.item('b'));
   const arrived = side.l3.gate.shut();
-  const reconciling = observed.reconcile(rows);
+  const reconciling = reconciler.reconcile(rows);
   await arrived;
   await put('a', 30);
   t.like(await side.reads.get('a'), { content: 'v30' }, 'given out by another call meanwhile');
@@ -177,9 +177,9 @@ test('I6: rows of a query are compared again when others of its page had to be r
 
 test('I6: rows and answers of a reading that began earlier are read again when L1 had no room for the newer one', async (t) => {
   const { deployment, side, put } = await setUp(t, { l1MaxBytes: 0 });
-  const observed = new Observed(side.l1, side.floors, NO_OWN_WRITES, (ids) => side.reads.getMany(ids));
+  const reconciler = new RowReconciler(side.l1, side.floors, NO_OWN_WRITES, (ids) => side.reads.getMany(ids));
   for (const id of ['a', 'b']) await put(id, 10);
-  const endReading = observed.beginReading();
+  const endReading = reconciler.beginReading();
   const rows = await readRows(deployment.pool, ['a']);
   await deployment.items.drop(['b']);
   const arrived = side.l3.gate.shut();
@@ -197,7 +197,7 @@ test('I6: rows and answers of a reading that began earlier are read again when L
     ['v20', 'v10'],
   );
   t.deepEqual(
-    (await observed.reconcile(rows)).map((item) => item?.content),
+    (await reconciler.reconcile(rows)).map((item) => item?.content),
     ['v20'],
   );
   endReading();

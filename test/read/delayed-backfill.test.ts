@@ -50,7 +50,7 @@ for (const [how, lose] of Object.entries(LOSSES)) {
     await read;
     await eventually(() => side.l2.counters.unfilled === 1, 'refused and counted');
     t.is(await deployment.cache.exists(deployment.keys.item('a')), 0);
-    t.false(await side.presence.exists('a'));
+    t.false(await side.existence.exists('a'));
   });
 }
 

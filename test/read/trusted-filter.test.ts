@@ -67,12 +67,12 @@ test('I7: absence is answered without SQL when the filter is at the head of the 
   const side = await open();
   await eventually(() => side.filter.isTrusted, 'the filter is loaded');
   const absent = numbered('nobody', 1000);
-  const answers = await Promise.all(absent.map((id) => side.presence.exists(id)));
+  const answers = await Promise.all(absent.map((id) => side.existence.exists(id)));
   t.true(answers.every((exists) => !exists));
   t.true((await side.reads.getMany(absent)).every((item) => item === undefined));
   t.is(side.l3.counters.requests, 0);
   await dropCopies(deployment, numbered('a', 10));
-  t.true((await Promise.all(numbered('a', 10).map((id) => side.presence.exists(id)))).every(Boolean));
+  t.true((await Promise.all(numbered('a', 10).map((id) => side.existence.exists(id)))).every(Boolean));
 });
 
 test('I7: a snapshot is not caught up with a feed that lost what the snapshot had', async (t) => {
@@ -98,7 +98,7 @@ test("I7: the filter's no is no proof while the head of the feed is further than
   await put('a');
   await dropCopies(deployment, ['a']);
   t.true(side.filter.lacks('a'), 'it has not heard of it');
-  t.true(await side.presence.exists('a'));
+  t.true(await side.existence.exists('a'));
   t.like(await side.reads.get('a'), { content: 1 });
 });
 
@@ -178,7 +178,7 @@ test('I7: nothing is believed while the feed is out of sight', async (t) => {
   await proxy.refuse();
   await eventually(() => !side.tail.live, 'the tail is down');
   t.false(side.filter.lacks('a'));
-  t.false(await side.presence.exists('a'));
+  t.false(await side.existence.exists('a'));
   t.is(side.l3.counters.requests, 1, 'SQL decided');
   await put('a');
   await proxy.open();
@@ -207,8 +207,8 @@ test('I10: a filter that would be larger than its limit is not kept', async (t) 
   const { open, put } = await setUp(t, { filterMaxBytes: 1000 });
   await put('a');
   const side = await open();
-  t.true(await side.presence.exists('a'));
-  t.false(await side.presence.exists('b'));
+  t.true(await side.existence.exists('a'));
+  t.false(await side.existence.exists('b'));
   t.false(side.filter.isTrusted);
   await side.source.refresh(1000);
   t.is(await side.source.snapshot(), undefined);

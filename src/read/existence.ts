@@ -1,14 +1,21 @@
 import pLimit, { type LimitFunction } from 'p-limit';
+import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { TierUnavailableError } from '../errors.ts';
-import type { StoredHead } from '../schema/stored-item.ts';
+import type { Keys } from '../keys.ts';
+import type { Redis } from '../redis/connect.ts';
+import { pendingStamps } from '../redis/pending.ts';
+import { type StoredHead, versionOf } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';
+import type { Status } from '../types.ts';
 import type { Floors } from './floors.ts';
+import type { ItemReads } from './item-reads.ts';
 import { isBelow } from './l1-entry.ts';
+import type { OwnWriteView } from './own-writes.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
 
-/** Rounds through L3 for ids of which other reads give out newer versions all the time. */
+/** How often L3 is asked again for an id of which other reads give out newer versions meanwhile. */
 const MAX_ROUNDS = 3;
 
 interface Question {
@@ -18,11 +25,15 @@ interface Question {
 }
 
 /**
- * Whether ids exist, as proven now (I7): a copy in L2, or a tombstone there, is an answer; otherwise a filter that lacks the
- * id is one if the feed's head, asked in the same round trip, holds nothing it has not seen; otherwise Postgres is asked.
- * Nothing that cannot be asked is taken for a no. Questions of one moment share the round trip.
+ * Tells whether ids exist, as proven now (I7). In this order:
+ * - A copy in L2 answers yes, and a tombstone there answers no.
+ * - A filter that lacks the id answers no, if it has seen every change up to the head of the feed. The head is asked for in
+ *   the same round trip as L2.
+ * - Otherwise Postgres answers. A tier that cannot be asked is never taken for a no.
+ *
+ * Questions of one moment share a round trip.
  */
-export class Presence {
+export class ExistenceCheck {
   readonly #floors: Floors;
   readonly #l2: RedisTier;
   readonly #l3: PostgresTier;
@@ -49,11 +60,11 @@ export class Presence {
   /** @throws TierUnavailableError of L3 when it alone could tell and cannot be asked */
   exists(id: string): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.push({ id, resolve, reject }) === 1) queueMicrotask(() => this.#depart());
+      if (this.#waiting.push({ id, resolve, reject }) === 1) queueMicrotask(() => this.#start());
     });
   }
 
-  #depart(): void {
+  #start(): void {
     const questions = this.#waiting;
     this.#waiting = [];
     for (let at = 0; at < questions.length; at += this.#chunkItems) {
@@ -64,7 +75,6 @@ export class Presence {
     }
   }
 
-  /** An answer older than what other reads give out meanwhile is asked for again. */
   async #answerChunk(questions: readonly Question[]): Promise<void> {
     const endReading = this.#floors.beginReading();
     try {
@@ -124,10 +134,63 @@ export class Presence {
     }
   }
 
-  /** A copy that settles the question: not a fence, and not older than what this process knows. */
+  /** Undefined when the copy is no answer: a fence, or older than what this process knows. */
   #current(id: string, copy: StoredHead | undefined): StoredHead | undefined {
     if (copy === undefined || copy.kind === 'fence') return undefined;
     const floor = this.#floors.of(id);
     return floor !== undefined && isBelow(copy, floor) ? undefined : copy;
   }
+}
+
+export interface StatusParts {
+  readonly queue: Redis;
+  readonly keys: Keys;
+  /** Milliseconds to wait for Redis. */
+  readonly timeoutMs: number;
+  readonly l2: RedisTier;
+  readonly l3: PostgresTier;
+  readonly floors: Floors;
+  readonly reads: ItemReads;
+  readonly ownWrites: OwnWriteView;
+}
+
+/**
+ * Asks L2, L3 and the index of pending writes of all processes, all at once.
+ * @throws TierUnavailableError of any of them
+ */
+export async function statusOf(id: string, parts: StatusParts): Promise<Status> {
+  const endReading = parts.floors.beginReading();
+  try {
+    return await askedStatus(id, parts);
+  } finally {
+    endReading();
+  }
+}
+
+async function askedStatus(id: string, parts: StatusParts): Promise<Status> {
+  const { queue, keys, timeoutMs, l2, l3, floors, reads, ownWrites } = parts;
+  const [[stamp], [copy], [found]] = await Promise.all([
+    within(timeoutMs, pendingStamps(queue, keys, [id])).catch((error: unknown) => {
+      throw new TierUnavailableError('l2', error);
+    }),
+    l2.getHeads([id]),
+    l3.getHeads([id]),
+  ]);
+  const floor = floors.of(id);
+  // Another read may have given out a newer version meanwhile: Postgres has it by now.
+  const [row] = floor !== undefined && isBelow(found, floor) ? await l3.getHeads([id]) : [found];
+  if (row !== undefined) floors.given(id, row);
+  const own = ownWrites.get(id);
+  const waiting = Math.max(stamp ?? 0, own === undefined ? 0 : versionOf(own));
+  const inL1 = reads.isServed(id);
+  const inL2 = isLive(copy);
+  const inL3 = isLive(row);
+  if (waiting > 0) return { status: 'pending', version: waiting, inL1, inL2, inL3 };
+  if (!inL2 && !inL3) return { status: 'missing' };
+  const version = Math.max(inL2 ? versionOf(copy) : 0, inL3 ? versionOf(row) : 0);
+  return { status: 'synced', version, inL1, inL2, inL3 };
+}
+
+function isLive(item: StoredHead | undefined): item is StoredHead {
+  return item !== undefined && item.kind !== 'deleted' && item.kind !== 'fence';
 }
