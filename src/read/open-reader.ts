@@ -6,6 +6,7 @@ import { createLogger, type Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
 import { settledCheck } from '../redis/settled-check.ts';
 import { Backends } from '../tiers/backends.ts';
+import type { FeedTail } from '../redis/feed.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
