@@ -281,12 +281,12 @@ export const OPTIONS = {
   dashboardPasswordHash: option(
     'TIERLINE_DASHBOARD_PASSWORD_HASH',
     'hash',
-    'Hash of the password that signs in to the dashboard, as `node dist/workers/dashboard.js --hash-password` prints it.',
+    'Hash of the password that signs in to the dashboard, as `tierline dashboard --hash-password` prints it.',
     z
       .string()
       .regex(
         /^scrypt:\d{1,2}:\d{1,2}:\d{1,2}:[\w-]{16,}:[\w-]{43}$/,
-        'is not a password hash; make one with `node dist/workers/dashboard.js --hash-password`, which reads the password from standard input',
+        'is not a password hash; make one with `tierline dashboard --hash-password`, which reads the password from standard input',
       )
       .optional(),
   ),

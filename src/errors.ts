@@ -125,7 +125,7 @@ export class UnsafeServerError extends TierlineError {
   readonly code = 'ERR_UNSAFE_SERVER';
 }
 
-/** The database lacks Tierline's tables. Run `npm run migrate` (the Procfile's `release` line). */
+/** The database lacks Tierline's tables. Run `tierline migrate`. */
 export class SchemaMissingError extends TierlineError {
   readonly code = 'ERR_SCHEMA_MISSING';
 }

@@ -1,3 +1,3 @@
-import { runProcess } from '../src/lifecycle/run-process.ts';
+import { runService } from '../src/cli/processes.ts';
 
-await runProcess('drain', () => import('./services/drain.ts'));
+await runService('worker');

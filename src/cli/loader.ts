@@ -3,7 +3,7 @@ import type { Config } from '../config.ts';
 import { BackpressureError, messageOf, TierlineError } from '../errors.ts';
 import { parseNewItem } from '../schema/item.ts';
 import type { BatchTicket, NewItem, Producer, WaitOptions } from '../types.ts';
-import type { SourceLine } from './input/item-source.ts';
+import type { SourceLine } from './item-lines.ts';
 
 export interface LoaderOptions {
   readonly config: Pick<Config, 'chunkMaxItems' | 'chunkMaxBytes' | 'maxContentBytes'>;

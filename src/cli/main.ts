@@ -1,10 +1,15 @@
 #!/usr/bin/env node
-import { run } from './run.ts';
-import { Terminal } from './terminal.ts';
+import { PROCESSES } from './processes.ts';
 
-// `tierline scan | head -1`: who reads has what it wanted.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === 'EPIPE' ? 0 : 1);
-});
-
-process.exitCode = await run(process.argv.slice(2), new Terminal(process.stdout, process.stderr));
+const argv = process.argv.slice(2);
+const runUntilStopped = argv.length === 1 ? PROCESSES.get(argv[0] as string) : undefined;
+if (runUntilStopped !== undefined) {
+  await runUntilStopped();
+} else {
+  // `tierline scan | head -1`: a reader that has enough closes the pipe.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? 0 : 1);
+  });
+  const { run } = await import('./program.ts');
+  await run(argv);
+}

@@ -17,7 +17,7 @@ export class Credentials {
     if (config.dashboardPasswordHash === undefined && config.dashboardToken === undefined) {
       throw new ConfigError(
         `The dashboard has no credentials, so it does not listen on ${config.dashboardHost}. ` +
-          'Make a password hash with `printf %s "$PASSWORD" | node dist/workers/dashboard.js --hash-password` and set ' +
+          'Make a password hash with `printf %s "$PASSWORD" | tierline dashboard --hash-password` and set ' +
           'TIERLINE_DASHBOARD_PASSWORD_HASH to it, or set TIERLINE_DASHBOARD_TOKEN to what `openssl rand -hex 32` prints, or both.',
       );
     }

@@ -40,6 +40,8 @@ export async function runProcess(name: string, load: () => Promise<ServiceModule
   }
   process.on('SIGTERM', (signal) => void stop(signal));
   process.on('SIGINT', (signal) => void stop(signal));
+  // A parent that was killed can send no signal.
+  if (process.connected) process.on('disconnect', () => void (stopping || stop('SIGTERM')));
 
   const [{ loadConfig }, { createLogger }, { ConfigError }] = await Promise.all([
     import('../config.ts'),

@@ -102,7 +102,7 @@ export async function readL3<T>(work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (failureKind(error) === 'schema') {
       throw new SchemaMissingError(
-        `The database lacks Tierline's tables (${messageOf(error)}). Run \`npm run migrate\`.`,
+        `The database lacks Tierline's tables (${messageOf(error)}). Run \`tierline migrate\`.`,
         { cause: error },
       );
     }

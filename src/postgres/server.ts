@@ -24,9 +24,7 @@ export async function checkPostgres(pool: Pool): Promise<void> {
     );
   }
   if (server.schema === null) {
-    throw new SchemaMissingError(
-      'The database has no Tierline tables. Run `npm run migrate` (the `release` line of the Procfile).',
-    );
+    throw new SchemaMissingError('The database has no Tierline tables. Run `tierline migrate`.');
   }
 }
 

@@ -108,7 +108,7 @@ export async function waitFor(
 async function settleTimeout(chunks: readonly TrackedChunk[], timeoutMs: number): Promise<never> {
   const why =
     (await chunks.find((chunk) => !chunk.isDone)?.hasNoWorker()) === true
-      ? ' No worker listens to the queue: start one (`node dist/workers/drain.js`), with the REDIS_URL and TIERLINE_NAMESPACE of this process.'
+      ? ' No worker listens to the queue: start one (`tierline worker`), with the REDIS_URL and TIERLINE_NAMESPACE of this process.'
       : '';
   throw new SettleTimeoutError(
     `Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.${why}`,

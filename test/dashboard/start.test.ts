@@ -1,17 +1,14 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { verifyPassword } from '../../src/dashboard/password.ts';
 import { startDashboard } from '../../src/dashboard/start-dashboard.ts';
 import { ConfigError } from '../../src/errors.ts';
+import { runCommand } from '../helpers/command-line.ts';
 import { TOKEN } from '../helpers/dashboard.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
-
-const WORKER = fileURLToPath(new URL('../../workers/dashboard.js', import.meta.url));
+import { spawnWorker } from '../helpers/worker-process.ts';
 
 let deployment: Deployment;
 test.before(async () => {
@@ -19,26 +16,20 @@ test.before(async () => {
 });
 test.after.always(() => deployment.close());
 
-async function run(args: readonly string[], input: string, env: NodeJS.ProcessEnv = deployment.env) {
-  const child = spawn(process.execPath, [WORKER, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
-  child.stdin.end(input);
-  const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
-  return { code: child.exitCode, output, errors };
-}
-
 test('--hash-password prints the hash of what comes in, and nothing else', async (t) => {
-  const { code, output } = await run(['--hash-password'], 'a password with spaces\n');
+  const args = ['dashboard', '--hash-password'];
+  const { code, stdout } = await runCommand(deployment.env, args, 'a password with spaces\n');
   t.is(code, 0);
-  t.true(await verifyPassword('a password with spaces', output.trim()));
-  t.is((await run(['--hash-password'], '')).code, 2);
+  t.true(await verifyPassword('a password with spaces', stdout.trim()));
+  t.is((await runCommand(deployment.env, args)).code, 2);
 });
 
 for (const host of ['127.0.0.1', '0.0.0.0']) {
   test(`without credentials the process ends with 1 on ${host} and says what to do`, async (t) => {
-    const { code, output } = await run([], '', { ...deployment.env, TIERLINE_DASHBOARD_HOST: host });
-    t.is(code, 1);
-    t.regex(output, /no credentials/);
-    t.regex(output, /--hash-password/);
+    const worker = spawnWorker('dashboard', { ...deployment.env, TIERLINE_DASHBOARD_HOST: host });
+    t.is(await worker.ended, 1);
+    t.regex(worker.output(), /no credentials/);
+    t.regex(worker.output(), /--hash-password/);
   });
 }
 

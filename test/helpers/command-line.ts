@@ -24,8 +24,12 @@ export function startCommand(
   env: NodeJS.ProcessEnv,
   args: readonly string[],
   input: string | Buffer | undefined = '',
+  nodeFlags: readonly string[] = [],
 ): RunningCommand {
-  const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [...nodeFlags, MAIN, ...args], {
+    env,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));

@@ -69,6 +69,6 @@ test('processes that migrate at once do not collide: one runs it all, the others
 test('I8: a database without the schema is refused by name', async (t) => {
   const databaseUrl = await emptyDatabase(t);
   const options = { databaseUrl, namespace: randomUUID(), logLevel: 'silent' } as const;
-  await t.throwsAsync(openReader(options), { instanceOf: SchemaMissingError, message: /npm run migrate/ });
+  await t.throwsAsync(openReader(options), { instanceOf: SchemaMissingError, message: /tierline migrate/ });
   await t.throwsAsync(startDrain(options), { instanceOf: SchemaMissingError });
 });

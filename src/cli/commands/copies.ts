@@ -1,4 +1,5 @@
 import { pause } from '../../abortable.ts';
+import { Command } from '@commander-js/extra-typings';
 import { stampToMs } from '../../clock.ts';
 import { SettleTimeoutError } from '../../errors.ts';
 import { MAINTENANCE_QUEUE } from '../../keys.ts';
@@ -9,105 +10,111 @@ import { claimMerkleKey } from '../../postgres/merkle-key.ts';
 import type { CopyTurn } from '../../redis/copy-turns.ts';
 import { countLost, lostIds, MAX_LISTED } from '../../redis/lost-writes.ts';
 import { versionOf } from '../../schema/stored-item.ts';
-import type { Arguments } from '../arguments.ts';
-import type { Command, Context } from '../command.ts';
-import { EXIT, type ExitCode, UsageError } from '../exit-code.ts';
+import {
+  action,
+  type Context,
+  command,
+  examples,
+  EXIT,
+  type ExitCode,
+  seconds,
+  UsageError,
+  wholeNumber,
+} from '../command.ts';
 import { duration, facts, groupedDigits, table, timeOf } from '../table.ts';
 
 const LISTED = 100;
-/** Ids that are written back together. */
+/** How many ids are written back together. */
 const GROUP = 100;
 const SWEEP_TIMEOUT_MS = 3_600_000;
 const POLL_MS = 200;
 
-const lost: Command = {
-  name: 'copies lost',
-  summary: 'List settled writes that Redis still has and Postgres has lost',
-  takes: '',
-  minArguments: 0,
-  maxArguments: 0,
-  options: {
-    limit: { takes: '<writes>', help: 'at most so many; left out: 100' },
-  },
-  examples: [['@ copies lost', 'id, time and kind of each, and what Postgres has instead']],
-  async run(context, args) {
-    const { terminal, json } = context;
-    const { lostWrites } = await import('../../maintenance/lost-writes.ts');
-    const parts = await partsOf(context);
-    const total = await countLost(parts.queue, parts.keys);
-    const ids = await lostIds(parts.queue, parts.keys, args.integer('limit', 1) ?? LISTED);
-    const writes = await lostWrites(parts, ids);
-    if (json) {
-      for (const write of writes) await terminal.print(JSON.stringify(described(write)));
-    } else if (writes.length === 0) {
-      await terminal.print('no lost writes');
-    } else {
-      const rows = writes
-        .map(described)
-        .map(({ id, writtenMs, kind, version, rowVersion }) => [
-          id,
-          kind,
-          timeOf(writtenMs),
-          String(version),
-          rowVersion === null ? 'no row' : String(rowVersion),
-        ]);
-      await terminal.print(table(['id', 'write', 'written', 'version', 'in Postgres'], rows));
-      if (total > writes.length) terminal.complain(`${groupedDigits(total)} in all`);
-    }
-    return EXIT.ok;
-  },
-};
+const lost = command('lost', 'List settled writes that Redis still has and Postgres has lost')
+  .option('--limit <writes>', 'at most so many; left out: 100', wholeNumber(1))
+  .addHelpText(
+    'after',
+    examples(['tierline copies lost', 'id, time and kind of each, and what Postgres has instead']),
+  )
+  .action(
+    action(async (context, { limit = LISTED }) => {
+      const { terminal, json } = context;
+      const { lostWrites } = await import('../../maintenance/lost-writes.ts');
+      const parts = await partsOf(context);
+      const total = await countLost(parts.queue, parts.keys);
+      const writes = await lostWrites(parts, await lostIds(parts.queue, parts.keys, limit));
+      if (json) {
+        for (const write of writes) await terminal.print(JSON.stringify(described(write)));
+      } else if (writes.length === 0) {
+        await terminal.print('no lost writes');
+      } else {
+        const rows = writes
+          .map(described)
+          .map(({ id, writtenMs, kind, version, rowVersion }) => [
+            id,
+            kind,
+            timeOf(writtenMs),
+            String(version),
+            rowVersion === null ? 'no row' : String(rowVersion),
+          ]);
+        await terminal.print(table(['id', 'write', 'written', 'version', 'in Postgres'], rows));
+        if (total > writes.length) terminal.complain(`${groupedDigits(total)} in all`);
+      }
+      return EXIT.ok;
+    }),
+  );
 
-const restore: Command = {
-  name: 'copies restore',
-  summary: 'Write lost writes back into Postgres with their original stamps',
-  takes: '[id]...',
-  minArguments: 0,
-  maxArguments: 1000,
-  options: { all: { help: 'every listed one' } },
-  examples: [
-    ['@ copies restore user.1', 'a newer write of the same id wins all the same'],
-    ['@ copies restore --all', 'after a failover to a replica that lagged'],
-  ],
-  async run(context, args) {
-    const { restoreCopies } = await import('../../maintenance/restore-copies.ts');
-    return act(context, args, restoreCopies);
-  },
-};
+const restore = command('restore', 'Write lost writes back into Postgres with their original stamps')
+  .argument('[id...]')
+  .option('--all', 'every listed one')
+  .addHelpText(
+    'after',
+    examples(
+      ['tierline copies restore user.1', 'a newer write of the same id wins all the same'],
+      ['tierline copies restore --all', 'after a failover to a replica that lagged'],
+    ),
+  )
+  .action(
+    action(async (context, ids, { all }) => {
+      const { restoreCopies } = await import('../../maintenance/restore-copies.ts');
+      return act(context, ids, all, restoreCopies);
+    }),
+  );
 
-const discard: Command = {
-  name: 'copies discard',
-  summary: 'Give lost writes up: Redis gets what Postgres has',
-  takes: '[id]...',
-  minArguments: 0,
-  maxArguments: 1000,
-  options: { all: { help: 'every listed one' } },
-  examples: [['@ copies discard user.1', 'after the item was restored in another way']],
-  async run(context, args) {
-    const { discardCopies } = await import('../../maintenance/restore-copies.ts');
-    return act(context, args, discardCopies);
-  },
-};
+const discard = command('discard', 'Give lost writes up: Redis gets what Postgres has')
+  .argument('[id...]')
+  .option('--all', 'every listed one')
+  .addHelpText(
+    'after',
+    examples(['tierline copies discard user.1', 'after the item was restored in another way']),
+  )
+  .action(
+    action(async (context, ids, { all }) => {
+      const { discardCopies } = await import('../../maintenance/restore-copies.ts');
+      return act(context, ids, all, discardCopies);
+    }),
+  );
 
-const sweep: Command = {
-  name: 'copies sweep',
-  summary: 'Compare every copy in Redis with its row now, and repair what differs',
-  takes: '',
-  minArguments: 0,
-  maxArguments: 0,
-  options: {
-    timeout: { takes: '<seconds>', help: 'longest wait for maintenance; left out: an hour' },
-  },
-  examples: [['@ copies sweep', 'what was found; exit code 1 when writes are lost']],
-  async run(context, args) {
-    const turn = await sweepNow(context, args.seconds('timeout') ?? SWEEP_TIMEOUT_MS);
-    if (turn === undefined) return EXIT.failed;
-    await context.terminal.print(context.json ? JSON.stringify(turn) : report(turn));
-    return turn.figures.lost === 0 ? EXIT.ok : EXIT.failed;
-  },
-};
+const sweep = command('sweep', 'Compare every copy in Redis with its row now, and repair what differs')
+  .option('--timeout <seconds>', 'longest wait for maintenance; left out: an hour', seconds)
+  .addHelpText(
+    'after',
+    examples(['tierline copies sweep', 'what was found; exit code 1 when writes are lost']),
+  )
+  .action(
+    action(async (context, { timeout = SWEEP_TIMEOUT_MS }) => {
+      const turn = await sweepNow(context, timeout);
+      if (turn === undefined) return EXIT.failed;
+      await context.terminal.print(context.json ? JSON.stringify(turn) : report(turn));
+      return turn.figures.lost === 0 ? EXIT.ok : EXIT.failed;
+    }),
+  );
 
-export const COPIES: readonly Command[] = [lost, restore, discard, sweep];
+export const copies = new Command('copies')
+  .description('Copies in Redis against rows in Postgres')
+  .addCommand(lost)
+  .addCommand(restore)
+  .addCommand(discard)
+  .addCommand(sweep);
 
 async function partsOf({ connections }: Context): Promise<LostWriteParts> {
   const { config, keys } = connections;
@@ -132,15 +139,15 @@ function described({ id, copy, row }: LostWrite) {
 
 async function act(
   context: Context,
-  args: Arguments,
+  given: readonly string[],
+  all: true | undefined,
   settle: (parts: LostWriteParts, ids: readonly string[]) => Promise<LostOutcome[]>,
 ): Promise<ExitCode> {
   const { terminal, json } = context;
-  const all = args.flag('all');
-  if (all && args.positionals.length > 0) throw new UsageError('ids exclude --all');
-  if (!all && args.positionals.length === 0) throw new UsageError('[id]... or --all is missing');
+  if (all && given.length > 0) throw new UsageError('ids exclude --all');
+  if (!all && given.length === 0) throw new UsageError('[id]... or --all is missing');
   const parts = await partsOf(context);
-  const ids = all ? await lostIds(parts.queue, parts.keys, MAX_LISTED) : [...new Set(args.positionals)];
+  const ids = all ? await lostIds(parts.queue, parts.keys, MAX_LISTED) : [...new Set(given)];
   const outcomes: LostOutcome[] = [];
   for (let at = 0; at < ids.length; at += GROUP) {
     outcomes.push(...(await settle(parts, ids.slice(at, at + GROUP))));
@@ -160,7 +167,7 @@ async function act(
   return outcomes.some(({ status }) => failed.has(status)) ? EXIT.failed : EXIT.ok;
 }
 
-/** Undefined when it failed, which is told. */
+/** Undefined when the sweep failed; the reason is printed. */
 async function sweepNow(
   { connections, terminal }: Context,
   timeoutMs: number,

@@ -1,151 +1,145 @@
+import { Command, Option } from '@commander-js/extra-typings';
 import { SettleTimeoutError } from '../../errors.ts';
 import type { ReplayOutcome, ReplayParts } from '../../maintenance/replay.ts';
 import {
-  type DeadLetter,
-  type DeadLetterWithPayload,
   deleteDeadLetters,
   findDeadLetter,
+  type DeadLetterWithPayload,
+  type DeadLetter,
   listDeadLetters,
   purgeDeadLetters,
 } from '../../postgres/dead-letters.ts';
 import { checkGivenMerkleKey } from '../../postgres/merkle-key.ts';
-import { type Arguments, wholeNumber } from '../arguments.ts';
-import type { Command, Context } from '../command.ts';
-import { EXIT, type ExitCode, UsageError } from '../exit-code.ts';
 import { printable } from '../../printable.ts';
+import {
+  action,
+  type Context,
+  command,
+  examples,
+  EXIT,
+  type ExitCode,
+  seconds,
+  UsageError,
+  wholeNumber,
+} from '../command.ts';
 import { facts, groupedDigits, table, timeOf } from '../table.ts';
 
 const PAGE = 100;
 const DAY_MS = 86_400_000;
 const REPLAY_TIMEOUT_MS = 30_000;
-/** Replays on their way at once: each waits for its batch, so one by one would take a batch's time each. */
+/** How many letters are replayed at once. Each waits for its batch, so one after the other would be slow. */
 const REPLAYS_AT_ONCE = 50;
 
-const list: Command = {
-  name: 'dead-letters list',
-  summary: 'List the writes that Postgres refused, newest first',
-  takes: '',
-  minArguments: 0,
-  maxArguments: 0,
-  options: {
-    limit: { takes: '<letters>', help: 'at most so many; left out: 100' },
-  },
-  examples: [['@ dead-letters list', 'number, id, time and reason of each']],
-  async run({ terminal, connections, json }, args) {
-    const letters = await listDeadLetters(connections.pool(), args.integer('limit', 1) ?? PAGE);
-    if (json) {
-      for (const letter of letters) await terminal.print(JSON.stringify(letter));
-    } else if (letters.length === 0) {
-      await terminal.print('no dead letters');
-    } else {
-      const rows = letters.map(({ seq, itemId, diedAtMs, attempts, sqlState, message }) => [
-        String(seq),
-        itemId,
-        timeOf(diedAtMs),
-        attempts,
-        sqlState,
-        message,
-      ]);
-      await terminal.print(table(['number', 'id', 'died', 'attempts', 'SQLSTATE', 'reason'], rows));
-    }
-    return EXIT.ok;
-  },
-};
+const list = command('list', 'List the writes that Postgres refused, newest first')
+  .option('--limit <letters>', 'at most so many; left out: 100', wholeNumber(1))
+  .addHelpText('after', examples(['tierline dead-letters list', 'number, id, time and reason of each']))
+  .action(
+    action(async ({ terminal, connections, json }, { limit = PAGE }) => {
+      const letters = await listDeadLetters(connections.pool(), limit);
+      if (json) {
+        for (const letter of letters) await terminal.print(JSON.stringify(letter));
+      } else if (letters.length === 0) {
+        await terminal.print('no dead letters');
+      } else {
+        const rows = letters.map(({ seq, itemId, diedAtMs, attempts, sqlState, message }) => [
+          String(seq),
+          itemId,
+          timeOf(diedAtMs),
+          attempts,
+          sqlState,
+          message,
+        ]);
+        await terminal.print(table(['number', 'id', 'died', 'attempts', 'SQLSTATE', 'reason'], rows));
+      }
+      return EXIT.ok;
+    }),
+  );
 
-const show: Command = {
-  name: 'dead-letters show',
-  summary: 'Show one dead letter with its payload',
-  takes: '<number>',
-  minArguments: 1,
-  maxArguments: 1,
-  options: {},
-  examples: [['@ dead-letters show 7', 'what was to be written, and why it was refused']],
-  async run({ terminal, connections, json }, { positionals: [number = ''] }) {
-    const letter = await findDeadLetter(connections.pool(), letterNumber(number));
-    if (letter === undefined) {
-      terminal.complain(`tierline dead-letters show: there is no letter ${number}`);
-      return EXIT.failed;
-    }
-    await terminal.print(json ? JSON.stringify(letter) : humanText(letter));
-    return EXIT.ok;
-  },
-};
+const show = command('show', 'Show one dead letter with its payload')
+  .argument('<number>', 'as `dead-letters list` shows it', wholeNumber(1))
+  .addHelpText(
+    'after',
+    examples(['tierline dead-letters show 7', 'what was to be written, and why it was refused']),
+  )
+  .action(
+    action(async ({ terminal, connections, json }, number) => {
+      const letter = await findDeadLetter(connections.pool(), number);
+      if (letter === undefined) {
+        terminal.complain(`tierline dead-letters show: there is no letter ${number}`);
+        return EXIT.failed;
+      }
+      await terminal.print(json ? JSON.stringify(letter) : humanText(letter));
+      return EXIT.ok;
+    }),
+  );
 
-const replay: Command = {
-  name: 'dead-letters replay',
-  summary: 'Put dead letters back into the queue with their original stamps',
-  takes: '[number]...',
-  minArguments: 0,
-  maxArguments: 1000,
-  options: {
-    all: { help: 'every letter there is' },
-    timeout: { takes: '<seconds>', help: 'longest wait for a drain worker; left out: 30' },
-  },
-  examples: [
-    ['@ dead-letters replay 7', 'a newer write of the same id wins all the same'],
-    ['@ dead-letters replay --all', 'after the cause was mended'],
-  ],
-  async run(context, args) {
-    const { connections } = context;
-    const numbers = numbersOf(args);
-    const pool = connections.pool();
-    await checkGivenMerkleKey(pool, connections.config.merkleKey);
-    const seqs = numbers ?? (await allLetters(context)).map(({ seq }) => seq);
-    const { openReplay } = await import('../../maintenance/open-replay.ts');
-    const opened = openReplay(pool, await connections.redis(), connections.config, connections.log);
-    try {
-      return await replayAll(context, opened.parts, seqs, args.seconds('timeout') ?? REPLAY_TIMEOUT_MS);
-    } finally {
-      await opened.close();
-    }
-  },
-};
+const replay = command('replay', 'Put dead letters back into the queue with their original stamps')
+  .argument('[number...]', 'as `dead-letters list` shows them', letterNumbers)
+  .option('--all', 'every letter there is')
+  .option('--timeout <seconds>', 'longest wait for a drain worker; left out: 30', seconds)
+  .addHelpText(
+    'after',
+    examples(
+      ['tierline dead-letters replay 7', 'a newer write of the same id wins all the same'],
+      ['tierline dead-letters replay --all', 'after the cause was mended'],
+    ),
+  )
+  .action(
+    action(async (context, numbers = [], { all, timeout = REPLAY_TIMEOUT_MS }) => {
+      checkNumbers(numbers, all);
+      const { connections } = context;
+      const pool = connections.pool();
+      await checkGivenMerkleKey(pool, connections.config.merkleKey);
+      const seqs = all ? (await allLetters(context)).map(({ seq }) => seq) : numbers;
+      const { openReplay } = await import('../../maintenance/open-replay.ts');
+      const opened = openReplay(pool, await connections.redis(), connections.config, connections.log);
+      try {
+        return await replayAll(context, opened.parts, seqs, timeout);
+      } finally {
+        await opened.close();
+      }
+    }),
+  );
 
-const purge: Command = {
-  name: 'dead-letters purge',
-  summary: 'Drop dead letters for good',
-  takes: '[number]...',
-  minArguments: 0,
-  maxArguments: 1000,
-  options: {
-    all: { help: 'every letter there is' },
-    'older-than': { takes: '<days>', help: 'letters that died longer ago' },
-  },
-  examples: [
-    ['@ dead-letters purge 7 8', 'two of them'],
-    ['@ dead-letters purge --older-than 90', 'those nobody will mend any more'],
-  ],
-  async run({ terminal, connections, json }, args) {
-    args.atMostOne('all', 'older-than');
-    const days = args.integer('older-than', 0);
-    if (days !== undefined && args.positionals.length > 0)
-      throw new UsageError('numbers exclude --older-than');
-    const numbers = days === undefined ? numbersOf(args) : undefined;
-    const pool = connections.pool();
-    const purged =
-      numbers === undefined
-        ? await purgeDeadLetters(
-            pool,
-            days === undefined ? Number.MAX_SAFE_INTEGER : Date.now() - days * DAY_MS,
-          )
-        : await deleteDeadLetters(pool, numbers);
-    await terminal.print(json ? JSON.stringify({ purged }) : `${groupedDigits(purged)} purged`);
-    return numbers !== undefined && purged < new Set(numbers).size ? EXIT.failed : EXIT.ok;
-  },
-};
+const purge = command('purge', 'Drop dead letters for good')
+  .argument('[number...]', 'as `dead-letters list` shows them', letterNumbers)
+  .addOption(new Option('--all', 'every letter there is').conflicts('olderThan'))
+  .option('--older-than <days>', 'letters that died longer ago', wholeNumber(0))
+  .addHelpText(
+    'after',
+    examples(
+      ['tierline dead-letters purge 7 8', 'two of them'],
+      ['tierline dead-letters purge --older-than 90', 'the old ones'],
+    ),
+  )
+  .action(
+    action(async ({ terminal, connections, json }, numbers = [], { all, olderThan }) => {
+      if (olderThan === undefined) checkNumbers(numbers, all);
+      else if (numbers.length > 0) throw new UsageError('numbers exclude --older-than');
+      const pool = connections.pool();
+      const before = olderThan === undefined ? Number.MAX_SAFE_INTEGER : Date.now() - olderThan * DAY_MS;
+      const purged =
+        numbers.length > 0 ? await deleteDeadLetters(pool, numbers) : await purgeDeadLetters(pool, before);
+      await terminal.print(json ? JSON.stringify({ purged }) : `${groupedDigits(purged)} purged`);
+      return purged < new Set(numbers).size ? EXIT.failed : EXIT.ok;
+    }),
+  );
 
-export const DEAD_LETTERS: readonly Command[] = [list, show, replay, purge];
+export const deadLetters = new Command('dead-letters')
+  .description('The writes that Postgres refused')
+  .addCommand(list)
+  .addCommand(show)
+  .addCommand(replay)
+  .addCommand(purge);
 
-function letterNumber(text: string): number {
-  return wholeNumber(text, 'the number of a letter', 1);
+function letterNumbers(value: string, before: readonly number[] = []): readonly number[] {
+  return [...before, wholeNumber(1)(value)];
 }
 
-/** Undefined for `--all`. @throws UsageError */
-function numbersOf(args: Arguments): number[] | undefined {
-  const all = args.flag('all');
-  if (all && args.positionals.length > 0) throw new UsageError('numbers exclude --all');
-  if (!all && args.positionals.length === 0) throw new UsageError('[number]... or --all is missing');
-  return all ? undefined : args.positionals.map(letterNumber);
+/** @throws UsageError unless either numbers or `--all` are given */
+function checkNumbers(numbers: readonly number[], all: true | undefined): void {
+  if (all && numbers.length > 0) throw new UsageError('numbers exclude --all');
+  if (!all && numbers.length === 0) throw new UsageError('[number]... or --all is missing');
 }
 
 async function allLetters({ connections }: Context): Promise<DeadLetter[]> {

@@ -1,41 +1,38 @@
-import { readTotals } from '../../postgres/totals.ts';
-import { readBacklog } from '../../redis/backlog.ts';
+import type { Config } from '../../config.ts';
+import { withoutCredentials } from '../../log.ts';
+import { readTotals, type Totals } from '../../postgres/totals.ts';
+import { printable } from '../../printable.ts';
+import { pressureOf } from '../../producer/pressure.ts';
+import { type Backlog, readBacklog, waitingOf } from '../../redis/backlog.ts';
 import { countLost } from '../../redis/lost-writes.ts';
 import { VERSION } from '../../version.ts';
-import type { Command, Context } from '../command.ts';
-import { type Finding, ok } from '../doctor/finding.ts';
-import { merkleKeyFindings } from '../doctor/merkle-key-findings.ts';
-import { postgresFindings } from '../doctor/postgres-findings.ts';
+import { action, type Context, command, examples, EXIT } from '../command.ts';
+import { fail, type Finding, ok, warn } from '../doctor/finding.ts';
+import { merkleKeyFindings, postgresFindings } from '../doctor/postgres-findings.ts';
 import { redisFindings } from '../doctor/redis-findings.ts';
-import { backlogFindings, lostFinding, totalsFindings } from '../doctor/work-findings.ts';
-import { EXIT } from '../exit-code.ts';
-import { withoutCredentials } from '../../log.ts';
-import { printable } from '../../printable.ts';
-import { facts } from '../table.ts';
+import { duration, facts, groupedDigits } from '../table.ts';
 
 const MARKS = { ok: 'ok  ', warn: 'WARN', fail: 'FAIL' } as const;
 
-export const doctor: Command = {
-  name: 'doctor',
-  summary: 'Check servers, schema, clocks and backlog, and say what to do',
-  takes: '',
-  minArguments: 0,
-  maxArguments: 0,
-  options: {},
-  examples: [
-    ['@ doctor', 'exit code 1 when something fails'],
-    ['@ doctor --json | jq \'select(.level != "ok")\'', 'only what needs attention'],
-  ],
-  async run(context) {
-    const findings = (await examine(context)).map(withoutSecrets);
-    if (context.json) {
-      for (const finding of findings) await context.terminal.print(JSON.stringify(finding));
-    } else {
-      await context.terminal.print(report(findings));
-    }
-    return findings.some(({ level }) => level === 'fail') ? EXIT.failed : EXIT.ok;
-  },
-};
+export const doctor = command('doctor', 'Check servers, schema, clocks and backlog, and say what to do')
+  .addHelpText(
+    'after',
+    examples(
+      ['tierline doctor', 'exit code 1 when something fails'],
+      ['tierline doctor --json | jq \'select(.level != "ok")\'', 'only what needs attention'],
+    ),
+  )
+  .action(
+    action(async (context) => {
+      const findings = (await examine(context)).map(withoutSecrets);
+      if (context.json) {
+        for (const finding of findings) await context.terminal.print(JSON.stringify(finding));
+      } else {
+        await context.terminal.print(report(findings));
+      }
+      return findings.some(({ level }) => level === 'fail') ? EXIT.failed : EXIT.ok;
+    }),
+  );
 
 async function examine({ connections }: Context): Promise<Finding[]> {
   const { config, log } = connections;
@@ -50,13 +47,13 @@ async function examine({ connections }: Context): Promise<Finding[]> {
     ...queue,
     ...cache,
     ...postgres,
-    // A Postgres that cannot be asked has been told above.
+    // When Postgres does not answer, the findings above say so.
     ...(await merkleKeyFindings(connections.pool(), config.merkleKey).catch(() => [])),
     ...(await work(connections)),
   ];
 }
 
-/** What cannot be asked has been told above. */
+/** Leaves out what a server does not answer: the findings of that server say so. */
 async function work(connections: Context['connections']): Promise<Finding[]> {
   const [backlog, lost, totals] = await Promise.all([
     connections
@@ -88,4 +85,67 @@ function report(findings: readonly Finding[]): string {
   return lines
     .flatMap((line, i) => [line, ...(fixes[i] === undefined ? [] : [`      fix: ${fixes[i]}`])])
     .join('\n');
+}
+
+/** A batch leaves one delta, and the fold runs every second: so many deltas mean that it does not run. */
+const MANY_DELTAS = 2000;
+
+/** Whether writes settle. */
+export function backlogFindings(backlog: Backlog, config: Config): Finding[] {
+  const { pendingItems, oldestMs, chunksWaiting, chunksActive } = backlog;
+  const { level, ratio } = pressureOf(waitingOf(backlog), config);
+  const found = `${groupedDigits(pendingItems)} unsettled items, ${(ratio * 100).toFixed(1)} % of the limit`;
+  const more = 'start more drain workers, or slow the producers down';
+  return [
+    level === 'normal'
+      ? ok('queue', 'pressure', found)
+      : (level === 'warn' ? warn : fail)('queue', 'pressure', found, more),
+    lag(oldestMs, chunksWaiting, chunksActive, config.readyLagMs),
+  ];
+}
+
+function lag(oldestMs: number, waiting: number, active: number, limitMs: number): Finding {
+  if (oldestMs < limitMs) {
+    return ok('queue', 'lag', oldestMs === 0 ? 'nothing waits' : `oldest write ${duration(oldestMs)} old`);
+  }
+  const found = `oldest unsettled write ${duration(oldestMs)} old, ${groupedDigits(waiting)} chunks waiting, ${groupedDigits(active)} at workers`;
+  const fix =
+    active === 0
+      ? 'start drain workers (tierline worker); if no chunk is queued either, maintenance sweeps the notes'
+      : 'look at the log of the drain workers: they retry what a backend refuses';
+  return fail('queue', 'lag', found, fix);
+}
+
+/** What piles up in Postgres when maintenance does not run or nobody looks at dead letters. */
+export function totalsFindings({ merklePending, deadLetters }: Totals): Finding[] {
+  return [
+    merklePending < MANY_DELTAS
+      ? ok('maintenance', 'Merkle fold', `${groupedDigits(merklePending)} batches to fold`)
+      : warn(
+          'maintenance',
+          'Merkle fold',
+          `${groupedDigits(merklePending)} batches to fold`,
+          'start tierline maintenance; reads of the tree get slow without it',
+        ),
+    deadLetters === 0
+      ? ok('queue', 'dead letters', 'none')
+      : warn(
+          'queue',
+          'dead letters',
+          groupedDigits(deadLetters),
+          'tierline dead-letters list, then replay or purge them',
+        ),
+  ];
+}
+
+/** Settled writes that only L2 still has. */
+export function lostFinding(lost: number): Finding {
+  return lost === 0
+    ? ok('postgres', 'lost writes', 'none found')
+    : fail(
+        'postgres',
+        'lost writes',
+        `${groupedDigits(lost)} settled writes that Redis still has`,
+        'tierline copies lost, then tierline copies restore --all',
+      );
 }

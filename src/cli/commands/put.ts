@@ -1,61 +1,70 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { Option } from '@commander-js/extra-typings';
 import { messageOf, TierlineError } from '../../errors.ts';
+import { printable } from '../../printable.ts';
 import { parseState } from '../../schema/item.ts';
-import type { Arguments } from '../arguments.ts';
-import type { Command, Context } from '../command.ts';
-import { EXIT, type ExitCode, UsageError } from '../exit-code.ts';
-import { BrokenLineError } from '../input/item-line.ts';
-import { itemSource, type SourceOptions } from '../input/item-source.ts';
+import {
+  action,
+  type Context,
+  command,
+  examples,
+  EXIT,
+  type ExitCode,
+  seconds,
+  UsageError,
+} from '../command.ts';
+import { BrokenLineError, itemSource, type SourceOptions } from '../item-lines.ts';
 import { type LoadCounts, Loader, StrictStop } from '../loader.ts';
 import { Progress } from '../progress.ts';
-import { printable } from '../../printable.ts';
 import { duration, facts, groupedDigits } from '../table.ts';
 
 const STDIN = '-';
-/** Further broken lines are only counted: a wrong file of a million lines shall not scroll a terminal away. */
+/** Later broken lines are only counted: a wrong file of a million lines would fill the terminal. */
 const MAX_REPORTED = 100;
 
-export const put: Command = {
-  name: 'put',
-  summary: 'Write items from a file or standard input (NDJSON or CSV)',
-  takes: '[file]',
-  minArguments: 0,
-  maxArguments: 1,
-  options: {
-    id: { takes: '<field>', help: 'the whole line is the content, and this field of it the id' },
-    state: { takes: '<state>', help: 'state of items that name none' },
-    format: { takes: '<ndjson|csv>', help: 'left out: csv for *.csv, else ndjson' },
-    strict: { help: 'stop at the first broken line, before anything of its chunk is queued' },
-    timeout: {
-      takes: '<seconds>',
-      help: 'longest wait for a chunk to settle; left out: as long as it takes',
-    },
-  },
-  examples: [
-    ['@ put items.ndjson', 'lines of {"id": ..., "content": ...}, as scan prints them'],
-    ['@ put cities.csv --id cityId --state imported', 'each row is a content, its cityId the id'],
-    ['@ scan --prefix uk. | TIERLINE_NAMESPACE=copy @ put -', 'copy a part to another deployment'],
-  ],
-  run: runPut,
-};
+export const put = command('put', 'Write items from a file or standard input (NDJSON or CSV)')
+  .argument('[file]', 'left out, or -: standard input', STDIN)
+  .option('--id <field>', 'the whole line is the content, and this field of it the id')
+  .option('--state <state>', 'state of items that name none')
+  .addOption(
+    new Option('--format <format>', 'left out: csv for *.csv, else ndjson').choices([
+      'ndjson',
+      'csv',
+    ] as const),
+  )
+  .option('--strict', 'stop at the first broken line, before anything of its chunk is queued')
+  .option('--timeout <seconds>', 'longest wait for a chunk to settle; left out: as long as it takes', seconds)
+  .addHelpText(
+    'after',
+    examples(
+      ['tierline put items.ndjson', 'lines of {"id": ..., "content": ...}, as scan prints them'],
+      ['tierline put cities.csv --id cityId --state imported', 'each row is a content, its cityId the id'],
+      [
+        'tierline scan --prefix uk. | TIERLINE_NAMESPACE=copy tierline put -',
+        'copy a part to another deployment',
+      ],
+    ),
+  )
+  .action(action(load));
 
-async function runPut({ terminal, connections, json }: Context, args: Arguments): Promise<ExitCode> {
+interface PutOptions {
+  readonly id?: string;
+  readonly state?: string;
+  readonly format?: SourceOptions['format'];
+  readonly strict?: true;
+  readonly timeout?: number;
+}
+
+async function load(
+  { terminal, connections, json }: Context,
+  file: string,
+  { id, state, format, strict, timeout }: PutOptions,
+): Promise<ExitCode> {
   const { config } = connections;
-  const state = args.text('state');
   if (state !== undefined) parseState(state);
-  const file = args.positionals[0] ?? STDIN;
-  const timeoutMs = args.seconds('timeout');
   if (file === STDIN && process.stdin.isTTY)
     throw new UsageError('[file] is missing, and nothing is piped in');
-  const format =
-    args.choice('format', ['ndjson', 'csv']) ?? (file.toLowerCase().endsWith('.csv') ? 'csv' : 'ndjson');
-  const options: SourceOptions = {
-    format,
-    idField: args.text('id'),
-    // A JSON line may escape every second character; base64 takes a third more.
-    maxRecordBytes: 2 * config.maxContentBytes + 65_536,
-  };
   const input = await openInput(file);
 
   const started = performance.now();
@@ -65,8 +74,8 @@ async function runPut({ terminal, connections, json }: Context, args: Arguments)
   const loader = new Loader(producer, {
     config,
     state,
-    strict: args.flag('strict'),
-    timeoutMs,
+    strict: strict === true,
+    timeoutMs: timeout,
     onProblem(line, problem) {
       problems++;
       if (problems <= MAX_REPORTED) terminal.complain(`line ${groupedDigits(line)}: ${printable(problem)}`);
@@ -82,19 +91,12 @@ async function runPut({ terminal, connections, json }: Context, args: Arguments)
     settled: loader.counts.settled,
     waiting: loader.counts.queued - loader.counts.settled,
   }));
-  let failure: string | undefined;
-  try {
-    for await (const lines of itemSource(input.stream, options)) {
-      for (const line of lines) await loader.add(line);
-    }
-    await loader.finish();
-  } catch (error) {
-    failure = failureOf(error, loader.submitting);
-    // A fault of the input: what was queued before it goes on and belongs into the summary.
-    if (!(error instanceof TierlineError)) await loader.settle().catch(() => undefined);
-  } finally {
-    progress.stop();
-  }
+  const failure = await loadAll(loader, input.stream, {
+    format: format ?? (file.toLowerCase().endsWith('.csv') ? 'csv' : 'ndjson'),
+    idField: id,
+    // A JSON line may escape every second character; base64 takes a third more.
+    maxRecordBytes: 2 * config.maxContentBytes + 65_536,
+  }).finally(() => progress.stop());
   const ms = performance.now() - started;
   if (failure !== undefined) terminal.complain(`tierline put: ${printable(failure)}`);
   await terminal.print(
@@ -103,9 +105,29 @@ async function runPut({ terminal, connections, json }: Context, args: Arguments)
   return failure === undefined && problems === 0 ? EXIT.ok : EXIT.failed;
 }
 
+/** Returns why the load stopped before its end; undefined when it did not. */
+async function loadAll(
+  loader: Loader,
+  stream: AsyncIterable<Buffer>,
+  options: SourceOptions,
+): Promise<string | undefined> {
+  try {
+    for await (const lines of itemSource(stream, options)) {
+      for (const line of lines) await loader.add(line);
+    }
+    await loader.finish();
+    return undefined;
+  } catch (error) {
+    const failure = failureOf(error, loader.submitting);
+    // After a fault of the input, wait for the lines before it: the summary counts them.
+    if (!(error instanceof TierlineError)) await loader.settle().catch(() => undefined);
+    return failure;
+  }
+}
+
 interface Input {
   readonly stream: AsyncIterable<Buffer>;
-  /** Share of it that was read; undefined for a stream without a known end. */
+  /** Share of the input that was read; undefined when its length is not known. */
   share(): number | undefined;
 }
 

@@ -1,11 +1,11 @@
-/** One thing that was looked at. */
+/** The result of one check. */
 export interface Finding {
   readonly area: 'node' | 'redis' | 'cache' | 'postgres' | 'queue' | 'maintenance';
   readonly about: string;
   /** `warn`: it works, with a risk or slowly. `fail`: Tierline does not work, or writes may be lost. */
   readonly level: 'ok' | 'warn' | 'fail';
   readonly found: string;
-  /** What to do; for everything that is not ok. */
+  /** What to do. Every finding that is not ok has one. */
   readonly fix?: string;
 }
 

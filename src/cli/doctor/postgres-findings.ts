@@ -1,4 +1,5 @@
 import { messageOf } from '../../errors.ts';
+import { matchMerkleKey } from '../../postgres/merkle-key.ts';
 import { pendingMigrations } from '../../postgres/migrator.ts';
 import { type Pool, postgresFix } from '../../postgres/pool.ts';
 import {
@@ -9,8 +10,7 @@ import {
   serverTimeMs,
 } from '../../postgres/server.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
-import { latency, skew } from './redis-findings.ts';
-import { roundTrips } from './round-trips.ts';
+import { latency, roundTrips, skew } from './redis-findings.ts';
 
 const SLOW_MS = 10;
 
@@ -89,4 +89,23 @@ async function schema(pool: Pool): Promise<Finding> {
   return missing.length === 0
     ? ok('postgres', 'schema', 'up to date')
     : fail('postgres', 'schema', `migrations have not run: ${missing.join(', ')}`, 'run tierline migrate');
+}
+
+const KEY_FIX = 'set TIERLINE_MERKLE_KEY to what the drain workers have, or unset it if they have none';
+
+/** Whether the Merkle key of this environment is that of the store. @throws as `matchMerkleKey` */
+export async function merkleKeyFindings(pool: Pool, key: string | undefined): Promise<Finding[]> {
+  const match = await matchMerkleKey(pool, key);
+  if (match === 'unknown') return [ok('postgres', 'Merkle key', 'none yet: the first drain worker sets it')];
+  if (match === 'same') return [ok('postgres', 'Merkle key', "the store's")];
+  return [
+    key === undefined
+      ? warn(
+          'postgres',
+          'Merkle key',
+          'the store has one that is not set here: no worker would start',
+          KEY_FIX,
+        )
+      : fail('postgres', 'Merkle key', 'the store was filled with another key', KEY_FIX),
+  ];
 }

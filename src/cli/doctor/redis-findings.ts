@@ -5,18 +5,17 @@ import { closeRedis, createRedis, type Redis, redisFix, whenReady } from '../../
 import { ServerInfo } from '../../redis/server-info.ts';
 import { duration, groupedDigits } from '../table.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
-import { type RoundTrips, roundTrips } from './round-trips.ts';
 
 const TIMEOUT_MS = 2000;
 const SLOW_MS = 5;
 const MEMORY_WARN_SHARE = 0.8;
-/** Stamps come from Redis alone, so skew breaks no order; but ages and `updatedAt` look wrong. */
+/** All stamps come from Redis, so skew breaks no order. But ages and `updatedAt` look wrong. */
 export const MAX_SKEW_MS = 1000;
 
 type Role = 'redis' | 'cache';
 const VARIABLE = { redis: 'REDIS_URL', cache: 'CACHE_REDIS_URL' } as const;
 
-/** Looks at one Redis: the queue's (`redis`), or the one of the L2 copies when it is another (`cache`). */
+/** Checks one Redis: that of the queue (`redis`), or that of the L2 copies when it is another one (`cache`). */
 export async function redisFindings(role: Role, config: Config, log: Logger): Promise<Finding[]> {
   const url = role === 'redis' ? config.redisUrl : (config.cacheRedisUrl ?? config.redisUrl);
   const redis = createRedis(url, 'failFast', log);
@@ -31,7 +30,7 @@ export async function redisFindings(role: Role, config: Config, log: Logger): Pr
   }
 }
 
-/** What the server tells of itself. */
+/** What the server's INFO says. */
 export function settingsFindings(role: Role, info: ServerInfo): Finding[] {
   const own = role === 'redis' ? queueFindings(info) : [cacheEviction(info)];
   return [version(role, info), ...own, memory(role, info)];
@@ -137,4 +136,28 @@ export function skew(area: Finding['area'], { skewMs }: RoundTrips): Finding {
   return Math.abs(skewMs) <= MAX_SKEW_MS
     ? ok(area, 'clock', found)
     : warn(area, 'clock', found, 'run NTP (chrony or systemd-timesyncd) on both machines');
+}
+
+const ROUNDS = 9;
+
+export interface RoundTrips {
+  /** The median, in milliseconds. */
+  readonly medianMs: number;
+  /** How far this machine's clock is ahead of the server's, in milliseconds; negative when it is behind. */
+  readonly skewMs: number;
+}
+
+/** Asks a server for its time several times. The fastest answer gives the skew: its error is the smallest. */
+export async function roundTrips(serverTimeMs: () => Promise<number>): Promise<RoundTrips> {
+  const trips: { ms: number; skewMs: number }[] = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    const sentAt = Date.now();
+    const started = performance.now();
+    const serverMs = await serverTimeMs();
+    const ms = performance.now() - started;
+    // As NTP does, assume that the request took half of the time.
+    trips.push({ ms, skewMs: sentAt + ms / 2 - serverMs });
+  }
+  trips.sort((a, b) => a.ms - b.ms);
+  return { medianMs: trips[ROUNDS >> 1]?.ms ?? 0, skewMs: trips[0]?.skewMs ?? 0 };
 }

@@ -1,7 +1,6 @@
 import test from 'ava';
 import * as fc from 'fast-check';
-import { parseCsvRecord } from '../../src/cli/input/csv-record.ts';
-import { RecordSplitter } from '../../src/cli/input/record-splitter.ts';
+import { parseCsvRecord, RecordSplitter } from '../../src/cli/records.ts';
 
 function split(
   pieces: readonly Buffer[],

@@ -1,0 +1,40 @@
+import type { Config } from '../config.ts';
+import { startDrain } from '../drain/start-drain.ts';
+import { startProbes } from '../health/start-probes.ts';
+import type { ServiceModule } from '../lifecycle/run-process.ts';
+import { startWithProbes } from '../lifecycle/with-probes.ts';
+import type { Logger } from '../log.ts';
+import { startMaintenance } from '../maintenance/start-maintenance.ts';
+import { DrainMetrics } from '../metrics/drain-metrics.ts';
+import { MaintenanceMetrics } from '../metrics/maintenance-metrics.ts';
+import { createRegistry } from '../metrics/registry.ts';
+
+export const worker: ServiceModule = {
+  start(config: Config, log: Logger) {
+    const registry = createRegistry('drain');
+    const metrics = new DrainMetrics(registry);
+    return startWithProbes(
+      () => startProbes(config, log, registry, { deployment: false }),
+      () => startDrain({}, metrics),
+    );
+  },
+};
+
+export const maintenance: ServiceModule = {
+  start(config: Config, log: Logger) {
+    const registry = createRegistry('maintenance');
+    const metrics = new MaintenanceMetrics(registry);
+    return startWithProbes(
+      () => startProbes(config, log, registry, { deployment: true }),
+      () => startMaintenance({}, metrics),
+    );
+  },
+};
+
+export const dashboard: ServiceModule = {
+  async start() {
+    // Only the dashboard loads Bull Board.
+    const { startDashboard } = await import('../dashboard/start-dashboard.ts');
+    return startDashboard();
+  },
+};
