@@ -1,14 +1,17 @@
-// npm start, below with-services.mjs: the whole system on one machine, as the Procfile describes it, until Ctrl-C.
+// npm start, below with-services.mjs: the whole system on one machine, as the Procfile describes it, until Ctrl-C. With --dev
+// (npm run dev) a change below src is built, every process starts again on it, and each takes a debugger on a port of its own.
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, watch } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { prettyFactory } from 'pino-pretty';
 import { onInterruption } from './interruption.mjs';
 import { startGuarded } from './services/guarded.mjs';
 
+const dev = process.argv.includes('--dev');
 // Two, to show that the drain scales by adding workers.
-const instances = { worker: 2 };
+const instances = { worker: dev ? 1 : 2 };
 const runner = fileURLToPath(new URL('../node_modules/.bin/concurrently', import.meta.url));
 const pretty = prettyFactory({ colorize: process.stdout.isTTY, ignore: 'pid,hostname' });
 const { env } = process;
@@ -19,8 +22,8 @@ const lines = procfile.map(([, name, command]) => ({ name, command }));
 const releases = lines.filter(({ name }) => name === 'release');
 const processes = lines
   .filter((line) => !releases.includes(line))
-  .map(({ name, command }) => ({ name, command: untilStopped(command) }))
-  .flatMap((line) => Array.from({ length: instances[line.name] ?? 1 }, () => line));
+  .flatMap((line) => Array.from({ length: instances[line.name] ?? 1 }, () => line))
+  .map(untilStopped);
 
 let running;
 let interrupted = false;
@@ -32,12 +35,23 @@ await addPassword();
 process.exitCode = await run(releases);
 if (process.exitCode === 0 && !interrupted) {
   for (const name of ['REDIS_URL', 'DATABASE_URL']) console.log(`${name}=${env[name]}`);
+  if (dev) buildOnChange();
   process.exitCode = await run(processes);
 }
 
+function buildOnChange() {
+  let timer;
+  watch('src', { recursive: true, persistent: false }, () => {
+    clearTimeout(timer);
+    timer = setTimeout(spawnSync, 100, 'npm', ['run', '--silent', 'build'], { stdio: 'inherit' });
+  });
+}
+
 /** Starts a command again when it fails. Not concurrently's own restarts: they go on after it was told to stop. */
-function untilStopped(command) {
-  return `trap stopped=1 TERM INT; until ${command} || [ "$stopped" ]; do sleep 2; done`;
+function untilStopped({ name, command }, i) {
+  const flags = `--watch-path=dist/src --enable-source-maps --inspect=127.0.0.1:${9229 + i}`;
+  const line = dev ? command.replace(/^node/, `node ${flags}`) : command;
+  return { name, command: `trap stopped=1 TERM INT; until ${line} || [ "$stopped" ]; do sleep 2; done` };
 }
 
 /** Runs lines of the Procfile until they have ended; their logs are lines of JSON behind the name of their process. */
