@@ -1,4 +1,5 @@
 import type { TierlineError } from './errors.ts';
+import type { OutcomeStatus } from './schema/feed.ts';
 
 export type JsonValue =
   | null
@@ -69,7 +70,7 @@ export interface Outcome {
    * change. `dead`: it was refused (Postgres did not take the data, or no worker could run the job) and stands in
    * `dead_letters` with `reason`.
    */
-  readonly status: 'applied' | 'superseded' | 'missing' | 'dead';
+  readonly status: OutcomeStatus;
   /** The item's version once settled (for `dead`: the refused write's own stamp). */
   readonly version: number;
   readonly reason?: string;

@@ -7,13 +7,12 @@ import type { Look } from '../redis/cache-session.ts';
 import { type Barrier, earlierWork, type NotedChunk } from '../redis/barriers.ts';
 import { sweptAmong } from '../redis/orphans.ts';
 import { recordSettled } from '../redis/series.ts';
-import { type FeedJobs, toFeedChanges } from '../schema/feed.ts';
+import { type FeedJob, toFeedChanges } from '../schema/feed.ts';
 import { isReplay, setsState } from '../schema/job.ts';
 import { copyAndSettle, copyRows } from './copy-writer.ts';
-import type { BatchWritten } from './drain-observer.ts';
 import { applyIsolating, unitsOf, type Isolated } from './isolate.ts';
 import { OpenRanges } from './open-ranges.ts';
-import { feedJobs } from './outcome.ts';
+import { countOutcomes, feedJobs } from './outcome.ts';
 import { refuseLate } from './refused-jobs.ts';
 import { persist, type WriterParts } from './writer-parts.ts';
 
@@ -63,7 +62,7 @@ export class BatchWriter {
     const { rows } = stored;
     let inRedis = inPostgres;
     let settling: Chunk[] = [];
-    let settledJobs: FeedJobs = [];
+    let settledJobs: readonly FeedJob[] = [];
     const settledAtMs = await copyAndSettle(
       this.#parts,
       (isFirst) => copyRows(this.#parts, isFirst ? look : undefined, stored, cacheRows),
@@ -80,7 +79,8 @@ export class BatchWriter {
         const premature = new Set(
           chunks.filter(
             (chunk, i) =>
-              hurried.has(chunk) && jobs[i]?.[2].some(([, status]) => status === 'missing') === true,
+              hurried.has(chunk) &&
+              jobs[i]?.outcome.exceptions?.some(({ status }) => status === 'missing') === true,
           ),
         );
         settling = chunks.filter((chunk) => !premature.has(chunk));
@@ -97,7 +97,8 @@ export class BatchWriter {
     );
     recordSettled(this.#parts, settledAtMs, settling);
     this.#parts.observer.batchWritten({
-      ...countsOf(settledJobs),
+      chunks: settledJobs.length,
+      outcomes: countOutcomes(settledJobs),
       postgresMs: inPostgres - started,
       redisMs: inRedis - inPostgres,
       feedMs: performance.now() - inRedis,
@@ -177,17 +178,4 @@ export class BatchWriter {
 
 function notedChunk({ chunkId, job }: Chunk): NotedChunk {
   return { chunkId, first: job.first };
-}
-
-function countsOf(
-  jobs: FeedJobs,
-): Pick<BatchWritten, 'chunks' | 'items' | 'superseded' | 'missing' | 'dead'> {
-  const counts = { chunks: jobs.length, items: 0, superseded: 0, missing: 0, dead: 0 };
-  for (const [, items, exceptions] of jobs) {
-    counts.items += items;
-    for (const [, status] of exceptions) {
-      if (status === 'superseded' || status === 'missing' || status === 'dead') counts[status]++;
-    }
-  }
-  return counts;
 }

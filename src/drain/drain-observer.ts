@@ -1,11 +1,10 @@
+import type { OutcomeStatus } from '../schema/feed.ts';
+
 /** What one written batch took and what became of its operations. */
 export interface BatchWritten {
   readonly chunks: number;
-  readonly items: number;
-  /** Operations whose outcome is not `applied`. */
-  readonly superseded: number;
-  readonly missing: number;
-  readonly dead: number;
+  /** How many operations ended in each way. */
+  readonly outcomes: Readonly<Record<OutcomeStatus, number>>;
   /** Milliseconds in Postgres, in L2 and on the feed, retries included. */
   readonly postgresMs: number;
   readonly redisMs: number;

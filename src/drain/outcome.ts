@@ -1,7 +1,11 @@
 import type { Chunk, Op, Row } from '../batch/fold.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
-import type { OutcomeException } from '../schema/job.ts';
-import type { FeedJobs } from '../schema/feed.ts';
+import {
+  type FeedJob,
+  type OperationException,
+  OUTCOME_STATUSES,
+  type OutcomeStatus,
+} from '../schema/feed.ts';
 import { versionOf } from '../schema/stored-item.ts';
 
 export interface BatchResult {
@@ -15,9 +19,9 @@ export interface BatchResult {
   readonly dead: ReadonlyMap<Op, string>;
 }
 
-/** What the feed tells producers: per chunk, every operation whose outcome is not plain `applied`. */
-export function feedJobs(chunks: readonly Chunk[], result: BatchResult): FeedJobs {
-  const exceptions = new Map<Chunk, OutcomeException[]>();
+/** What the feed tells producers of each chunk. */
+export function feedJobs(chunks: readonly Chunk[], result: BatchResult): FeedJob[] {
+  const exceptions = new Map<Chunk, OperationException[]>();
   for (const op of result.ops) {
     const exception = exceptionOf(op, result);
     if (exception === undefined) continue;
@@ -25,21 +29,41 @@ export function feedJobs(chunks: readonly Chunk[], result: BatchResult): FeedJob
     if (list === undefined) exceptions.set(op.chunk, [exception]);
     else list.push(exception);
   }
-  return chunks.map((chunk) => [chunk.chunkId, chunk.job.ids.length, exceptions.get(chunk) ?? []]);
+  return chunks.map((chunk) => ({
+    chunkId: chunk.chunkId,
+    operations: chunk.job.ids.length,
+    outcome: { exceptions: exceptions.get(chunk) },
+  }));
 }
 
-function exceptionOf(op: Op, result: BatchResult): OutcomeException | undefined {
+/** Undefined: the operation was applied, and the item has its stamp. */
+function exceptionOf(op: Op, result: BatchResult): OperationException | undefined {
+  const { index, stamp } = op;
   const reason = result.dead.get(op);
-  if (reason !== undefined) return [op.index, 'dead', op.stamp, reason];
+  if (reason !== undefined) return { index, status: 'dead', version: stamp, reason };
   if (op.tiers === 'cache') {
     const cached = result.cached.get(op.id);
-    if (cached?.stored && cached.row.contentVersion === op.stamp) return undefined;
-    return [op.index, 'superseded', cached?.row.contentVersion ?? op.stamp, null];
+    if (cached?.stored && cached.row.contentVersion === stamp) return undefined;
+    return { index, status: 'superseded', version: cached?.row.contentVersion ?? stamp };
   }
   const now = result.differing.get(op.id) ?? result.rows.get(op.id);
   if (now === undefined) return undefined;
   const register = op.kind === 'setState' ? now.stateVersion : now.contentVersion;
-  if (register > op.stamp) return [op.index, 'superseded', versionOf(now), null];
-  if (op.kind === 'setState' && now.deleted) return [op.index, 'missing', op.stamp, null];
+  if (register > stamp) return { index, status: 'superseded', version: versionOf(now) };
+  if (op.kind === 'setState' && now.deleted) return { index, status: 'missing', version: stamp };
   return undefined;
+}
+
+/** How many operations ended in each way. */
+export function countOutcomes(jobs: readonly FeedJob[]): Record<OutcomeStatus, number> {
+  const counts = Object.fromEntries(OUTCOME_STATUSES.map((status) => [status, 0])) as Record<
+    OutcomeStatus,
+    number
+  >;
+  for (const { operations, outcome } of jobs) {
+    const exceptions = outcome.exceptions ?? [];
+    counts.applied += operations - exceptions.length;
+    for (const { status } of exceptions) counts[status]++;
+  }
+  return counts;
 }

@@ -13,9 +13,9 @@ import {
 import { readRows } from '../postgres/read-items.ts';
 import type { Look } from '../redis/cache-session.ts';
 import { othersBefore } from '../redis/barriers.ts';
-import { type FeedJobs, NO_CHANGES, toFeedChanges } from '../schema/feed.ts';
+import { type FeedJob, NO_CHANGES, toFeedChanges } from '../schema/feed.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
-import type { OutcomeException, RangeJob } from '../schema/job.ts';
+import type { RangeJob } from '../schema/job.ts';
 import { copyAndSettle, copyRows, copyStoredRows, type WrittenRows } from './copy-writer.ts';
 import { overwriteRange, overwriteRangeIsolating, type RangeRows } from './range-overwrite.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
@@ -258,7 +258,7 @@ export class RangeDelete {
     );
   }
 
-  async #settle(jobs: FeedJobs): Promise<void> {
+  async #settle(jobs: readonly FeedJob[]): Promise<void> {
     await settle(this.#parts, { jobs, changes: NO_CHANGES, settled: [] });
   }
 
@@ -273,14 +273,9 @@ function isEmpty({ progress }: Begun): boolean {
   return progress?.phase === 'done';
 }
 
-function outcomeOf(
-  { rangeId }: Pick<RangeRun, 'rangeId'>,
-  progress: RangeProgress | undefined,
-): FeedJobs[number] {
+function outcomeOf({ rangeId }: Pick<RangeRun, 'rangeId'>, progress: RangeProgress | undefined): FeedJob {
   const { deleted = 0, refused = 0 } = progress ?? {};
-  const told: OutcomeException[] = [[0, 'range', deleted, null]];
-  if (refused > 0) told.push([1, 'range', refused, null]);
-  return [rangeId, 1, told];
+  return { chunkId: rangeId, operations: 1, outcome: { range: { deleted, dead: refused } } };
 }
 
 function placeAfter({ place, rows }: Page, { kind }: RangeJob): RangePlace {

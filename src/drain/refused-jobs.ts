@@ -33,7 +33,7 @@ export async function refuseJob(
   // Producers of ours give ids that can be: for any other nobody waits, and it may be too long for the feed.
   if (isId(jobId)) {
     await settle(parts, {
-      jobs: [[jobId, 0, [[0, 'refused', 0, reason]]]],
+      jobs: [{ chunkId: jobId, operations: 0, outcome: { refused: reason } }],
       changes: NO_CHANGES,
       settled: [],
     });
@@ -62,7 +62,11 @@ export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): 
   }));
   await persist(parts, 'l3', () => insertDeadLetters(pool, letters));
   await settle(parts, {
-    jobs: chunks.map(({ chunkId, job }) => [chunkId, job.ids.length, [[0, 'refused', 0, LATE]]]),
+    jobs: chunks.map(({ chunkId, job }) => ({
+      chunkId,
+      operations: job.ids.length,
+      outcome: { refused: LATE },
+    })),
     changes: NO_CHANGES,
     settled: newestStamps(ops),
   });

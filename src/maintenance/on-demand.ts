@@ -43,12 +43,6 @@ const replayDataSchema = z.object({
   running: z.object({ chunkId: z.string(), epoch: z.string(), seqs: z.array(z.int()) }).optional(),
 });
 
-export const replayResultSchema = z.object({
-  status: z.enum(['replayed', 'superseded', 'missing', 'dead', 'refused', 'gone', 'lost', 'busy']),
-  letters: z.int(),
-  reason: z.string().optional(),
-});
-
 const sweepDataSchema = z.object({ turn: z.int().min(1).optional() });
 export const sweepResultSchema = copyTurnSchema;
 

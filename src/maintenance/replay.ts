@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Queue } from 'bullmq';
+import { z } from 'zod';
 import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
@@ -15,6 +16,7 @@ import { rangeCover } from '../postgres/range-deletes.ts';
 import type { Redis } from '../redis/connect.ts';
 import { chunkStates } from '../redis/pending.ts';
 import { forgetReplay, noteReplay } from '../redis/replay-note.ts';
+import { EXCEPTION_STATUSES } from '../schema/feed.ts';
 import {
   CHUNK_JOB,
   type DeadPayload,
@@ -52,11 +54,12 @@ export interface RunningReplay {
  * stays. `gone`: there is no such letter. `lost`: Redis lost the queue meanwhile, replay again. `busy`: a range delete is
  * at work, try again when it has settled.
  */
-export interface ReplayOutcome {
-  readonly status: 'replayed' | 'superseded' | 'missing' | 'dead' | 'refused' | 'gone' | 'lost' | 'busy';
-  readonly letters: number;
-  readonly reason?: string;
-}
+export const replayOutcomeSchema = z.object({
+  status: z.enum(['replayed', ...EXCEPTION_STATUSES, 'refused', 'gone', 'lost', 'busy']),
+  letters: z.int(),
+  reason: z.string().optional(),
+});
+export type ReplayOutcome = Readonly<z.output<typeof replayOutcomeSchema>>;
 
 /** Puts one letter (an atomic call's letters together) back into the queue, or tells why not. */
 export async function startReplay(parts: ReplayParts, seq: number): Promise<RunningReplay | ReplayOutcome> {
@@ -123,19 +126,19 @@ export async function finishReplay(
     states: [fate],
   } = await chunkStates(redis, keys, epoch, [chunkId]);
   if (fate === undefined || fate.state === 'inflight') return undefined;
-  // A Redis that lost only its newest data looks as if the chunk had settled: the rows know.
-  if (fate.state === 'lost' || (fate.exceptions.length === 0 && !(await areApplied(pool, seqs)))) {
+  const { outcome } = fate.state === 'lost' ? {} : fate;
+  // A Redis that lost only its newest data looks as if the chunk had settled: the rows tell.
+  if (fate.state === 'lost' || (outcome === undefined && !(await areApplied(pool, seqs)))) {
     return { status: 'lost', letters: seqs.length, reason: 'Redis lost its data meanwhile; replay it again' };
   }
-  const statuses = new Set(fate.exceptions.map(([, status]) => status));
-  const refusal = fate.exceptions.find(([, status]) => status === 'dead' || status === 'refused');
-  if (refusal !== undefined) {
-    const reason = refusal[3];
-    return { status: 'dead', letters: seqs.length, ...(reason == null ? {} : { reason }) };
+  const { exceptions = [], refused } = outcome ?? {};
+  const dead = exceptions.find(({ status }) => status === 'dead');
+  if (dead !== undefined || refused !== undefined) {
+    return { status: 'dead', letters: seqs.length, reason: refused ?? dead?.reason };
   }
   await deleteDeadLetters(pool, seqs);
-  const status = statuses.has('superseded') ? 'superseded' : statuses.has('missing') ? 'missing' : 'replayed';
-  return { status, letters: seqs.length };
+  const status = EXCEPTION_STATUSES.find((one) => exceptions.some((exception) => exception.status === one));
+  return { status: status ?? 'replayed', letters: seqs.length };
 }
 
 export function isRunning(replay: RunningReplay | ReplayOutcome): replay is RunningReplay {

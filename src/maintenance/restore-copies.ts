@@ -87,7 +87,7 @@ async function restoreGroup(parts: LostWriteParts, lost: readonly LostWrite[]): 
       queue,
       keys,
       {
-        jobs: [[chunkId, lost.length, []]],
+        jobs: [{ chunkId, operations: lost.length, outcome: {} }],
         changes: toFeedChanges([...rows].map(([id, row]) => ({ ...row, id }))),
         settled: stamps.map(({ id, stamp }) => [id, stamp]),
       },

@@ -1,5 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import type { BatchWritten, DrainObserver } from '../drain/drain-observer.ts';
+import { OUTCOME_STATUSES } from '../schema/feed.ts';
 import { seconds, SETTLE_BUCKETS, STAGE_BUCKETS } from './registry.ts';
 
 /** What a drain worker wrote, how long each stage took, and how long writes waited to settle. */
@@ -35,7 +36,7 @@ export class DrainMetrics implements DrainObserver {
       registers,
     });
     // Rates need the series to exist before the first of them happens.
-    for (const outcome of ['applied', 'superseded', 'missing', 'dead']) this.#settled.inc({ outcome }, 0);
+    for (const outcome of OUTCOME_STATUSES) this.#settled.inc({ outcome }, 0);
     this.#batches = new Counter({
       name: 'tierline_drain_batches_total',
       help: 'Batches written by this worker',
@@ -107,15 +108,12 @@ export class DrainMetrics implements DrainObserver {
   }
 
   batchWritten(batch: BatchWritten): void {
-    const { items, chunks, superseded, missing, dead } = batch;
+    const { outcomes, chunks } = batch;
     this.#batches.inc();
     this.#chunks.inc(chunks);
-    this.#batchItems.observe(items);
+    this.#batchItems.observe(Object.values(outcomes).reduce((sum, count) => sum + count, 0));
     this.#batchChunks.observe(chunks);
-    this.#settled.inc({ outcome: 'applied' }, items - superseded - missing - dead);
-    this.#settled.inc({ outcome: 'superseded' }, superseded);
-    this.#settled.inc({ outcome: 'missing' }, missing);
-    this.#settled.inc({ outcome: 'dead' }, dead);
+    for (const outcome of OUTCOME_STATUSES) this.#settled.inc({ outcome }, outcomes[outcome]);
     this.#stages.observe({ stage: 'postgres' }, seconds(batch.postgresMs));
     this.#stages.observe({ stage: 'redis' }, seconds(batch.redisMs));
     this.#stages.observe({ stage: 'feed' }, seconds(batch.feedMs));

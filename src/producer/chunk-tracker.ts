@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { chunkStates } from '../redis/pending.ts';
-import { type FeedJobs, feedJobsSchema } from '../schema/feed.ts';
+import { decodeFeedJobs, type FeedJob } from '../schema/feed.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 const RECHECK_MS = 1000;
@@ -14,7 +14,7 @@ const REVIEW_MS = 30_000;
 const ASKED_AT_ONCE = 1000;
 
 /**
- * What it means that a chunk is no longer in flight and has no exceptions stored. `settled`: the entry that told of it was
+ * What it means that a chunk is no longer in flight and has no outcome stored. `settled`: the entry that told of it was
  * trimmed. `unknown`: Redis lost its newest data, perhaps the chunk with it. `unsure`: the feed may still tell.
  */
 type Absence = 'settled' | 'unknown' | 'unsure';
@@ -72,17 +72,17 @@ export class ChunkTracker implements FeedListener {
 
   onEntry(entry: FeedEntry): void {
     if (this.#open.size === 0) return;
-    let jobs: FeedJobs;
+    let jobs: FeedJob[];
     try {
-      jobs = feedJobsSchema.parse(JSON.parse(entry.jobs));
+      jobs = decodeFeedJobs(entry.jobs);
     } catch (error) {
       this.#log.error({ err: error, entry: entry.id }, 'change feed entry cannot be read');
       void this.#passGap('settled');
       return;
     }
-    for (const [chunkId, , exceptions] of jobs) {
+    for (const { chunkId, outcome } of jobs) {
       const chunk = this.#open.get(chunkId);
-      if (chunk !== undefined) this.#finish(chunk, () => chunk.settle(exceptions));
+      if (chunk !== undefined) this.#finish(chunk, () => chunk.settle(outcome));
     }
   }
 
@@ -136,8 +136,8 @@ export class ChunkTracker implements FeedListener {
         const chunk = part[i] as TrackedChunk;
         if (state.state === 'inflight') return;
         if (state.state === 'lost') this.#lose(chunk);
-        else if (absence === 'settled' || state.exceptions.length > 0) {
-          this.#finish(chunk, () => chunk.settle(state.exceptions));
+        else if (absence === 'settled' || state.outcome !== undefined) {
+          this.#finish(chunk, () => chunk.settle(state.outcome ?? {}));
         } else if (absence === 'unknown') this.#lose(chunk);
       });
     }

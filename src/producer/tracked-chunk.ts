@@ -1,6 +1,6 @@
 import type { Stamp } from '../clock.ts';
 import { JobRefusedError } from '../errors.ts';
-import type { OutcomeException } from '../schema/job.ts';
+import type { ChunkOutcome, OperationException } from '../schema/feed.ts';
 import type { Outcome, RangeOutcome } from '../types.ts';
 import type { WorkerCensus } from './worker-census.ts';
 
@@ -12,7 +12,9 @@ export class TrackedChunk {
   readonly length: number;
   readonly epoch: string;
   readonly #workers: Pick<WorkerCensus, 'any'> | undefined;
-  #exceptions: ReadonlyMap<number, OutcomeException> | undefined;
+  #outcome: ChunkOutcome = {};
+  /** Those of the outcome, by index. */
+  #exceptions: ReadonlyMap<number, OperationException> | undefined;
   #error: unknown;
   #done = false;
   #waiters: (() => void)[] = [];
@@ -36,9 +38,10 @@ export class TrackedChunk {
     return (await this.#workers?.any()) === false;
   }
 
-  settle(exceptions: readonly OutcomeException[]): void {
-    if (exceptions.length > 0) {
-      this.#exceptions = new Map(exceptions.map((exception) => [exception[0], exception]));
+  settle(outcome: ChunkOutcome): void {
+    this.#outcome = outcome;
+    if (outcome.exceptions !== undefined) {
+      this.#exceptions = new Map(outcome.exceptions.map((exception) => [exception.index, exception]));
     }
     this.#finish();
   }
@@ -69,32 +72,25 @@ export class TrackedChunk {
     return this.#done ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
   }
 
-  /** @throws why the fate of the chunk cannot be known. */
+  /** @throws why the fate of the chunk cannot be known */
   outcomeOf(index: number): Outcome {
-    const refused = this.#refusal();
+    const { refused } = this.#known();
     if (refused !== undefined) return { status: 'dead', version: this.first + index, reason: refused };
-    const [, status, version, reason] = this.#exceptionOf(index) ?? [];
-    if (version === undefined || status === undefined || status === 'range' || status === 'refused') {
-      return { status: 'applied', version: this.first + index };
-    }
-    return reason == null ? { status, version } : { status, version, reason };
+    const exception = this.#exceptions?.get(index);
+    if (exception === undefined) return { status: 'applied', version: this.first + index };
+    const { status, version, reason } = exception;
+    return reason === undefined ? { status, version } : { status, version, reason };
   }
 
-  /** Of a range delete. @throws why that cannot be known. */
+  /** Of a range delete. @throws why that cannot be known */
   rangeOutcome(): RangeOutcome {
-    const refused = this.#refusal();
+    const { refused, range } = this.#known();
     if (refused !== undefined) throw new JobRefusedError(`The range delete could not be run: ${refused}`);
-    return { deleted: this.#exceptionOf(0)?.[2] ?? 0, dead: this.#exceptionOf(1)?.[2] ?? 0 };
+    return range ?? { deleted: 0, dead: 0 };
   }
 
-  /** Why no worker could read or run the job, if so. */
-  #refusal(): string | undefined {
-    const [, status, , reason] = this.#exceptionOf(0) ?? [];
-    return status === 'refused' ? (reason ?? 'no reason given') : undefined;
-  }
-
-  #exceptionOf(index: number): OutcomeException | undefined {
+  #known(): ChunkOutcome {
     if (this.#error !== undefined) throw this.#error;
-    return this.#exceptions?.get(index);
+    return this.#outcome;
   }
 }

@@ -10,7 +10,7 @@ import { feedHead, type FeedHead, fieldOf } from './feed-position.ts';
 
 export interface FeedEntry {
   readonly id: string;
-  /** JSON of `FeedJobs`. */
+  /** Text of `encodeFeedJobs`. */
   readonly jobs: string;
   /** JSON of `FeedChanges`. */
   readonly changes: string;

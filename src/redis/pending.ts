@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
 import type { Keys } from '../keys.ts';
 import { readTogether } from './read-together.ts';
-import { outcomeExceptionSchema, type OutcomeException } from '../schema/job.ts';
+import { type ChunkOutcome, decodeOutcome } from '../schema/feed.ts';
 
 /** The newest unsettled stamp of each id; undefined where none is pending. */
 export async function pendingStamps(
@@ -26,12 +26,12 @@ export async function settledBelow(redis: Redis, keys: Keys): Promise<Stamp> {
 
 export type ChunkState =
   | { readonly state: 'inflight' }
-  /** Settled, or lost with the newest data of Redis: exceptions tell that it settled. */
-  | { readonly state: 'gone'; readonly exceptions: readonly OutcomeException[] }
+  /** With an outcome it has settled. Without one every operation was applied, or Redis lost its newest data and the chunk. */
+  | { readonly state: 'gone'; readonly outcome: ChunkOutcome | undefined }
   | { readonly state: 'lost' };
 
 /**
- * What became of chunks, without the feed: settling clears `inflight` and stores the exceptions in one step.
+ * What became of chunks, without the feed: settling clears `inflight` and stores the outcome in one step.
  * `lost` when Redis is no longer of the epoch in which the chunk was queued. `entries`: number of the newest feed entry then.
  */
 export async function chunkStates(
@@ -62,8 +62,7 @@ export async function chunkStates(
     if (current !== epoch) return { state: 'lost' };
     if (scores[i] !== null && scores[i] !== undefined) return { state: 'inflight' };
     const stored = outcomes[i];
-    const exceptions = stored == null ? [] : z.array(outcomeExceptionSchema).parse(JSON.parse(stored));
-    return { state: 'gone', exceptions };
+    return { state: 'gone', outcome: stored == null ? undefined : decodeOutcome(stored) };
   });
   return { states, entries: Number(entries ?? 0) };
 }

@@ -2,7 +2,13 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
 import type { Keys } from '../keys.ts';
-import type { FeedChanges, FeedJobs } from '../schema/feed.ts';
+import {
+  encodeFeedJobs,
+  encodeOutcome,
+  type FeedChanges,
+  type FeedJob,
+  isAllApplied,
+} from '../schema/feed.ts';
 import { Script } from './script.ts';
 
 const settleScript = new Script('settle');
@@ -13,7 +19,7 @@ const settleReply = z.tuple([z.string(), z.number()]);
 const OUTCOME_TTL_MS = 3_600_000;
 
 export interface Settlement {
-  readonly jobs: FeedJobs;
+  readonly jobs: readonly FeedJob[];
   readonly changes: FeedChanges;
   /** The newest stamp of each id in the batch. */
   readonly settled: Iterable<readonly [id: string, stamp: Stamp]>;
@@ -39,20 +45,20 @@ export async function settleBatch(
   batch: Settlement,
   feedMaxEntries: number,
 ): Promise<Settled | undefined> {
-  const withExceptions = batch.jobs.filter(([, , exceptions]) => exceptions.length > 0);
+  const notable = batch.jobs.filter(({ outcome }) => !isAllApplied(outcome));
   const args: (string | number)[] = [
     feedMaxEntries,
-    JSON.stringify(batch.jobs),
+    encodeFeedJobs(batch.jobs),
     JSON.stringify(batch.changes),
     OUTCOME_TTL_MS,
     batch.jobs.length,
-    withExceptions.length,
+    notable.length,
     batch.generation ?? '',
-    ...batch.jobs.map(([chunkId]) => chunkId),
-    ...withExceptions.map(([, , exceptions]) => JSON.stringify(exceptions)),
+    ...batch.jobs.map(({ chunkId }) => chunkId),
+    ...notable.map(({ outcome }) => encodeOutcome(outcome)),
   ];
   for (const [id, stamp] of batch.settled) args.push(id, stamp);
-  const outcomeKeys = withExceptions.map(([chunkId]) => keys.outcome(chunkId));
+  const outcomeKeys = notable.map(({ chunkId }) => keys.outcome(chunkId));
   const [entryId, raised] = settleReply.parse(
     await settleScript.run(
       redis,

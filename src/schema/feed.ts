@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
-import { outcomeExceptionSchema } from './job.ts';
 import { Letters } from './letters.ts';
 
 /**
@@ -9,9 +8,98 @@ import { Letters } from './letters.ts';
  * of a new generation of L2 copies has both empty, and the generation as the field `cache`.
  */
 
-/** `[chunk id, operations in it, exceptions]` of each chunk the batch settled. */
-export const feedJobsSchema = z.array(z.tuple([z.string(), z.int(), z.array(outcomeExceptionSchema)]));
-export type FeedJobs = z.output<typeof feedJobsSchema>;
+/** How an operation can end. */
+export const OUTCOME_STATUSES = ['applied', 'superseded', 'missing', 'dead'] as const;
+export type OutcomeStatus = (typeof OUTCOME_STATUSES)[number];
+
+const exceptionStatus = z.enum(OUTCOME_STATUSES).exclude(['applied']);
+/** The statuses that are stored. An operation of which nothing is stored was applied. */
+export const EXCEPTION_STATUSES = exceptionStatus.options;
+
+/** An operation that did not end as `applied`. */
+export interface OperationException {
+  /** Place of the operation in its chunk. */
+  readonly index: number;
+  readonly status: z.output<typeof exceptionStatus>;
+  /** Version of the item once settled; for `dead` the operation's own stamp. */
+  readonly version: number;
+  readonly reason?: string | undefined;
+}
+
+/** What became of one chunk or range delete. Empty: every operation was applied. */
+export interface ChunkOutcome {
+  readonly exceptions?: readonly OperationException[] | undefined;
+  /** Of a range delete: how many items it deleted, and how many rows Postgres refused to change. */
+  readonly range?: { readonly deleted: number; readonly dead: number } | undefined;
+  /** Why no worker could run the job: then none of it was applied. */
+  readonly refused?: string | undefined;
+}
+
+/** An outcome as JSON, with each exception as `[index, status, version, reason]`. */
+const outcomeSchema = z.strictObject({
+  exceptions: z
+    .array(
+      z
+        .tuple([z.int().min(0), exceptionStatus, z.int().min(0), z.string().optional()])
+        .transform(([index, status, version, reason]) => ({ index, status, version, reason })),
+    )
+    .optional(),
+  range: z.strictObject({ deleted: z.int().min(0), dead: z.int().min(0) }).optional(),
+  refused: z.string().optional(),
+});
+
+function outcomeValue({ exceptions, range, refused }: ChunkOutcome): z.input<typeof outcomeSchema> {
+  return {
+    exceptions: exceptions?.map(({ index, status, version, reason }) =>
+      reason === undefined ? [index, status, version] : [index, status, version, reason],
+    ),
+    range,
+    refused,
+  };
+}
+
+export function encodeOutcome(outcome: ChunkOutcome): string {
+  return JSON.stringify(outcomeValue(outcome));
+}
+
+/** @throws when the text is none that `encodeOutcome` wrote */
+export function decodeOutcome(text: string): ChunkOutcome {
+  return outcomeSchema.parse(JSON.parse(text));
+}
+
+/** Whether nothing has to be stored of it. */
+export function isAllApplied({ exceptions, range, refused }: ChunkOutcome): boolean {
+  return exceptions === undefined && range === undefined && refused === undefined;
+}
+
+/** A chunk or range delete that a batch settled. */
+export interface FeedJob {
+  readonly chunkId: string;
+  /** How many operations it has. */
+  readonly operations: number;
+  readonly outcome: ChunkOutcome;
+}
+
+const jobsSchema = z.array(
+  z
+    .tuple([z.string(), z.int(), outcomeSchema.optional()])
+    .transform(
+      ([chunkId, operations, outcome]): FeedJob => ({ chunkId, operations, outcome: outcome ?? {} }),
+    ),
+);
+
+export function encodeFeedJobs(jobs: readonly FeedJob[]): string {
+  return JSON.stringify(
+    jobs.map(({ chunkId, operations, outcome }) =>
+      isAllApplied(outcome) ? [chunkId, operations] : [chunkId, operations, outcomeValue(outcome)],
+    ),
+  );
+}
+
+/** @throws when the text is none that `encodeFeedJobs` wrote */
+export function decodeFeedJobs(text: string): FeedJob[] {
+  return jobsSchema.parse(JSON.parse(text));
+}
 
 /** What an id is after its batch; `cacheOnly`: written to L2 and not to L3. */
 export type ChangeKind = 'present' | 'deleted' | 'cacheOnly';

@@ -212,17 +212,3 @@ export function parseJob<T>(
     .map(({ path, message }) => (path.length === 0 ? message : `${path.join('.')}: ${message}`));
   return { problem: `${told.join('; ')}${issues.length > MAX_PROBLEMS ? '; and more' : ''}` };
 }
-
-/**
- * The only kind of outcome that is stored: anything but `applied` at the operation's own stamp. `refused`, of operation 0, is
- * all of the job: no worker could read it.
- */
-export const outcomeExceptionSchema = z.tuple([
-  /** Index of the operation in its chunk; for a range, 0 tells how many items it deleted, 1 how many rows Postgres refused. */
-  z.int().min(0),
-  z.enum(['superseded', 'missing', 'dead', 'range', 'refused']),
-  /** Version of the item once settled; for a range, the number. */
-  z.int().min(0),
-  z.string().nullable(),
-]);
-export type OutcomeException = z.output<typeof outcomeExceptionSchema>;

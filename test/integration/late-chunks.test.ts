@@ -105,7 +105,11 @@ test('I4: a chunk whose job comes after its note was swept is written nowhere, b
   t.is(await redis.zcard(keys.inflight), 0);
   t.is(await redis.hlen(keys.pending), 0);
   const { states } = await chunkStates(redis, keys, late.epoch, [late.chunkId]);
-  t.like(states, [{ state: 'gone', exceptions: [[0, 'refused', 0]] }], 'whoever asks is told');
+  t.like(
+    states,
+    [{ state: 'gone', outcome: { refused: 'arrived after its submit had been refused' } }],
+    'whoever asks is told',
+  );
 
   const [letter] = await letters(deployment);
   const parts = { pool, redis, writes, keys, config };

@@ -62,7 +62,7 @@ test('I8: a flush tells once of writes that were found lost before it', async (t
 
 test('I8: a job that no worker could read is told to all who wait for it, and never called applied', (t) => {
   const chunk = new TrackedChunk('chunk', 100, 3, 'epoch');
-  chunk.settle([[0, 'refused', 0, 'another format']]);
+  chunk.settle({ refused: 'another format' });
   t.deepEqual(chunk.outcomeOf(2), { status: 'dead', version: 102, reason: 'another format' });
   t.throws(() => chunk.rangeOutcome(), { instanceOf: JobRefusedError, message: /another format/ });
 });

@@ -103,7 +103,7 @@ test('I6 I11: a write that settled before the queue answered is told at once', (
   const told: unknown[] = [];
   const own = new OwnWrites((id, item) => told.push([id, item.contentVersion]));
   const chunk = new TrackedChunk('chunk', 100, 1, 'epoch');
-  chunk.settle([]);
+  chunk.settle({});
   own.accepted(submitOf('a'), new ChunkTicket('a', chunk, 0));
   t.deepEqual(told, [['a', 100]]);
   t.is(own.size, 0);

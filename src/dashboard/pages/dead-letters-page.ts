@@ -1,5 +1,5 @@
 import { stampToMs } from '../../clock.ts';
-import { replayResultSchema } from '../../maintenance/on-demand.ts';
+import { replayOutcomeSchema } from '../../maintenance/replay.ts';
 import type { DeadLetter, DeadLetterWithPayload } from '../../postgres/dead-letters.ts';
 import { bytes, count, time } from '../figures.ts';
 import { type Html, html, lines } from '../html.ts';
@@ -76,7 +76,7 @@ function replay(job: RequestedJob): Html {
   if (isUnderWay(job)) return html`<li>${name}<span class="pill warn">${job.state}</span></li>`;
   if (job.state === 'failed')
     return html`<li>${name}<span class="pill critical">failed</span> ${job.failure}</li>`;
-  const result = replayResultSchema.safeParse(job.result).data;
+  const result = replayOutcomeSchema.safeParse(job.result).data;
   if (result === undefined) return html`<li>${name}ended without a result</li>`;
   const [level, text] = RESULTS[result.status];
   return html`<li>${name}<span class="pill ${level}">${text}</span>${result.reason !== undefined && ` ${result.reason}`}</li>`;
