@@ -1,4 +1,4 @@
-import { raiseClock } from '../src/redis/clock.ts';
+import { raiseClock } from '../src/redis/chunk-notes.ts';
 import { createDeployment } from '../test/helpers/deployment.ts';
 import { runInHeap } from '../test/helpers/heap-use.ts';
 import type { ScanReport } from '../test/helpers/scanning.ts';

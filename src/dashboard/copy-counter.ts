@@ -1,5 +1,5 @@
 import type { Logger } from '../log.ts';
-import { countCopies } from '../redis/copy-count.ts';
+import { countCopies } from '../redis/copies.ts';
 import type { CacheGeneration } from '../redis/cache-generation.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { Keys } from '../keys.ts';

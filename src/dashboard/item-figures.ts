@@ -1,8 +1,8 @@
 import { messageOf } from '../errors.ts';
 import { readL3 } from '../postgres/pool.ts';
 import { readRows } from '../postgres/read-items.ts';
-import { type FeedHistory, feedHistory } from '../redis/feed-history.ts';
-import { pendingStamps } from '../redis/pending.ts';
+import { type FeedHistory, feedHistory } from '../redis/feed.ts';
+import { pendingStamps } from '../redis/in-flight.ts';
 import { parseId } from '../schema/item.ts';
 import { decodeStored, type StoredItem } from '../schema/stored-item.ts';
 import { inTime } from './patience.ts';

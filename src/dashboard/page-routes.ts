@@ -6,7 +6,7 @@ import { REPLAY_JOB } from '../maintenance/on-demand.ts';
 import { findDeadLetter, listDeadLetters } from '../postgres/dead-letters.ts';
 import { readTotals } from '../postgres/totals.ts';
 import { readBacklog } from '../redis/backlog.ts';
-import { readSeries } from '../redis/series.ts';
+import { readSeries } from '../redis/history.ts';
 import type { CopyCounter } from './copy-counter.ts';
 import type { Html } from './html.ts';
 import { itemFigures } from './item-figures.ts';

@@ -3,10 +3,10 @@ import { foldOps, newestStamps, opsOf, type Chunk, type Op, type Row } from '../
 import { stampToMs } from '../clock.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind } from '../postgres/pool.ts';
-import type { Look } from '../redis/cache-session.ts';
-import { type Barrier, earlierWork, type NotedChunk } from '../redis/barriers.ts';
-import { sweptAmong } from '../redis/orphans.ts';
-import { recordSettled } from '../redis/series.ts';
+import type { Look } from '../redis/cache-generation.ts';
+import { type Barrier, earlierWork, type NotedChunk } from '../redis/in-flight.ts';
+import { sweptAmong } from '../redis/chunk-notes.ts';
+import { recordSettled } from '../redis/history.ts';
 import { type FeedJob, toFeedChanges } from '../schema/feed.ts';
 import { isReplay, setsState } from '../schema/job.ts';
 import { copyAndSettle, copyRows } from './copy-writer.ts';

@@ -2,8 +2,7 @@ import type { Row } from '../batch/fold.ts';
 import { UNWRITTEN } from '../clock.ts';
 import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
-import type { StoredEntry } from '../redis/item-store.ts';
-import { type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
+import { type Lifetimes, type StoredEntry, storedEntry } from '../redis/item-store.ts';
 
 /** The L2 copy of a row whose content this batch wrote; its state may be another batch's (`now`). */
 export function copyOfRow(

@@ -1,6 +1,6 @@
 import type { Chunk } from '../batch/fold.ts';
 import type { Stamp } from '../clock.ts';
-import type { OpenRange } from '../redis/barriers.ts';
+import type { OpenRange } from '../redis/in-flight.ts';
 
 /** The range deletes in flight, asked which of them a chunk that sets states must wait for. */
 export class OpenRanges {

@@ -4,7 +4,7 @@ import { createLogger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
 import { claimMerkleKey } from '../postgres/merkle-key.ts';
 import { checkDrainRights } from '../postgres/server.ts';
-import { isClockRaised } from '../redis/clock.ts';
+import { isClockRaised } from '../redis/chunk-notes.ts';
 import { checkQueueServer } from '../redis/connect.ts';
 import { StopPhases } from '../stop-phases.ts';
 import { Backends } from '../tiers/backends.ts';

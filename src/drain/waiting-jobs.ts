@@ -1,6 +1,6 @@
 import { DelayedError, type Job, WaitingError } from 'bullmq';
 import { pause, within } from '../abortable.ts';
-import { type Barrier, type Frontier, isPassed, nextSettle, readFrontier } from '../redis/barriers.ts';
+import { type Barrier, type Frontier, isPassed, nextSettle, readFrontier } from '../redis/in-flight.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { WriterParts } from './writer-parts.ts';
 

@@ -5,10 +5,10 @@ import type { Logger } from '../log.ts';
 import type { Digester } from '../merkle/digest.ts';
 import type { Pool } from '../postgres/pool.ts';
 import { highestStamp } from '../postgres/totals.ts';
-import { raiseClock } from '../redis/clock.ts';
+import { raiseClock } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { ItemStore } from '../redis/item-store.ts';
-import { type Settlement, settleBatch } from '../redis/settle.ts';
+import { settleBatch, type Settlement } from '../redis/in-flight.ts';
 import type { DrainObserver } from './drain-observer.ts';
 
 /** What everything that writes through the tiers runs on. */

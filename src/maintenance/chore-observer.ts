@@ -1,4 +1,4 @@
-import type { CopyFigures } from '../redis/copy-turns.ts';
+import type { CopyFigures } from '../redis/copies.ts';
 
 /** Hears how the chores go; it must not throw. */
 export interface ChoreObserver {

@@ -1,9 +1,8 @@
 import type { Pool } from '../postgres/pool.ts';
 import { readRows } from '../postgres/read-items.ts';
-import type { CopyValue } from '../redis/copy-pages.ts';
+import type { CopyValue } from '../redis/copies.ts';
 import type { Redis } from '../redis/connect.ts';
-import type { ItemStore } from '../redis/item-store.ts';
-import { type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
+import { type ItemStore, type Lifetimes, storedEntry } from '../redis/item-store.ts';
 
 export interface RepairParts {
   readonly pool: Pool;

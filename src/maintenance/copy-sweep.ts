@@ -1,18 +1,22 @@
 import { isOlderGeneration } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { rowDigests } from '../postgres/read-items.ts';
-import { type CopyValue, dropKeys, keepCopies, readCopies, scanCopies } from '../redis/copy-pages.ts';
 import {
   type CopyFigures,
   type CopyTurn,
+  type CopyValue,
+  dropKeys,
   endTurn,
+  keepCopies,
   NO_FIGURES,
+  noteLost,
+  readCopies,
   readTurns,
   saveTurn,
-} from '../redis/copy-turns.ts';
+  scanCopies,
+} from '../redis/copies.ts';
 import { CacheUnknownError } from '../redis/item-store.ts';
-import { noteLost } from '../redis/lost-writes.ts';
-import { pendingStamps, rangesInFlight } from '../redis/pending.ts';
+import { pendingStamps, rangesInFlight } from '../redis/in-flight.ts';
 import { decodeStored } from '../schema/stored-item.ts';
 import type { ChoreObserver } from './chore-observer.ts';
 import { dropCopies, refreshCopies } from './copy-repair.ts';

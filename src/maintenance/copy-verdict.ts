@@ -2,7 +2,7 @@ import { type Stamp, UNWRITTEN } from '../clock.ts';
 import { CorruptItemError } from '../errors.ts';
 import { type Digester, hashContent, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowDigest } from '../postgres/read-items.ts';
-import type { CopyValue } from '../redis/copy-pages.ts';
+import type { CopyValue } from '../redis/copies.ts';
 import { decodeStored, type StoredItem, versionOf } from '../schema/stored-item.ts';
 
 /**

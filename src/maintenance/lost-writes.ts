@@ -5,7 +5,7 @@ import type { Digester } from '../merkle/digest.ts';
 import type { Queryable } from '../postgres/pool.ts';
 import { rangeCover } from '../postgres/range-deletes.ts';
 import { type RowDigest, rowDigests } from '../postgres/read-items.ts';
-import { copyKeysOf, type CopyValue, readCopies } from '../redis/copy-pages.ts';
+import { copyKeysOf, type CopyValue, readCopies } from '../redis/copies.ts';
 import type { Redis } from '../redis/connect.ts';
 import { CacheUnknownError } from '../redis/item-store.ts';
 import type { StoredItem } from '../schema/stored-item.ts';

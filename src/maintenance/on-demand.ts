@@ -1,7 +1,7 @@
 import { DelayedError, type Job, type Queue } from 'bullmq';
 import { z } from 'zod';
 import { VERIFY_STEPS, verifyStep } from '../postgres/merkle-verify.ts';
-import { type CopyTurn, copyTurnSchema } from '../redis/copy-turns.ts';
+import { type CopyTurn, copyTurnSchema } from '../redis/copies.ts';
 import type { CopySweep } from './copy-sweep.ts';
 import { finishReplay, isRunning, type ReplayOutcome, type ReplayParts, startReplay } from './replay.ts';
 

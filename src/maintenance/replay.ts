@@ -14,8 +14,8 @@ import {
 import type { Pool } from '../postgres/pool.ts';
 import { rangeCover } from '../postgres/range-deletes.ts';
 import type { Redis } from '../redis/connect.ts';
-import { chunkStates } from '../redis/pending.ts';
-import { forgetReplay, noteReplay } from '../redis/replay-note.ts';
+import { chunkStates } from '../redis/in-flight.ts';
+import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
 import { EXCEPTION_STATUSES } from '../schema/feed.ts';
 import {
   CHUNK_JOB,

@@ -6,10 +6,8 @@ import { readTotals, type Totals } from '../postgres/totals.ts';
 import type { Queryable } from '../postgres/pool.ts';
 import { pressureOf } from '../producer/pressure.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
-import type { Redis } from '../redis/connect.ts';
-import { type CopyTurn, readTurns } from '../redis/copy-turns.ts';
-import { countLost } from '../redis/lost-writes.ts';
-import { ServerInfo } from '../redis/server-info.ts';
+import { type Redis, ServerInfo } from '../redis/connect.ts';
+import { type CopyTurn, countLost, readTurns } from '../redis/copies.ts';
 import { seconds } from './registry.ts';
 
 export interface DeploymentSources {

@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ChoreObserver } from '../maintenance/chore-observer.ts';
-import type { CopyFigures } from '../redis/copy-turns.ts';
+import type { CopyFigures } from '../redis/copies.ts';
 import { seconds, STAGE_BUCKETS } from './registry.ts';
 
 /** What the sweep of L2 finds, told apart in `tierline_copies_found_total`. */

@@ -1,8 +1,8 @@
 import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { BackpressureError, type ReachedLimit } from '../errors.ts';
-import type { Admission as AdmissionRequest } from '../redis/clock.ts';
-import type { Waiting } from '../redis/waiting.ts';
+import type { Admission as AdmissionRequest } from '../redis/chunk-notes.ts';
+import type { Waiting } from '../redis/backlog.ts';
 import type { Pressure } from '../types.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { FULL_RATIO, pressureOf, RESERVE_RATIO, WARN_RATIO } from './pressure.ts';

@@ -6,11 +6,16 @@ import type { Config } from '../config.ts';
 import { type BackpressureError, messageOf, QueueUnavailableError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { type Cover, StampsRefused, takeStamps } from '../redis/clock.ts';
+import {
+  type Cover,
+  type DoubtfulChunk,
+  StampsRefused,
+  takeStamps,
+  withdrawChunk,
+} from '../redis/chunk-notes.ts';
 import { openQueue } from '../redis/bull-queue.ts';
-import { whenReady, type Redis } from '../redis/connect.ts';
-import { type DoubtfulChunk, withdrawChunk } from '../redis/orphans.ts';
-import { isOutOfMemory } from '../redis/waiting.ts';
+import { type Redis, whenReady } from '../redis/connect.ts';
+import { isOutOfMemory } from '../redis/backlog.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { Pressure } from '../types.ts';
 import { Admission } from './admission.ts';

@@ -4,7 +4,7 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
-import { chunkStates } from '../redis/pending.ts';
+import { chunkStates } from '../redis/in-flight.ts';
 import { decodeFeedJobs, type FeedJob } from '../schema/feed.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 

@@ -3,7 +3,7 @@ import { loadConfig, type Config, type OpenOptions } from '../config.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { RedisBackend } from '../redis/backend.ts';
 import { checkQueueServer } from '../redis/connect.ts';
-import { noteEnqueueTimeout } from '../redis/orphans.ts';
+import { noteEnqueueTimeout } from '../redis/chunk-notes.ts';
 import type { RangeJob } from '../schema/job.ts';
 import type { Producer } from '../types.ts';
 import { ChunkQueue } from './chunk-queue.ts';

@@ -2,7 +2,7 @@ import { within } from '../abortable.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import type { Redis } from '../redis/connect.ts';
-import { NOTHING_WAITS, type Waiting, type WaitingLimits, waitingNow } from '../redis/waiting.ts';
+import { NOTHING_WAITS, type Waiting, type WaitingLimits, waitingNow } from '../redis/backlog.ts';
 import type { Pressure } from '../types.ts';
 import { pressureOf } from './pressure.ts';
 

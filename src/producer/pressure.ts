@@ -1,4 +1,4 @@
-import type { Waiting, WaitingLimits } from '../redis/waiting.ts';
+import type { Waiting, WaitingLimits } from '../redis/backlog.ts';
 import type { Pressure } from '../types.ts';
 
 /** From this ratio on, submits are delayed. */

@@ -4,7 +4,7 @@ import type { Config } from '../config.ts';
 import { TierUnavailableError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Redis } from '../redis/connect.ts';
-import { pendingStamps } from '../redis/pending.ts';
+import { pendingStamps } from '../redis/in-flight.ts';
 import { type StoredHead, versionOf } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';

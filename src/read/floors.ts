@@ -1,6 +1,6 @@
 import type { Stamp } from '../clock.ts';
 import type { Logger } from '../log.ts';
-import type { SeenVersion, SettledAnswer } from '../redis/settled-check.ts';
+import type { SeenVersion, SettledAnswer } from '../redis/in-flight.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import { floorOf, isNewer, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 

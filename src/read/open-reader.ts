@@ -4,7 +4,7 @@ import { type Config, loadConfig, type OpenOptions } from '../config.ts';
 import { QueueUnavailableError, TierUnavailableError } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
-import { settledCheck } from '../redis/settled-check.ts';
+import { settledCheck } from '../redis/in-flight.ts';
 import { Backends } from '../tiers/backends.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import { FilterSource } from '../tiers/filter-source.ts';

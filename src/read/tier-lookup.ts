@@ -2,7 +2,7 @@ import pLimit, { type LimitFunction } from 'p-limit';
 import type { Config } from '../config.ts';
 import { TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Look } from '../redis/cache-session.ts';
+import type { Look } from '../redis/cache-generation.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { RedisTier } from '../tiers/redis.ts';

@@ -4,7 +4,7 @@ import { messageOf, QueueUnavailableError, TierlineError, TierUnavailableError }
 import { type Keys, keysOf } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { CacheGeneration } from './cache-generation.ts';
-import { closeRedis, createRedis, redisFix, type Redis, runWhenFull, whenReady } from './connect.ts';
+import { closeRedis, createRedis, type Redis, redisFix, runWhenFull, whenReady } from './connect.ts';
 import { FeedTail } from './feed.ts';
 import { ItemStore } from './item-store.ts';
 

@@ -3,7 +3,7 @@ import { within } from '../abortable.ts';
 import { messageOf, UnsafeServerError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
-export type { Redis } from 'ioredis';
+export type { ChainableCommander as Pipeline, Redis } from 'ioredis';
 
 /**
  * `failFast`: commands reject at once while the server is away, so callers keep control of how long to wait.
@@ -132,4 +132,58 @@ export async function checkQueueServer(redis: Redis, log: Logger): Promise<void>
       'Redis keeps no append-only file: a restart loses writes that were accepted but not yet settled. Set appendonly yes.',
     );
   }
+}
+
+/** The fields of INFO, as text by their names. */
+export class ServerInfo {
+  readonly #fields: ReadonlyMap<string, string>;
+
+  constructor(text: string) {
+    this.#fields = new Map(
+      text.split('\n').flatMap((line) => {
+        const at = line.indexOf(':');
+        return at < 0 || line.startsWith('#') ? [] : [[line.slice(0, at), line.slice(at + 1).trimEnd()]];
+      }),
+    );
+  }
+
+  static async of(redis: Redis, section?: string): Promise<ServerInfo> {
+    return new ServerInfo(section === undefined ? await redis.info() : await redis.info(section));
+  }
+
+  text(name: string): string | undefined {
+    return this.#fields.get(name);
+  }
+
+  number(name: string): number | undefined {
+    const value = Number(this.#fields.get(name));
+    return Number.isFinite(value) ? value : undefined;
+  }
+}
+
+/**
+ * What a failed command means for whoever wrote something.
+ * `away`: no answer, or one that says "not now" or "not you": try again. `memory`: the server is full; what frees memory it
+ * still does. `data`: it will never take this command on this key.
+ */
+export type RedisFailure = 'away' | 'memory' | 'data';
+
+/**
+ * Replies after which the same command can succeed: the server is busy, loading, a replica, cannot write its disk, moved the
+ * slot, or has not been told who we are. Redis 6 wraps the errors of a script's commands in one of its own, so the word is
+ * looked for anywhere.
+ */
+const NOT_NOW =
+  /\b(BUSY|LOADING|TRYAGAIN|CLUSTERDOWN|MOVED|ASK|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM|NOSCRIPT|UNKILLABLE)\b|max number of clients/;
+
+export function redisFailure(error: unknown): RedisFailure {
+  if (!isReply(error)) return 'away';
+  const message = messageOf(error);
+  if (/\bOOM\b/.test(message)) return 'memory';
+  return NOT_NOW.test(message) ? 'away' : 'data';
+}
+
+/** An error that Redis answered, and not one of the connection. */
+function isReply(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError';
 }

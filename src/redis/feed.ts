@@ -1,12 +1,11 @@
-import { Deadline, pause, within } from '../abortable.ts';
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
+import { Deadline, pause, within } from '../abortable.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { clockEpoch } from './clock.ts';
-import { closeRedis, createRedis, whenReady } from './connect.ts';
-import type { FeedPosition } from '../schema/feed.ts';
-import { feedHead, type FeedHead, fieldOf } from './feed-position.ts';
+import { type ChangeKind, changeKindAt, feedChangesSchema, type FeedPosition } from '../schema/feed.ts';
+import { clockEpoch } from './chunk-notes.ts';
+import { closeRedis, createRedis, type Redis, whenReady } from './connect.ts';
+import { readTogether } from './commands.ts';
 
 export interface FeedEntry {
   readonly id: string;
@@ -218,4 +217,135 @@ export class FeedTail {
     this.#log.warn({ err: error }, 'change feed out of sight');
     for (const listener of this.#listeners) listener.onDown?.();
   }
+}
+
+export interface FeedHead extends FeedPosition {
+  /** The stream holds no entry at all; `id` is then '0-0'. */
+  readonly empty: boolean;
+}
+
+const headReply = z.tuple([
+  z.tuple([z.string().nullable(), z.coerce.number().nullable()]),
+  z.array(z.tuple([z.string(), z.unknown()])),
+]);
+const numberReply = z.tuple([z.string().nullable(), z.coerce.number().nullable()]);
+const rangeReply = z.array(z.tuple([z.string(), z.array(z.string())]));
+
+/** Where the feed ends now, in one step. */
+export async function feedHead(redis: Redis, keys: Keys): Promise<FeedHead> {
+  const [[epoch, entries], newest] = headReply.parse(
+    await readTogether(
+      redis,
+      [keys.clock, keys.feed],
+      [
+        ['HMGET', keys.clock, 'epoch', 'entries'],
+        ['XREVRANGE', keys.feed, '+', '-', 'COUNT', '1'],
+      ],
+    ),
+  );
+  return {
+    id: newest[0]?.[0] ?? '0-0',
+    number: entries ?? 0,
+    epoch: epoch ?? '',
+    empty: newest.length === 0,
+  };
+}
+
+/** The same without the stream id: one cheap command, for who only asks "is there more than I have seen?". */
+export async function feedNumber(redis: Redis, keys: Keys): Promise<Pick<FeedPosition, 'epoch' | 'number'>> {
+  const [epoch, entries] = numberReply.parse(await redis.hmget(keys.clock, 'epoch', 'entries'));
+  return { epoch: epoch ?? '', number: entries ?? 0 };
+}
+
+export interface NumberedChanges {
+  readonly id: string;
+  readonly number: number;
+  /** JSON of `FeedChanges`. */
+  readonly changes: string;
+}
+
+/** Up to `count` entries after the stream id `after`, oldest first. */
+export async function feedAfter(
+  redis: Redis,
+  keys: Keys,
+  after: string,
+  count: number,
+): Promise<NumberedChanges[]> {
+  const entries = rangeReply.parse(await redis.xrange(keys.feed, `(${after}`, '+', 'COUNT', count));
+  return entries.map(([id, fields]) => ({
+    id,
+    number: Number(fieldOf(fields, 'n')),
+    changes: fieldOf(fields, 'changes'),
+  }));
+}
+
+/** One field of an entry as Redis gives it: names and values in turn. */
+export function fieldOf(fields: readonly string[], name: string): string {
+  return fields[fields.indexOf(name) + 1] ?? '';
+}
+
+export interface FeedMention {
+  readonly entryId: string;
+  /** When the batch settled, in milliseconds since 1970. */
+  readonly atMs: number;
+  readonly contentVersion: number;
+  readonly stateVersion: number;
+  readonly kind: ChangeKind;
+}
+
+export interface FeedHistory {
+  /** Newest first. */
+  readonly mentions: readonly FeedMention[];
+  /** Entries looked at. */
+  readonly entries: number;
+  /** The whole feed was looked at, and not only its newest part. */
+  readonly complete: boolean;
+}
+
+/** Entries of one read: an entry of 1,000 ids has about 40 KB. */
+const PAGE = 20;
+
+/** What the change feed still tells of one id, newest first, stopping after `maxMentions` or `maxMs`. */
+export async function feedHistory(
+  redis: Redis,
+  keys: Keys,
+  id: string,
+  { maxMentions = 50, maxMs = 1500 } = {},
+): Promise<FeedHistory> {
+  const deadline = performance.now() + maxMs;
+  // Parsing every entry would take most of the time; the id as JSON stands in the text of the few that matter.
+  const needle = JSON.stringify(id);
+  const mentions: FeedMention[] = [];
+  let entries = 0;
+  for (let end = '+'; ; ) {
+    const page = await redis.xrevrange(keys.feed, end, '-', 'COUNT', PAGE);
+    for (const [entryId, fields] of page) {
+      entries++;
+      const changes = fields[fields.indexOf('changes') + 1] ?? '';
+      if (changes.includes(needle)) mentions.push(...mentionsIn(entryId, changes, id));
+    }
+    const last = page.at(-1)?.[0];
+    if (page.length < PAGE || last === undefined) return { mentions, entries, complete: true };
+    if (mentions.length >= maxMentions || performance.now() > deadline) {
+      return { mentions: mentions.slice(0, maxMentions), entries, complete: false };
+    }
+    end = `(${last}`;
+  }
+}
+
+function mentionsIn(entryId: string, changes: string, id: string): FeedMention[] {
+  const parsed = feedChangesSchema.safeParse(JSON.parse(changes));
+  if (!parsed.success) return [];
+  const { ids, cv, sv } = parsed.data;
+  const found: FeedMention[] = [];
+  for (let at = ids.indexOf(id); at !== -1; at = ids.indexOf(id, at + 1)) {
+    found.push({
+      entryId,
+      atMs: Number(entryId.split('-')[0]),
+      contentVersion: cv[at] ?? 0,
+      stateVersion: sv?.[at] ?? 0,
+      kind: changeKindAt(parsed.data, at),
+    });
+  }
+  return found;
 }

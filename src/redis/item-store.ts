@@ -1,11 +1,9 @@
-import type { ChainableCommander, Redis } from 'ioredis';
 import { z } from 'zod';
 import { bucketOf } from '../keys.ts';
-import { STORED_HEAD_CHARS } from '../schema/stored-item.ts';
-import type { CacheGeneration } from './cache-generation.ts';
-import { type CacheSession, LOOK_MS, type Look, newEpoch } from './cache-session.ts';
-import { redisFailure } from './failure.ts';
-import { isUnknownScript, Script } from './script.ts';
+import { encodeStored, STORED_HEAD_CHARS, type StoredItem } from '../schema/stored-item.ts';
+import { type CacheGeneration, type CacheSession, type Look, LOOK_MS, newEpoch } from './cache-generation.ts';
+import { type Pipeline, type Redis, redisFailure } from './connect.ts';
+import { isUnknownScript, Script } from './commands.ts';
 
 const setNewerScript = new Script('set-newer');
 const dropCopyScript = new Script('drop-copy');
@@ -213,6 +211,50 @@ function callsOf(ids: readonly string[]): BucketCall[] {
 
 type Result = readonly [error: Error | null, reply: unknown];
 
-async function resultsOf(pipeline: ChainableCommander): Promise<Result[]> {
+async function resultsOf(pipeline: Pipeline): Promise<Result[]> {
   return (await pipeline.exec()) ?? [];
+}
+
+/** Milliseconds that copies made from rows live, and tombstones and fences. */
+export interface Lifetimes {
+  readonly tombstoneTtlMs: number;
+  readonly backfillTtlMs: number;
+}
+
+/** Whether it is a row whose content must not come into L2. */
+export function isDurableOnly({ kind, tiers }: Pick<StoredItem, 'kind' | 'tiers'>): boolean {
+  return tiers === 'durable' && kind !== 'deleted';
+}
+
+/**
+ * What L2 keeps of an item: of one for L3 alone a fence without its content.
+ * @param ttlMs life of a copy with content; 0 for no end. Left out: that of copies made from rows
+ */
+export function storedEntry(
+  item: StoredItem,
+  lifetimes: Lifetimes,
+  ttlMs: number = lifetimes.backfillTtlMs,
+): StoredEntry {
+  const copy = isDurableOnly(item) ? fenceOf(item) : item;
+  const hasContent = copy.kind === 'json' || copy.kind === 'binary';
+  return {
+    id: copy.id,
+    value: encodeStored(copy),
+    ttlMs: hasContent ? ttlMs : lifetimes.tombstoneTtlMs,
+  };
+}
+
+/** An older copy must go, and an older back-fill must not come. */
+function fenceOf({ id, contentVersion, stateVersion, digest, contentHash, state }: StoredItem): StoredItem {
+  return {
+    id,
+    kind: 'fence',
+    contentVersion,
+    stateVersion,
+    tiers: 'all',
+    digest,
+    contentHash,
+    state,
+    body: '',
+  };
 }

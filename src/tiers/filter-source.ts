@@ -7,7 +7,7 @@ import type { Pool } from '../postgres/pool.ts';
 import { liveIdsAfter } from '../postgres/read-items.ts';
 import { estimatedRows } from '../postgres/totals.ts';
 import type { Redis } from '../redis/connect.ts';
-import { feedAfter, feedHead } from '../redis/feed-position.ts';
+import { feedAfter, feedHead } from '../redis/feed.ts';
 import { type FeedChanges, type FeedPosition, feedChangesSchema } from '../schema/feed.ts';
 
 /** Room to grow before a second table, twice as large, is needed. */

@@ -2,9 +2,14 @@ import { within } from '../abortable.ts';
 import { CorruptItemError, TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { FeedChanges } from '../schema/feed.ts';
-import type { Look } from '../redis/cache-session.ts';
-import { CacheUnknownError, type ItemStore } from '../redis/item-store.ts';
-import { isDurableOnly, type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
+import type { Look } from '../redis/cache-generation.ts';
+import {
+  CacheUnknownError,
+  isDurableOnly,
+  type ItemStore,
+  type Lifetimes,
+  storedEntry,
+} from '../redis/item-store.ts';
 import {
   decodeStored,
   decodeStoredHead,

@@ -3,8 +3,7 @@ import { loadConfig } from '../../src/config.ts';
 import type { Finding } from '../../src/cli/doctor/finding.ts';
 import { backlogFindings, totalsFindings } from '../../src/cli/commands/doctor.ts';
 import { latency, roundTrips, settingsFindings, skew } from '../../src/cli/doctor/redis-findings.ts';
-import { redisFix } from '../../src/redis/connect.ts';
-import { ServerInfo } from '../../src/redis/server-info.ts';
+import { redisFix, ServerInfo } from '../../src/redis/connect.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { hashPassword } from '../../src/dashboard/password.ts';
-import { readSeries } from '../../src/redis/series.ts';
+import { readSeries } from '../../src/redis/history.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types.ts';
 import { launchBrowser, seriousFindings, watch } from '../helpers/browser.ts';

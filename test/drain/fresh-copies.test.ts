@@ -3,7 +3,7 @@ import type { Chunk } from '../../src/batch/fold.ts';
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
 import { UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { LOOK_MS } from '../../src/redis/cache-session.ts';
+import { LOOK_MS } from '../../src/redis/cache-generation.ts';
 import { closeRedis } from '../../src/redis/connect.ts';
 import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
 import { decodeStored, type StoredItem } from '../../src/schema/stored-item.ts';

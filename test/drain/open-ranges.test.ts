@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import test from 'ava';
 import { OpenRanges } from '../../src/drain/open-ranges.ts';
-import { isPassed, othersBefore, readFrontier } from '../../src/redis/barriers.ts';
+import { isPassed, othersBefore, readFrontier } from '../../src/redis/in-flight.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { noteRange } from '../helpers/noted-range.ts';
 import { chunkOf } from '../helpers/operations.ts';

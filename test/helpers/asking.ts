@@ -3,7 +3,7 @@ import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
 import { connectReader } from '../../src/read/open-reader.ts';
 import { createRedis, whenReady } from '../../src/redis/connect.ts';
-import { feedNumber } from '../../src/redis/feed-position.ts';
+import { feedNumber } from '../../src/redis/feed.ts';
 
 /** A process that is sent ids which have settled, and answers with those it would deny. */
 const config = loadConfig();

@@ -4,7 +4,7 @@ import { type ChoreObserver, UNOBSERVED_CHORES } from '../../src/maintenance/cho
 import { CopySweep } from '../../src/maintenance/copy-sweep.ts';
 import type { LostWriteParts } from '../../src/maintenance/lost-writes.ts';
 import { Digester, xorDigests } from '../../src/merkle/digest.ts';
-import type { CopyTurn } from '../../src/redis/copy-turns.ts';
+import type { CopyTurn } from '../../src/redis/copies.ts';
 import { encodeStored, decodeStored, type StoredItem } from '../../src/schema/stored-item.ts';
 import type { Deployment } from './deployment.ts';
 

@@ -9,7 +9,7 @@ import { ExistenceCheck } from '../../src/read/existence.ts';
 import { PendingReads } from '../../src/read/pending-reads.ts';
 import { TrustedFilter } from '../../src/read/trusted-filter.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
-import { settledCheck } from '../../src/redis/settled-check.ts';
+import { settledCheck } from '../../src/redis/in-flight.ts';
 import type { StoredItem } from '../../src/schema/stored-item.ts';
 import { FilterSource } from '../../src/tiers/filter-source.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';

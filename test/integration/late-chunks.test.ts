@@ -13,9 +13,14 @@ import { replayLetter } from '../../src/maintenance/replay.ts';
 import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
 import { listDeadLetters } from '../../src/postgres/dead-letters.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import { takeStamps } from '../../src/redis/clock.ts';
-import { orphanAgeUs, sweepOrphans, sweptAmong, withdrawChunk } from '../../src/redis/orphans.ts';
-import { chunkStates } from '../../src/redis/pending.ts';
+import {
+  orphanAgeUs,
+  sweepOrphans,
+  sweptAmong,
+  takeStamps,
+  withdrawChunk,
+} from '../../src/redis/chunk-notes.ts';
+import { chunkStates } from '../../src/redis/in-flight.ts';
 import { CHUNK_JOB, RANGE_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types.ts';

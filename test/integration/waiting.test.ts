@@ -5,7 +5,7 @@ import { UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import { takeStamps } from '../../src/redis/clock.ts';
+import { takeStamps } from '../../src/redis/chunk-notes.ts';
 import { CHUNK_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import type { Options } from '../../src/config.ts';
 import type { Producer, Ticket } from '../../src/types.ts';

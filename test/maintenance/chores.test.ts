@@ -5,8 +5,7 @@ import { foldDeltas, purgeTombstones } from '../../src/postgres/merkle-delta.ts'
 import { merklePrefix, merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import { takeStamps } from '../../src/redis/clock.ts';
-import { sweepOrphans } from '../../src/redis/orphans.ts';
+import { sweepOrphans, takeStamps } from '../../src/redis/chunk-notes.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';

@@ -4,7 +4,7 @@ import { discardCopies, restoreCopies } from '../../src/maintenance/restore-copi
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
-import { countLost, lostIds } from '../../src/redis/lost-writes.ts';
+import { countLost, lostIds } from '../../src/redis/copies.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { copyKey, lostWritePartsOf, readCopy, restamped, plantCopy, sweepAll } from '../helpers/copies.ts';
 import { createDeployment } from '../helpers/deployment.ts';

@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { createLogger } from '../../src/log.ts';
 import { Floors, RecentAnswers } from '../../src/read/floors.ts';
 import { type L1Entry, entryOf } from '../../src/read/l1-entry.ts';
-import { settledCheck } from '../../src/redis/settled-check.ts';
+import { settledCheck } from '../../src/redis/in-flight.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { raiseClock } from '../../src/redis/clock.ts';
+import { raiseClock } from '../../src/redis/chunk-notes.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { runInHeap } from '../helpers/heap-use.ts';
 import type { ScanReport } from '../helpers/scanning.ts';

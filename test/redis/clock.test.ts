@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import test from 'ava';
-import { clockEpoch, isClockRaised, raiseClock, takeStamps } from '../../src/redis/clock.ts';
+import { clockEpoch, isClockRaised, raiseClock, takeStamps } from '../../src/redis/chunk-notes.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
 let deployment: Deployment;

@@ -1,6 +1,6 @@
 import test from 'ava';
 import { ReplyError } from 'ioredis';
-import { redisFailure, type RedisFailure } from '../../src/redis/failure.ts';
+import { redisFailure, type RedisFailure } from '../../src/redis/connect.ts';
 
 /** As Redis 7 says them, and as Redis 6 does from inside a script. */
 const REPLIES: Readonly<Record<RedisFailure, readonly string[]>> = {

@@ -1,6 +1,5 @@
 import test from 'ava';
-import { saveTurn } from '../../src/redis/copy-turns.ts';
-import { countLost, forgetLost, lostIds, MAX_LISTED, noteLost } from '../../src/redis/lost-writes.ts';
+import { countLost, forgetLost, lostIds, MAX_LISTED, noteLost, saveTurn } from '../../src/redis/copies.ts';
 import { sweepAll } from '../helpers/copies.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 

@@ -2,7 +2,7 @@ import test from 'ava';
 import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
 import { createRedis } from '../../src/redis/connect.ts';
-import { quantile, readSeries, recordSettled, SLOT_MS, stepOf } from '../../src/redis/series.ts';
+import { quantile, readSeries, recordSettled, SLOT_MS, stepOf } from '../../src/redis/history.ts';
 import { replayChunkId } from '../../src/schema/job.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';

@@ -7,8 +7,7 @@ import type { LostWrite, LostWriteParts } from '../../maintenance/lost-writes.ts
 import type { LostOutcome } from '../../maintenance/restore-copies.ts';
 import { Digester } from '../../merkle/digest.ts';
 import { claimMerkleKey } from '../../postgres/merkle-key.ts';
-import type { CopyTurn } from '../../redis/copy-turns.ts';
-import { countLost, lostIds, MAX_LISTED } from '../../redis/lost-writes.ts';
+import { type CopyTurn, countLost, lostIds, MAX_LISTED } from '../../redis/copies.ts';
 import { versionOf } from '../../schema/stored-item.ts';
 import {
   action,

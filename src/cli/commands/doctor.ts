@@ -4,7 +4,7 @@ import { readTotals, type Totals } from '../../postgres/totals.ts';
 import { printable } from '../../printable.ts';
 import { pressureOf } from '../../producer/pressure.ts';
 import { type Backlog, readBacklog, waitingOf } from '../../redis/backlog.ts';
-import { countLost } from '../../redis/lost-writes.ts';
+import { countLost } from '../../redis/copies.ts';
 import { VERSION } from '../../version.ts';
 import { action, type Context, command, examples, EXIT } from '../command.ts';
 import { fail, type Finding, ok, warn } from '../doctor/finding.ts';

@@ -1,8 +1,7 @@
 import type { Config } from '../../config.ts';
 import { messageOf } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { closeRedis, createRedis, type Redis, redisFix, whenReady } from '../../redis/connect.ts';
-import { ServerInfo } from '../../redis/server-info.ts';
+import { closeRedis, createRedis, type Redis, redisFix, ServerInfo, whenReady } from '../../redis/connect.ts';
 import { duration, groupedDigits } from '../table.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
 

@@ -1,4 +1,4 @@
-import { SLOT_MS, type SeriesPoint } from '../../redis/series.ts';
+import { type SeriesPoint, SLOT_MS } from '../../redis/history.ts';
 import { count, duration } from '../figures.ts';
 import { type Html, html } from '../html.ts';
 

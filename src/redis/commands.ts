@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { Redis } from './connect.ts';
 
 /** A Lua script of `scripts/`, called by its hash and loaded again whenever the server has forgotten it. */
 export class Script {
@@ -28,4 +29,19 @@ export class Script {
 
 export function isUnknownScript(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('NOSCRIPT');
+}
+
+const readScript = new Script('read-together');
+const repliesSchema = z.array(z.unknown());
+
+/**
+ * The replies of some reads as of one moment, also while Redis is at its `maxmemory`.
+ * @param reads the command and its arguments, at most 7,000
+ */
+export async function readTogether(
+  redis: Redis,
+  keys: readonly string[],
+  reads: readonly (readonly string[])[],
+): Promise<unknown[]> {
+  return repliesSchema.parse(await readScript.run(redis, keys, [JSON.stringify(reads)]));
 }

@@ -1,0 +1,241 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { type Stamp, stampToMs } from '../clock.ts';
+import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
+import type { RangeJob } from '../schema/job.ts';
+import type { Redis } from './connect.ts';
+import { Script } from './commands.ts';
+import type { Waiting, WaitingLimits } from './backlog.ts';
+
+const stampScript = new Script('stamp');
+const raiseScript = new Script('raise-clock');
+const stampReply = z.tuple([
+  z.coerce.number(),
+  z.string(),
+  z.number(),
+  z.number(),
+  z.coerce.number(),
+  z.coerce.number(),
+]);
+
+export interface StampRange {
+  readonly first: Stamp;
+  /** Changes when Redis lost its data. */
+  readonly epoch: string;
+  /** What waits, this chunk with it. */
+  readonly waiting: Waiting;
+}
+
+/** What a chunk asks room for. */
+export interface Admission {
+  /** What the chunk takes in the queue. */
+  readonly bytes: number;
+  /** The fullest measure against its limit, 1 being full, from which the chunk is refused; 0: it never is. */
+  readonly refusedFrom: number;
+  readonly limits: WaitingLimits;
+}
+
+/** The queue has no room for the chunk. Nothing was noted. */
+export class StampsRefused extends Error {
+  readonly waiting: Waiting;
+  constructor(waiting: Waiting) {
+    super('the queue is full');
+    this.waiting = waiting;
+  }
+}
+
+const ALWAYS: Admission = {
+  bytes: 0,
+  refusedFrom: 0,
+  limits: { maxWaitingItems: 1, maxWaitingBytes: 1, maxMemoryShare: 1 },
+};
+
+/** What a range delete deletes. */
+export type Cover = Pick<RangeJob, 'kind' | 'value'>;
+
+/**
+ * Takes one stamp an id of a chunk, or one for a range delete, and notes what is in flight and pending, in one step. One script
+ * decides for all processes, so none of them gets more room than another.
+ * @throws StampsRefused
+ */
+export async function takeStamps(
+  redis: Redis,
+  keys: Keys,
+  chunkId: string,
+  content: readonly string[] | Cover,
+  { bytes, refusedFrom, limits }: Admission = ALWAYS,
+): Promise<StampRange> {
+  const { maxWaitingItems, maxWaitingBytes, maxMemoryShare } = limits;
+  const [cover, ids] =
+    'kind' in content ? [JSON.stringify([content.kind, content.value]), []] : ['', content];
+  const reply = await stampScript.run(
+    redis,
+    [keys.clock, keys.inflight, keys.pending, keys.ranges, keys.bytes, keys.covers],
+    [
+      chunkId,
+      randomUUID(),
+      bytes,
+      refusedFrom,
+      maxWaitingItems,
+      maxWaitingBytes,
+      maxMemoryShare,
+      cover,
+      ...ids,
+    ],
+  );
+  const [first, epoch, items, waitingBytes, memoryShare, oldest] = stampReply.parse(reply);
+  const oldestMs = first === 0 || oldest === 0 ? 0 : Math.max(0, stampToMs(first - oldest));
+  const waiting = { items, bytes: waitingBytes, memoryShare, oldestMs };
+  if (first === 0) throw new StampsRefused(waiting);
+  return { first, epoch, waiting };
+}
+
+/** The clock's epoch, begun here when Redis is empty. */
+export async function clockEpoch(redis: Redis, keys: Keys): Promise<string> {
+  return z.string().parse(await raiseScript.run(redis, [keys.clock], ['0', randomUUID()]));
+}
+
+/** No stamp up to `stamp` (1 or more) will be given out any more. */
+export async function raiseClock(redis: Redis, keys: Keys, stamp: Stamp): Promise<void> {
+  await raiseScript.run(redis, [keys.clock], [String(stamp), randomUUID()]);
+}
+
+/** Whether `raiseClock` was called since Redis was last empty. */
+export async function isClockRaised(redis: Redis, keys: Keys): Promise<boolean> {
+  return (await redis.hexists(keys.clock, 'raised')) === 1;
+}
+
+const sweepScript = new Script('sweep-orphans');
+const withdrawScript = new Script('withdraw');
+const timeoutScript = new Script('note-timeout');
+const sweepReply = z.tuple([z.int(), z.int(), z.string()]);
+const withdrawReply = z.enum(['withdrawn', 'queued', 'settled', 'lost']);
+
+/** For a producer whose clock of timers and Redis's differ, and for an add that is on the wire when its time is up. */
+const GRACE_MS = 3000;
+/** A job that is on the wire for longer than a day is none. */
+const REMEMBERED_US = 24 * 3600 * 1_000_000;
+/** 10 MB of Redis. */
+const REMEMBERED_CHUNKS = 100_000;
+
+export interface Swept {
+  readonly chunks: number;
+  readonly ids: number;
+}
+
+/** Age in µs at which a chunk without a job is an orphan: no producer tries to add it any more. */
+export async function orphanAgeUs(redis: Redis, keys: Keys, enqueueTimeoutMs: number): Promise<number> {
+  const longest = Number(await redis.zscore(keys.timeouts, 'enqueue'));
+  return (Math.max(longest, enqueueTimeoutMs) + GRACE_MS) * 1000;
+}
+
+/** Notes how long a producer tries to add a chunk, so that no sweep takes it for an orphan before. */
+export async function noteEnqueueTimeout(redis: Redis, keys: Keys, enqueueTimeoutMs: number): Promise<void> {
+  await timeoutScript.run(redis, [keys.timeouts], [enqueueTimeoutMs]);
+}
+
+/** Drops notes of chunks that were stamped but never queued. A few hundred ids a call, so Redis serves others in between. */
+export async function sweepOrphans(redis: Redis, keys: Keys, ageUs: number): Promise<Swept> {
+  let chunks = 0;
+  let ids = 0;
+  let cursor = '0';
+  do {
+    const [droppedChunks, droppedIds, next] = await sweepPage(redis, keys, ageUs, cursor);
+    chunks += droppedChunks;
+    ids += droppedIds;
+    cursor = next;
+  } while (cursor !== '0');
+  return { chunks, ids };
+}
+
+/** Only what holds up range deletes: the notes of chunks, and of ids those that the same call looks at. */
+export async function sweepOrphanedChunks(redis: Redis, keys: Keys, ageUs: number): Promise<number> {
+  const [chunks] = await sweepPage(redis, keys, ageUs, '0');
+  return chunks;
+}
+
+async function sweepPage(
+  redis: Redis,
+  keys: Keys,
+  ageUs: number,
+  cursor: string,
+): Promise<z.output<typeof sweepReply>> {
+  const jobPrefixes = [WRITES_QUEUE, RANGES_QUEUE].map((queue) => keys.job(queue, ''));
+  const reply = await sweepScript.run(
+    redis,
+    [keys.inflight, keys.pending, keys.ranges, keys.swept, keys.covers],
+    [ageUs, cursor, REMEMBERED_US, REMEMBERED_CHUNKS, ...jobPrefixes],
+  );
+  return sweepReply.parse(reply);
+}
+
+/** A chunk whose job may not have arrived. */
+export interface DoubtfulChunk {
+  readonly queue: string;
+  readonly chunkId: string;
+  /** Epoch of its stamps; '' when they are not known. */
+  readonly epoch: string;
+  readonly ids: readonly string[];
+}
+
+/**
+ * Takes a chunk's notes back unless its job is in Redis. `withdrawn`: it will never be applied, also when the job arrives
+ * later. `queued`, `settled`: its job did arrive. `lost`: Redis lost its data, nothing is known.
+ */
+export async function withdrawChunk(
+  redis: Redis,
+  keys: Keys,
+  { queue, chunkId, epoch, ids }: DoubtfulChunk,
+): Promise<z.output<typeof withdrawReply>> {
+  const reply = await withdrawScript.run(
+    redis,
+    [
+      keys.inflight,
+      keys.pending,
+      keys.ranges,
+      keys.swept,
+      keys.clock,
+      keys.bytes,
+      keys.job(queue, chunkId),
+      keys.covers,
+    ],
+    [chunkId, epoch, REMEMBERED_CHUNKS, ...ids],
+  );
+  return withdrawReply.parse(reply);
+}
+
+/** Those of the chunks whose notes were taken back before their jobs arrived. The caller holds their jobs. */
+export async function sweptAmong(
+  redis: Redis,
+  keys: Keys,
+  chunkIds: readonly string[],
+): Promise<ReadonlySet<string>> {
+  if (chunkIds.length === 0) return new Set();
+  const times = await redis.zmscore(keys.swept, ...chunkIds);
+  return new Set(chunkIds.filter((_, i) => times[i] !== null));
+}
+
+const noteScript = new Script('note-replay');
+
+/**
+ * Notes a replaying chunk as in flight, so that range deletes that come later wait for it.
+ * @returns the epoch of Redis, or undefined when a range delete is at work: try again when it has settled
+ */
+export async function noteReplay(
+  redis: Redis,
+  keys: Keys,
+  chunkId: string,
+  operations: readonly { readonly id: string; readonly stamp: Stamp }[],
+): Promise<string | undefined> {
+  const reply = await noteScript.run(
+    redis,
+    [keys.inflight, keys.pending, keys.ranges, keys.clock],
+    [chunkId, randomUUID(), ...operations.flatMap(({ id, stamp }) => [id, stamp])],
+  );
+  return z.string().nullable().parse(reply) ?? undefined;
+}
+
+/** Takes the note back: the chunk was never queued. */
+export async function forgetReplay(redis: Redis, keys: Keys, chunkId: string): Promise<void> {
+  await redis.zrem(keys.inflight, chunkId);
+}
