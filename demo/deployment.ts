@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { type Config, loadConfig } from '../src/config.ts';
-import type { CopyKeys, Keys } from '../src/keys.ts';
+import { loadConfig } from '../src/config.ts';
 import { createLogger } from '../src/log.ts';
 import { migrate } from '../src/postgres/migrator.ts';
-import { createPool, type Pool } from '../src/postgres/pool.ts';
+import { createPool } from '../src/postgres/pool.ts';
 import type { Redis } from '../src/redis/connect.ts';
 import { Backends } from '../src/tiers/backends.ts';
+import type { Model } from './model.ts';
+import type { Report } from './report.ts';
 
 const quiet = createLogger('demo', 'silent');
 const CONNECT_MS = 5000;
@@ -14,21 +15,18 @@ const CONNECT_MS = 5000;
  * Where the demo writes: a database and a namespace of its own, because exact counts need an empty place, also on servers that
  * others use. Its connections go past the library, to see what is really there.
  */
-export interface Deployment {
-  readonly config: Config;
-  readonly env: Readonly<Record<'REDIS_URL' | 'DATABASE_URL' | 'TIERLINE_NAMESPACE', string>>;
-  readonly keys: Keys;
-  readonly queue: Redis;
-  /** The Redis of the L2 copies. */
-  readonly cache: Redis;
-  /** Keys of the L2 copies that readers use. */
-  readonly copies: CopyKeys;
-  readonly pool: Pool;
-  /** Removes the database and every key. Workers must have ended. */
-  remove(): Promise<void>;
+export type Deployment = Awaited<ReturnType<typeof createDeployment>>;
+
+/** What the stages of the demo work on. */
+export interface Scene {
+  readonly deployment: Deployment;
+  readonly model: Model;
+  readonly report: Report;
+  /** Ends the demo: somebody pressed Ctrl-C, or a worker ended that nobody asked to. */
+  readonly signal: AbortSignal;
 }
 
-export async function createDeployment(): Promise<Deployment> {
+export async function createDeployment() {
   const namespace = `tierline_demo_${randomBytes(4).toString('hex')}`;
   const { redisUrl, databaseUrl: serverUrl } = loadConfig({});
   const url = new URL(serverUrl);
@@ -46,9 +44,12 @@ export async function createDeployment(): Promise<Deployment> {
     env: { REDIS_URL: redisUrl, DATABASE_URL: url.href, TIERLINE_NAMESPACE: namespace },
     keys,
     queue,
+    /** The Redis of the L2 copies. */
     cache,
+    /** Keys of the L2 copies that readers use. */
     copies,
     pool,
+    /** Removes the database and every key. Workers must have ended. */
     async remove() {
       for (const redis of [queue, cache]) await removeKeys(redis, namespace);
       await backends.close();

@@ -15,9 +15,13 @@ export class Report {
     if (this.#listed.length < LISTED) this.#listed.push(text);
   }
 
-  /** How long one stage took for how many items. */
-  stage(name: string, items: number, ms: number): void {
+  /** Measures a stage. */
+  async timed<T>(name: string, items: number, work: () => Promise<T>): Promise<T> {
+    const startedAt = performance.now();
+    const result = await work();
+    const ms = performance.now() - startedAt;
     this.#stages.push([name, items, duration(ms), Math.round((items * 1000) / ms)]);
+    return result;
   }
 
   /** A number as found, and as it must be. */

@@ -1,56 +1,43 @@
 import { once } from 'node:events';
-import { parseArgs } from 'node:util';
+import { Command, InvalidArgumentError } from 'commander';
 import { messageOf } from '../src/errors.ts';
 import { CITY_COUNT } from './cities.ts';
 import { LOCK_MS } from './crash.ts';
 import { createDeployment } from './deployment.ts';
+import { Model } from './model.ts';
+import { Report } from './report.ts';
 import { tour } from './tour.ts';
 import { Workers } from './workers.ts';
 
-const HELP = `Usage: npm run demo -- [options]
-
-Sends real records through the whole system, kills a worker half way, and checks every count.
-
-  --items N   only the first N records, 1 to ${CITY_COUNT} (default: all)
-  --keep      leave services and workers up after the report, until Ctrl-C
-  --help      this text
-
-Uses the servers of REDIS_URL and DATABASE_URL when set (in a database and a key
-namespace of its own, removed at the end), else private ones.`;
-
-interface DemoOptions {
-  /** How many records, from the first. */
-  readonly items: number;
-  /** Leaves services and workers up after the report. */
-  readonly keep: boolean;
-  readonly help: boolean;
-}
-
-/** @throws Error that says which option cannot be used. */
-function parseOptions(args: readonly string[]): DemoOptions {
-  const { values } = parseArgs({
-    args: [...args],
-    options: { items: { type: 'string' }, keep: { type: 'boolean' }, help: { type: 'boolean' } },
+const program = new Command('npm run demo --')
+  .description(
+    `Sends real records through the whole system, kills a worker half way, and checks every count.
+Uses the servers of REDIS_URL and DATABASE_URL when set (in a database and a key namespace of its
+own, removed at the end), else private ones.`,
+  )
+  .option('--items <number>', `only the first records, 1 to ${CITY_COUNT}`, itemsOf, CITY_COUNT)
+  .option('--keep', 'leave services and workers up after the report, until Ctrl-C', false)
+  .action(async ({ items, keep }: { items: number; keep: boolean }) => {
+    const interruption = new AbortController();
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => interruption.abort());
+    process.exitCode = await runDemo(items, keep, interruption.signal);
   });
-  const items = Number(values.items ?? CITY_COUNT);
-  if (!Number.isInteger(items) || items < 1 || items > CITY_COUNT) {
-    throw new Error(`--items must be a whole number from 1 to ${CITY_COUNT}, not '${values.items}'`);
-  }
-  return { items, keep: values.keep ?? false, help: values.help ?? false };
+
+function itemsOf(text: string): number {
+  const items = Number(text);
+  if (Number.isInteger(items) && items >= 1 && items <= CITY_COUNT) return items;
+  throw new InvalidArgumentError(`It is a whole number from 1 to ${CITY_COUNT}.`);
 }
 
 /** Runs the demo on running servers. Returns the exit code: 0 only if everything was exact. */
-async function runDemo({ items, keep }: DemoOptions, signal: AbortSignal): Promise<number> {
+async function runDemo(items: number, keep: boolean, signal: AbortSignal): Promise<number> {
   const deployment = await createDeployment();
-  const workers = new Workers({
-    ...process.env,
-    ...deployment.env,
-    TIERLINE_CHUNK_LOCK_MS: String(LOCK_MS),
-  });
+  const workers = new Workers({ ...process.env, ...deployment.env, TIERLINE_CHUNK_LOCK_MS: `${LOCK_MS}` });
   const stop = AbortSignal.any([signal, workers.failed]);
+  const scene = { deployment, model: new Model(), report: new Report(), signal: stop };
   let code = 1;
   try {
-    code = (await tour({ items, deployment, workers, signal: stop })) ? 0 : 1;
+    code = (await tour(items, scene, workers)) ? 0 : 1;
     if (keep) await keepRunning(deployment.env, stop);
   } catch (error) {
     // What was waited for says only that it was aborted.
@@ -75,21 +62,4 @@ async function keepRunning(env: Readonly<Record<string, string>>, stop: AbortSig
   clearInterval(alive);
 }
 
-async function main(): Promise<number> {
-  let options: DemoOptions;
-  try {
-    options = parseOptions(process.argv.slice(2));
-  } catch (error) {
-    console.error(`${messageOf(error)}\n\n${HELP}`);
-    return 2;
-  }
-  if (options.help) {
-    console.log(HELP);
-    return 0;
-  }
-  const interruption = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => interruption.abort());
-  return runDemo(options, interruption.signal);
-}
-
-process.exitCode = await main();
+await program.parseAsync();

@@ -7,42 +7,29 @@ import type { NewItem } from '../src/types.ts';
 import { audit } from './audit.ts';
 import { CITY_COUNT, cityWrites, type CityWrites } from './cities.ts';
 import { Crash } from './crash.ts';
-import type { Deployment } from './deployment.ts';
-import { Model } from './model.ts';
+import type { Scene } from './deployment.ts';
 import { readBack } from './reads.ts';
-import { Report } from './report.ts';
+import type { Report } from './report.ts';
 import type { Workers } from './workers.ts';
 import { Writes } from './writes.ts';
 
-export interface TourParts {
-  readonly items: number;
-  readonly deployment: Deployment;
-  readonly workers: Workers;
-  readonly signal: AbortSignal;
-}
-
 /** All that the demo shows, stage by stage. Returns whether everything was exact. */
-export async function tour({ items, deployment, workers, signal }: TourParts): Promise<boolean> {
+export async function tour(items: number, scene: Scene, workers: Workers): Promise<boolean> {
+  const { deployment, report, signal } = scene;
   const terminal = new Terminal(process.stdout, process.stdout);
   const say = (line: string) => terminal.complain(line);
-  const report = new Report();
-  const model = new Model();
   const { config } = deployment;
-  await Promise.all([
-    workers.start('maintenance', 'maintenance'),
-    workers.start('worker.1', 'drain'),
-    workers.start('worker.2', 'drain'),
-  ]);
+  const drains = ['worker.1', 'worker.2'].map((name) => workers.start(name, 'drain'));
+  await Promise.all([workers.start('maintenance', 'maintenance'), ...drains]);
   say('Two drain workers and maintenance are running');
   await using producer = await openProducer(config);
   await using reader = await openReader(config);
   await using crash = await Crash.prepare(deployment);
   const changes = await cityWrites(items);
-  const writes = new Writes(producer, model, report, signal);
+  const writes = new Writes(producer, scene);
 
-  say(
-    `Enqueueing ${groupedDigits(items)} of ${groupedDigits(CITY_COUNT)} cities; worker.1 is killed half way`,
-  );
+  const all = groupedDigits(CITY_COUNT);
+  say(`Enqueueing ${groupedDigits(items)} of ${all} cities; worker.1 is killed half way`);
   await fill(changes.first, writes, report, terminal, () =>
     crash.killHalfway('worker.1', workers, writes, items),
   );
@@ -50,10 +37,10 @@ export async function tour({ items, deployment, workers, signal }: TourParts): P
   await change(changes, writes, report);
   signal.throwIfAborted();
   say('Comparing every row, every copy and the Merkle tables with the model');
-  const root = await audit(deployment, reader, model, report);
+  const root = await audit(scene, reader);
   signal.throwIfAborted();
   say('Reading back');
-  await readBack(() => openReader(config), deployment, model, report);
+  await readBack(() => openReader(config), scene);
   // Last, because BullMQ's events come a moment after the writes have settled.
   const story = crash.tell(report, items);
   say(`${report.tables()}\nMerkle root ${root}\n${story}\n\n${report.verdict()}`);
@@ -74,13 +61,12 @@ async function fill(
     settled: writes.settled,
     waiting: writes.enqueued - writes.settled,
   }));
-  const startedAt = performance.now();
-  const drain = async (): Promise<void> => {
-    await writes.submit(items);
-    report.stage('enqueue', total, performance.now() - startedAt);
-    await writes.allSettled();
-    report.stage("settle, with the wait for the dead worker's lock", total, performance.now() - startedAt);
-  };
+  const enqueue = () => report.timed('enqueue', total, () => writes.submit(items));
+  const drain = () =>
+    report.timed("settle, with the wait for the dead worker's lock", total, async () => {
+      await enqueue();
+      await writes.allSettled();
+    });
   try {
     await Promise.all([drain(), kill()]);
   } finally {
@@ -88,22 +74,21 @@ async function fill(
   }
 }
 
-async function change(changes: CityWrites, writes: Writes, report: Report): Promise<void> {
-  const { updates, deletes, again } = changes;
-  let startedAt = performance.now();
-  await writes.submit(updates);
-  await writes.allSettled();
-  report.stage('update, settled', updates.length, performance.now() - startedAt);
+async function change(
+  { updates, deletes, again }: CityWrites,
+  writes: Writes,
+  report: Report,
+): Promise<void> {
+  await report.timed('update, settled', updates.length, async () => {
+    await writes.submit(updates);
+    await writes.allSettled();
+  });
   if (deletes.length === 0) return;
-  startedAt = performance.now();
-  await writes.delete(deletes);
-  // Merged into one batch, a delete would rightly settle as superseded, and no tombstone ever be seen.
-  await writes.allSettled();
-  await writes.submit(again);
-  await writes.allSettled();
-  report.stage(
-    'delete and submit again, settled',
-    deletes.length + again.length,
-    performance.now() - startedAt,
-  );
+  await report.timed('delete and submit again, settled', deletes.length + again.length, async () => {
+    await writes.delete(deletes);
+    // Merged into one batch, a delete would rightly settle as superseded, and no tombstone ever be seen.
+    await writes.allSettled();
+    await writes.submit(again);
+    await writes.allSettled();
+  });
 }

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BackpressureError } from '../src/errors.ts';
 import type { BatchTicket, NewItem, Producer } from '../src/types.ts';
-import type { Model } from './model.ts';
-import type { Report } from './report.ts';
+import type { Scene } from './deployment.ts';
 
 const ITEMS_PER_CALL = 500;
 /** So that Redis has the next call while this process reads the answer to the last. */
@@ -15,22 +14,18 @@ export class Writes {
   enqueued = 0;
   settled = 0;
   readonly #producer: Producer;
-  readonly #model: Model;
-  readonly #report: Report;
-  readonly #signal: AbortSignal;
+  readonly #scene: Scene;
   #settling: Promise<void>[] = [];
 
-  constructor(producer: Producer, model: Model, report: Report, signal: AbortSignal) {
+  constructor(producer: Producer, scene: Scene) {
     this.#producer = producer;
-    this.#model = model;
-    this.#report = report;
-    this.#signal = signal;
+    this.#scene = scene;
   }
 
   submit(items: readonly NewItem[]): Promise<void> {
     return this.#call(items, async (part) => {
       const batch = await this.#producer.submitMany(part);
-      batch.tickets.forEach(({ version }, i) => this.#model.put(part[i] as NewItem, version));
+      batch.tickets.forEach(({ version }, i) => this.#scene.model.put(part[i] as NewItem, version));
       return batch;
     });
   }
@@ -38,7 +33,7 @@ export class Writes {
   delete(ids: readonly string[]): Promise<void> {
     return this.#call(ids, async (part) => {
       const batch = await this.#producer.deleteMany(part);
-      batch.tickets.forEach(({ id, version }) => this.#model.delete(id, version));
+      batch.tickets.forEach(({ id, version }) => this.#scene.model.delete(id, version));
       return batch;
     });
   }
@@ -48,10 +43,10 @@ export class Writes {
     let from = 0;
     const next = async (): Promise<void> => {
       while (from < all.length) {
-        this.#signal.throwIfAborted();
+        this.#scene.signal.throwIfAborted();
         const part = all.slice(from, (from += ITEMS_PER_CALL));
-        const batch = await whenRoom(() => call(part), this.#signal);
-        for (const { id, error } of batch.rejected) this.#report.difference(`${id}: ${error.message}`);
+        const batch = await whenRoom(() => call(part), this.#scene.signal);
+        for (const { id, error } of batch.rejected) this.#scene.report.difference(`${id}: ${error.message}`);
         this.enqueued += batch.accepted;
         const settling = this.#settle(batch);
         this.#settling.push(settling);
@@ -63,9 +58,10 @@ export class Writes {
   }
 
   async #settle(batch: BatchTicket): Promise<void> {
-    const { outcomes } = await batch.settled({ timeoutMs: STUCK_MS, signal: this.#signal });
+    const { outcomes } = await batch.settled({ timeoutMs: STUCK_MS, signal: this.#scene.signal });
     outcomes.forEach(({ status }, i) => {
-      if (status !== 'applied') this.#report.difference(`${batch.tickets[i]?.id}: settled as ${status}`);
+      if (status !== 'applied')
+        this.#scene.report.difference(`${batch.tickets[i]?.id}: settled as ${status}`);
     });
     this.settled += outcomes.length;
   }
