@@ -143,6 +143,7 @@ export class CorruptItemError extends TierlineError {
   readonly code = 'ERR_CORRUPT_ITEM';
 }
 
+/** @internal */
 export function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {
     return error.errors.map(messageOf).join('; ');
@@ -150,10 +151,13 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Of a reason in `dead_letters`, on the feed, in logs and on pages. */
+/** Limit of a reason in `dead_letters`, on the feed, in logs and on pages. */
 const MAX_REASON_BYTES = 1024;
 
-/** The reason as Postgres can store it, cut to 1 KB. */
+/**
+ * The reason as Postgres can store it, cut to 1 KB.
+ * @internal
+ */
 export function boundedReason(reason: string): string {
   // One more than is kept, so that the bytes tell whether something was cut off.
   const head = reason.slice(0, MAX_REASON_BYTES + 1).replaceAll('\0', '\\0');

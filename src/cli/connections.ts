@@ -14,14 +14,14 @@ import type { ItemStore } from '../redis/item-store.ts';
 import { Backends } from '../tiers/backends.ts';
 
 const REDIS_TIMEOUT_MS = 2000;
-const PATIENCE_MS = 5000;
+const MIN_ENQUEUE_TIMEOUT_MS = 5000;
 
 export interface Copies {
   readonly cache: Redis;
   readonly items: ItemStore;
 }
 
-/** What a command needs, opened when it is first asked for and closed together. */
+/** The connections of a command. Each is opened when it is first asked for; all are closed together. */
 export class Connections {
   readonly config: Config;
   readonly log: Logger;
@@ -43,10 +43,10 @@ export class Connections {
 
   /** @throws as `openProducer` */
   producer(): Promise<QueueProducer> {
-    // Nobody waits for a request here: a load of millions shall survive a short absence of Redis.
-    const enqueueTimeoutMs = Math.max(this.config.enqueueTimeoutMs, PATIENCE_MS);
+    // A load of millions of lines must survive a short outage of Redis, and no request waits for it.
+    const enqueueTimeoutMs = Math.max(this.config.enqueueTimeoutMs, MIN_ENQUEUE_TIMEOUT_MS);
     this.#producer ??= this.#closing(
-      // Loaded when it is needed: BullMQ takes half of what the command line takes to start.
+      // BullMQ takes half of the start-up time, so it is loaded only for commands that write.
       import('../producer/open-producer.ts').then(({ connectProducer }) =>
         connectProducer({ ...this.config, enqueueTimeoutMs }, this.log),
       ),
@@ -59,9 +59,9 @@ export class Connections {
     return new MerkleView(this.pool(), new CallGate('reader'));
   }
 
-  /** A reader that goes on without Redis. @throws as `openReader` */
+  /** A reader that asks Postgres while Redis is away. @throws as `openReader` */
   reader(): Promise<TieredReader> {
-    // One command reads an id once: L1 and the filter would be filled for nothing.
+    // A command reads each id once, so L1 and the filter would not help.
     const config = { ...this.config, l1MaxBytes: 0, filterMaxBytes: 0 };
     return (this.#reader ??= this.#closing(connectReader(config, this.log, { needsRedis: false })));
   }
@@ -82,7 +82,7 @@ export class Connections {
     return this.#backends.feed;
   }
 
-  /** Begins to tell the listeners of `feed` what settles from now on. @throws QueueUnavailableError */
+  /** Starts `feed`: its listeners hear what settles from now on. @throws QueueUnavailableError */
   followFeed(): Promise<void> {
     return this.#backends.ready(REDIS_TIMEOUT_MS, 'feed');
   }
@@ -91,7 +91,7 @@ export class Connections {
     return this.#backends.pool;
   }
 
-  /** Closes something with the rest. */
+  /** Adds something that `close` closes too. */
   onClose(close: () => Promise<void>): void {
     this.#closers.push(close);
   }

@@ -17,16 +17,16 @@ export function itemLine(item: Item): string {
   ).slice(1)}`;
 }
 
-/** A line that cannot become an item. The message says why, without the line itself. */
+/** A line that is no item. The message says why and does not quote the line. */
 export class BrokenLineError extends Error {}
 
-/** Fields that `tierline scan` prints beside those that are read back. */
+/** Fields that `tierline scan` prints and `tierline put` ignores. */
 const PRINTED_ONLY = new Set(['contentHash', 'version', 'updatedAt']);
 
 /**
- * The item of one JSON line. Without `idField` the line is an item as `tierline scan` prints it: `id`, `content`, and
- * if wanted `state`, `traceParent` and `contentType` (`binary`: content is base64). With `idField` the whole line is the
- * content, and that field of it the id.
+ * The item of one JSON line. Without `idField` the line is an item as `tierline scan` prints it: `id`, `content`, and optional
+ * `state`, `traceParent` and `contentType` (`binary`: the content is base64). With `idField` the whole line is the content,
+ * and this field of it is the id.
  * @throws BrokenLineError
  */
 export function itemOfJson(text: string, idField: string | undefined): NewItem {
@@ -49,7 +49,7 @@ export function itemOfJson(text: string, idField: string | undefined): NewItem {
   return contentType === 'binary' ? { ...item, content: binaryOf(item.content) } : item;
 }
 
-/** The item of one CSV record: the columns, all text, are the content. @throws BrokenLineError */
+/** The item of one CSV record. Its content is an object with a text for each column. @throws BrokenLineError */
 export function itemOfColumns(names: readonly string[], values: readonly string[], idField: string): NewItem {
   if (values.length !== names.length) {
     throw new BrokenLineError(`has ${values.length} fields where the heading has ${names.length}`);
@@ -62,7 +62,7 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    // V8 quotes the text around the fault, which may be anybody's secret: only the place is told.
+    // V8 quotes the text around the fault, which may be a secret. Report only the position.
     const position = /at position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
     throw new BrokenLineError(
       `is not JSON${position === undefined ? '' : ` (character ${Number(position) + 1})`}`,
@@ -82,7 +82,7 @@ function idOf(value: JsonValue | undefined, field: string): string {
 
 function binaryOf(content: NewItem['content']): Uint8Array {
   const bytes = typeof content === 'string' ? Buffer.from(content, 'base64') : undefined;
-  // Buffer skips what is no base64: only a round trip shows that.
+  // Buffer.from skips characters that are not base64, so compare with the text of the bytes.
   if (bytes === undefined || bytes.toString('base64') !== content) {
     throw new BrokenLineError('has contentType "binary" but content that is not base64');
   }
@@ -96,7 +96,7 @@ export interface SourceOptions {
   readonly maxRecordBytes: number;
 }
 
-/** What one record came to. */
+/** The item of one record, or why there is none. */
 export type SourceLine =
   | { readonly line: number; readonly bytes: number; readonly item: NewItem }
   | { readonly line: number; readonly bytes: number; readonly problem: string };
@@ -104,8 +104,8 @@ export type SourceLine =
 const CSV_ID = 'id';
 
 /**
- * The items of a stream of bytes, and the lines that are none; some at a time, as the stream gives them.
- * @throws BrokenLineError for a CSV heading that cannot be used: no line after it could be understood
+ * Reads a stream of bytes as items and broken lines, in groups, as the stream gives them.
+ * @throws BrokenLineError for a CSV heading that cannot be used, because no line after it can be understood
  */
 export async function* itemSource(
   stream: AsyncIterable<Buffer>,
@@ -119,9 +119,9 @@ export async function* itemSource(
   yield linesOf(splitter.finish());
 }
 
-/** Makes items of records; CSV needs its heading first. */
+/** Makes items of records. The first record of CSV is the heading. */
 interface RecordParser {
-  /** The next record is the heading: when it cannot be read, nothing after it can. */
+  /** Whether the next record is the heading. */
   readonly awaitsHeading: boolean;
   /** Undefined for the heading. @throws BrokenLineError, SyntaxError */
   parse(text: string): NewItem | undefined;

@@ -13,13 +13,13 @@ export interface LoaderOptions {
   readonly strict: boolean;
   /** Bounds the wait for what is queued, milliseconds. */
   readonly timeoutMs: number | undefined;
-  /** Hears of each line that was not stored, and why. */
+  /** Called for each line that was not stored, with the reason. */
   readonly onProblem: (line: number, problem: string) => void;
-  /** Hears each time that the queue is full; the load waits and goes on. */
+  /** Called each time that the queue is full. The load waits and goes on. */
   readonly onFull: (error: BackpressureError) => void;
 }
 
-/** What became of the lines. `queued` were accepted by the queue; of them the rest of the counts. */
+/** How many lines were read, broken, and accepted by the queue; the last three count parts of `queued`. */
 export interface LoadCounts {
   readonly read: number;
   readonly broken: number;
@@ -29,18 +29,18 @@ export interface LoadCounts {
   readonly dead: number;
 }
 
-/** Queued and unsettled at once: enough to keep several workers in full batches, little enough for a small heap. */
+/** Most items that are queued and unsettled: enough for full batches at several workers, and few enough for a small heap. */
 const MAX_UNSETTLED_ITEMS = 12_000;
 
 /** A line that was not stored, and why. */
 type Rejected = readonly [line: number, problem: string];
 
-/** A strict load met a broken line, which `onProblem` has heard of. */
+/** A strict load found a broken line. `onProblem` was called with it. */
 export class StrictStop extends Error {}
 
 /**
- * Queues lines as items, a chunk at a time, and learns what became of them. The next chunk is submitted once Redis has
- * the one before, so of two lines with one id the later wins (I1); memory is bounded by the unsettled.
+ * Queues lines as items, a chunk at a time, and waits for their outcomes. A chunk is submitted once Redis has the chunk
+ * before it, so of two lines with one id the later wins (I1). The limit of unsettled items bounds the memory.
  */
 export class Loader {
   readonly #producer: Pick<Producer, 'submitMany'>;
@@ -50,7 +50,7 @@ export class Loader {
   #chunkBytes = 0;
   readonly #unsettled = new Set<Promise<void>>();
   #submitting: number | undefined;
-  /** The first chunk whose fate is not known. */
+  /** The error of the first chunk that did not settle. */
   #failure: { readonly error: unknown } | undefined;
 
   constructor(producer: Pick<Producer, 'submitMany'>, options: LoaderOptions) {
@@ -131,7 +131,7 @@ export class Loader {
     }
   }
 
-  /** Queues the items, as long as it takes for the queue to have room. Returns those that it refuses for themselves. */
+  /** Queues the items and waits while the queue is full. Returns the items that are invalid. */
   async #queueAll(lines: readonly number[], items: readonly NewItem[]): Promise<Rejected[]> {
     const rejected: Rejected[] = [];
     let left = items.map((item, i) => ({ item, line: lines[i] as number }));
@@ -158,7 +158,7 @@ export class Loader {
     return rejected;
   }
 
-  /** One call; no batch when the queue had room for none. */
+  /** Submits once. Returns no batch when the queue had room for none of the items. */
   async #submitSome(
     items: readonly NewItem[],
   ): Promise<{ readonly batch?: BatchTicket; readonly full: BackpressureError | undefined }> {
@@ -177,7 +177,7 @@ export class Loader {
     this.#counts.queued += batch.accepted;
     const settling = this.#settle(batch, lines).finally(() => this.#unsettled.delete(settling));
     this.#unsettled.add(settling);
-    // Nobody may be waiting for it just now.
+    // Nothing else may be waiting for it when it fails.
     settling.catch((error: unknown) => (this.#failure ??= { error }));
   }
 
@@ -194,7 +194,7 @@ export class Loader {
     this.#counts.settled += outcomes.length;
   }
 
-  /** In the order of the lines: what cannot be read is known before what cannot be queued. */
+  /** Reports in the order of the lines: broken lines are found before refused items. */
   #report(problems: readonly Rejected[]): void {
     for (const [line, problem] of problems.toSorted(([a], [b]) => a - b)) {
       this.#counts.broken++;
@@ -202,7 +202,7 @@ export class Loader {
     }
   }
 
-  /** What the queue would refuse, before anything is queued. */
+  /** Why the queue would refuse the item, when the load is strict. */
   #strictProblem(item: NewItem): string | undefined {
     if (!this.#options.strict) return undefined;
     try {

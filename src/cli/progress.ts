@@ -10,10 +10,10 @@ export interface ProgressFigures {
 
 const REDRAW_MS = 100;
 const BAR_CHARS = 24;
-/** How long nothing may settle before a person is told what that usually means. */
+/** Warn when nothing has settled for so long. */
 const STALL_MS = 10_000;
 
-/** A bar on the last line of standard error while a person watches; otherwise only the warning about a stall. */
+/** Draws a bar on the last line of a terminal. In a pipe or file it only warns when nothing settles. */
 export class Progress {
   readonly #terminal: Terminal;
   readonly #figures: () => ProgressFigures;

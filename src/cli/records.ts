@@ -2,7 +2,7 @@
 export interface RawRecord {
   /** Number of the line it begins on, from 1. */
   readonly line: number;
-  /** Without its line end; undefined when it was longer than allowed and was passed over. */
+  /** Without its line end. Undefined when the record was longer than allowed. */
   readonly bytes: Buffer | undefined;
   /** The input ended inside a quoted field. */
   readonly unterminated: boolean;
@@ -14,13 +14,13 @@ const QUOTE = 0x22;
 const COMMA = 0x2c;
 const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
 
-/** Where a byte stands in a CSV record. A quote opens a field only at its beginning (RFC 4180). */
+/** The position in a CSV record. A quote opens a field only at the start of the field (RFC 4180). */
 type Place = 'start' | 'plain' | 'quoted' | 'quoteSeen';
 
 /**
- * Cuts a stream of bytes into records: lines, or for CSV lines that may go on inside quotes. Holds one record at most, and
- * of one that is too long only its length. Blank lines are no records. Works on bytes, since in UTF-8 no other
- * character contains a newline, a quote or a comma.
+ * Cuts a stream of bytes into records. A record is a line; in CSV a quoted field may contain newlines. Keeps at most one
+ * record in memory, and only the length of a record that is too long. Skips blank lines. It can work on bytes, because in
+ * UTF-8 no other character contains the byte of a newline, a quote or a comma.
  */
 export class RecordSplitter {
   readonly #quotes: boolean;
@@ -32,7 +32,7 @@ export class RecordSplitter {
   #place: Place = 'start';
   #first = true;
 
-  /** @param quotes newlines inside quoted fields belong to the record. */
+  /** @param quotes a newline inside a quoted field belongs to the record */
   constructor(quotes: boolean, maxBytes: number) {
     this.#quotes = quotes;
     this.#maxBytes = maxBytes;
@@ -54,7 +54,7 @@ export class RecordSplitter {
     return records;
   }
 
-  /** What follows the last newline. */
+  /** The record after the last newline. */
   finish(): RawRecord[] {
     const records: RawRecord[] = [];
     this.#end(records, this.#place === 'quoted');
@@ -74,7 +74,7 @@ export class RecordSplitter {
         this.#place = 'start';
         return i;
       }
-      // A second quote inside a quoted field is a quote of its text.
+      // Two quotes inside a quoted field stand for one.
       if (byte === QUOTE && (place === 'start' || place === 'quoteSeen')) place = 'quoted';
       else place = byte === COMMA ? 'start' : 'plain';
     }
@@ -110,9 +110,9 @@ function isBlank(bytes: Buffer): boolean {
 }
 
 /**
- * The fields of one CSV record (RFC 4180): separated by commas, quoted when they hold a comma, quote or newline, a quote
- * inside doubled.
- * @throws SyntaxError saying what is wrong, without the text itself
+ * The fields of one CSV record (RFC 4180). Commas separate them. A field with a comma, a quote or a newline is quoted, and
+ * quotes in it are doubled.
+ * @throws SyntaxError that says what is wrong and does not quote the text
  */
 export function parseCsvRecord(record: string): string[] {
   const fields: string[] = [];

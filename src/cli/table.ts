@@ -22,7 +22,7 @@ export function table(headings: readonly string[], rows: readonly (readonly Cell
   return [line(headings), ...texts.map(line)].join('\n');
 }
 
-/** Names and values below each other. */
+/** One line for each name and its value. */
 export function facts(pairs: readonly (readonly [name: string, value: Cell])[]): string {
   const width = Math.max(...pairs.map(([name]) => name.length));
   return pairs.map(([name, value]) => `${name.padEnd(width)}  ${cellText(value)}`.trimEnd()).join('\n');
@@ -34,7 +34,7 @@ function cellText(cell: Cell): string {
   return typeof cell === 'number' ? groupedDigits(cell) : printable(cell);
 }
 
-/** 135233 as 135,233, whatever the machine's language; fractions keep three digits. */
+/** 135233 as 135,233 in every locale. Fractions keep three digits. */
 export function groupedDigits(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: 3 });
 }
@@ -46,7 +46,7 @@ export function duration(milliseconds: number): string {
   return `${Math.round(milliseconds / 3_600_000)} h`;
 }
 
-/** A stamp is a number to Tierline and a time to people. */
+/** As text in UTC. */
 export function timeOf(milliseconds: number): string {
   return new Date(milliseconds).toISOString();
 }

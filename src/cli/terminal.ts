@@ -1,18 +1,17 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-
 import { printableLines } from '../printable.ts';
 
 type Stream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
 /**
- * Where a command writes: results to standard output, everything else to standard error. Lines go through `printableLines`:
- * what users stored moves no cursor and turns no name round, whoever forgot to think of it.
+ * Where a command writes: results to standard output, everything else to standard error. `printableLines` escapes every line,
+ * because stored text could move the cursor or reverse the order of the characters.
  */
 export class Terminal {
   readonly #out: Stream;
   readonly #err: Stream;
-  /** Something on standard error that is redrawn in place and must make room for lines. */
+  /** A line on standard error that is redrawn in place. It is cleared before another line is printed. */
   #overlay: { clear(): void; draw(): void } | undefined;
 
   constructor(out: Stream, err: Stream) {
@@ -20,7 +19,7 @@ export class Terminal {
     this.#err = err;
   }
 
-  /** Waits when the reader is slower than we are, so that a scan of millions stays in bounded memory. */
+  /** Waits while the pipe is full, so that a scan of millions of items needs little memory. */
   async print(line: string): Promise<void> {
     this.#overlay?.clear();
     if (!this.#out.write(`${printableLines(line)}\n`)) await once(this.#out, 'drain');
@@ -41,7 +40,7 @@ export class Terminal {
     return this.#err.columns ?? 80;
   }
 
-  /** Draws on the last line of standard error, which lines of `complain` push down. */
+  /** Draws on the last line of standard error, below the lines of `complain`. */
   redraw(text: string): void {
     this.#err.write(`\r\u001B[2K${text}`);
   }

@@ -28,6 +28,7 @@ export function openProducer(
   });
 }
 
+/** @internal */
 export interface ProducerHooks {
   readonly onAccepted?: (operation: SizedOperation, ticket: ChunkTicket) => void;
   readonly onRange?: (kind: RangeJob['kind'], value: string, chunk: TrackedChunk) => void;
@@ -35,7 +36,10 @@ export interface ProducerHooks {
   readonly observer?: ProducerObserver;
 }
 
-/** As `openProducer`, for a process that wants to know what is accepted and settled. */
+/**
+ * As `openProducer`, for a store, which must know what is accepted and settled.
+ * @internal
+ */
 export async function connectProducer(
   config: Config,
   log: Logger,

@@ -39,6 +39,7 @@ export function openReader(options?: OpenOptions): Promise<Reader> {
   });
 }
 
+/** @internal */
 export interface ReaderConnection {
   /** Own writes of the process, to be seen before they settle. */
   readonly ownWrites?: OwnWriteView;
@@ -46,7 +47,10 @@ export interface ReaderConnection {
   readonly needsRedis?: boolean;
 }
 
-/** As `openReader`, for the other parts of Tierline. */
+/**
+ * As `openReader`, for the other parts of Tierline.
+ * @internal
+ */
 export async function connectReader(
   config: Config,
   log: Logger,

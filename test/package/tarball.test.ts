@@ -16,7 +16,15 @@ import { openStore, InvalidItemError, type Item } from 'tierline';
 import { openProducer } from 'tierline/producer';
 import { openReader } from 'tierline/reader';
 import { startDrain } from 'tierline/worker';
+import { startMaintenance } from 'tierline/maintenance';
+import { TierlineError } from 'tierline/errors';
 import { createServiceMetrics } from 'tierline/metrics';
+// @ts-expect-error: how the parts of Tierline open each other is no part of its interface.
+import { connectProducer } from 'tierline/producer';
+// @ts-expect-error
+import { connectReader } from 'tierline/reader';
+// @ts-expect-error
+import { messageOf } from 'tierline/errors';
 
 export async function use(): Promise<Item | undefined> {
   await using producer = await openProducer({ chunkWaitMs: 1 });
@@ -26,7 +34,8 @@ export async function use(): Promise<Item | undefined> {
   await using reader = await openReader();
   return reader.get('a');
 }
-console.log(typeof openStore, typeof startDrain, typeof createServiceMetrics, typeof use);
+console.log(openStore, startDrain, startMaintenance, createServiceMetrics, use);
+console.log(new InvalidItemError('content', 'refused') instanceof TierlineError);
 `;
 
 const TSCONFIG = {
@@ -115,6 +124,18 @@ test('the packed tarball installs into an empty ESM project, type-checks and run
     { cwd: folder },
   );
   t.is(ran.stdout.trim(), 'function function');
+});
+
+test('tierline/errors gives the same classes and loads no client of a server', async (t) => {
+  const errors: object = await import('tierline/errors' as string);
+  t.deepEqual(errors, await import('../../src/errors.ts'));
+  const loader = `export const resolve = (name, context, next) => {
+    if (!name.startsWith('file:') && !name.startsWith('.') && name !== 'tierline/errors') throw new Error('loads ' + name);
+    return next(name, context);
+  };`;
+  const register = `import { register } from 'node:module'; register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(loader)}));`;
+  const load = `${register} await import('tierline/errors');`;
+  await t.notThrowsAsync(run(process.execPath, ['--input-type=module', '-e', load], { cwd: ROOT }));
 });
 
 // `@fastify/static` and `light-my-request` stand among the dependencies, which use them, because later ones want Node 22.
