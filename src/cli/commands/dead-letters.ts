@@ -172,7 +172,7 @@ async function replayAll(
     const rows = outcomes.map(({ seq, outcome }) => [String(seq), outcome.status, outcome.reason ?? '']);
     await terminal.print(table(['number', 'outcome', 'reason'], rows));
   }
-  // `gone` among many: a letter of an atomic call went with the first of them.
+  // The letters of an atomic call are replayed together: after the first one, the others are `gone`.
   const fine = new Set(['replayed', 'superseded', 'missing', ...(seqs.length > 1 ? ['gone'] : [])]);
   return outcomes.every(({ outcome }) => fine.has(outcome.status)) ? EXIT.ok : EXIT.failed;
 }

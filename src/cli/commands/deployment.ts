@@ -42,7 +42,7 @@ async function ofItems({ terminal, connections, json }: Context, ids: readonly s
   return found.some(({ status }) => status.status === 'missing') ? EXIT.failed : EXIT.ok;
 }
 
-/** This process has no L1 of its own to speak of. */
+/** The command's own L1 is off and says nothing about the deployment. */
 function withoutL1(id: string, status: Exclude<Status, { status: 'missing' }>): object {
   const { status: word, version, inL2, inL3 } = status;
   return { id, status: word, version, inL2, inL3 };
@@ -149,7 +149,7 @@ function follow({ terminal, connections, json }: Context, prefix: string, limit:
   const { feed } = connections;
   return new Promise((resolve, reject) => {
     let printed = 0;
-    // Lines leave in order although each waits for the terminal.
+    // Print one line after the other: each waits for the terminal.
     let printing = Promise.resolve();
     const end = () => {
       process.off('SIGINT', end);
