@@ -127,7 +127,9 @@ test('the packed tarball installs into an empty ESM project, type-checks and run
 });
 
 test('tierline/errors gives the same classes and loads no client of a server', async (t) => {
-  const errors: object = await import('tierline/errors' as string);
+  // Not a literal: the compiler would look for its own output.
+  const door: string = 'tierline/errors';
+  const errors: object = await import(door);
   t.deepEqual(errors, await import('../../src/errors.ts'));
   const loader = `export const resolve = (name, context, next) => {
     if (!name.startsWith('file:') && !name.startsWith('.') && name !== 'tierline/errors') throw new Error('loads ' + name);
