@@ -1,7 +1,7 @@
 import type { Queue } from 'bullmq';
 import { messageOf } from '../errors.ts';
 import { readTotals, type Totals } from '../postgres/totals.ts';
-import { pressureOf } from '../producer/pressure.ts';
+import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import { type ChoreRun, choreRuns, readSeries, type SeriesPoint } from '../redis/history.ts';
 import { type QueuedBytes, queuedBytes } from '../redis/bull-queue.ts';

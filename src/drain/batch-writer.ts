@@ -1,19 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { foldOps, newestStamps, opsOf, type Chunk, type Op, type Row } from '../batch/fold.ts';
-import { stampToMs } from '../clock.ts';
+import { type Chunk, foldOps, newestStamps, type Op, opsOf, type Row } from '../batch/fold.ts';
+import { type Stamp, stampToMs } from '../clock.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind } from '../postgres/pool.ts';
 import type { Look } from '../redis/cache-generation.ts';
-import { type Barrier, earlierWork, type NotedChunk } from '../redis/in-flight.ts';
 import { sweptAmong } from '../redis/chunk-notes.ts';
 import { recordSettled } from '../redis/history.ts';
+import { type Barrier, earlierWork, type NotedChunk, type OpenRange } from '../redis/in-flight.ts';
 import { type FeedJob, toFeedChanges } from '../schema/feed.ts';
 import { isReplay, setsState } from '../schema/job.ts';
 import { copyAndSettle, copyRows } from './copy-writer.ts';
-import { applyIsolating, unitsOf, type Isolated } from './isolate.ts';
-import { OpenRanges } from './open-ranges.ts';
 import { countOutcomes, feedJobs } from './outcome.ts';
-import { refuseLate } from './refused-jobs.ts';
+import { applyIsolating, type Isolated, refuseLate, unitsOf } from './refusals.ts';
 import { persist, type WriterParts } from './writer-parts.ts';
 
 /** A barrier: something with an earlier stamp must settle first, then the chunk is to be written again. */
@@ -178,4 +176,43 @@ export class BatchWriter {
 
 function notedChunk({ chunkId, job }: Chunk): NotedChunk {
   return { chunkId, first: job.first };
+}
+
+/** The range deletes in flight, asked which of them a chunk that sets states must wait for. */
+export class OpenRanges {
+  readonly #states: Stamp[] = [];
+  readonly #prefixes = new Map<string, Stamp[]>();
+  /** Lengths of the prefixes: an id is looked up once a length, however many prefixes there are. */
+  readonly #lengths = new Set<number>();
+
+  constructor(ranges: readonly OpenRange[]) {
+    for (const { kind, value, stamp } of ranges) {
+      if (kind === 'state') {
+        this.#states.push(stamp);
+        continue;
+      }
+      this.#lengths.add(value.length);
+      const stamps = this.#prefixes.get(value);
+      if (stamps === undefined) this.#prefixes.set(value, [stamp]);
+      else stamps.push(stamp);
+    }
+  }
+
+  /**
+   * The newest earlier range delete that the chunk must wait for; undefined when there is none. One of a state looks at
+   * the state an item had at its stamp, which a newer state would hide. One of a prefix counts when it covers an id
+   * whose state is set: whether that item is missing is known afterwards.
+   */
+  blocking({ job: { first, ids, kinds } }: Chunk): Stamp | undefined {
+    let newest: Stamp | undefined;
+    const consider = (stamps: readonly Stamp[]) => {
+      for (const stamp of stamps) if (stamp < first && stamp > (newest ?? 0)) newest = stamp;
+    };
+    consider(this.#states);
+    ids.forEach((id, i) => {
+      if (kinds[i] !== 's') return;
+      for (const length of this.#lengths) consider(this.#prefixes.get(id.slice(0, length)) ?? []);
+    });
+    return newest;
+  }
 }

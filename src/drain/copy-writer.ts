@@ -1,12 +1,18 @@
 import type { Row } from '../batch/fold.ts';
-import { stampToMs } from '../clock.ts';
+import { stampToMs, UNWRITTEN } from '../clock.ts';
+import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
 import { readRows } from '../postgres/read-items.ts';
 import { type CacheSession, type Look, LOOK_MS } from '../redis/cache-generation.ts';
-import { CacheUnknownError, type CopyFate, type StoredEntry, storedEntry } from '../redis/item-store.ts';
 import type { Settlement } from '../redis/in-flight.ts';
+import {
+  CacheUnknownError,
+  type CopyFate,
+  type Lifetimes,
+  type StoredEntry,
+  storedEntry,
+} from '../redis/item-store.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
-import { copyOfRow, ownsContent } from './copies.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 /** Rows as their batch left them, and how some of them stand otherwise by now. */
@@ -202,4 +208,41 @@ function noteDropped({ observer, log }: WriterParts, fates: readonly CopyFate[])
 
 function rowNow({ id, contentVersion, stateVersion, state, kind }: StoredItem): RowNow {
   return { id, contentVersion, stateVersion, state, deleted: kind === 'deleted' };
+}
+
+/** The L2 copy of a row whose content this batch wrote; its state may be another batch's (`now`). */
+export function copyOfRow(
+  row: Row,
+  now: RowNow | undefined,
+  digester: Digester,
+  lifetimes: Lifetimes,
+): StoredEntry {
+  const stateVersion = now?.stateVersion ?? row.stateVersion;
+  const state = now?.state ?? row.state;
+  const stateDigest =
+    now === undefined
+      ? row.stateDigest
+      : stateVersion === UNWRITTEN
+        ? ZERO_DIGEST
+        : digester.state(row.id, stateVersion, state);
+  return storedEntry(
+    {
+      id: row.id,
+      kind: row.deleted ? 'deleted' : row.binary ? 'binary' : 'json',
+      contentVersion: row.contentVersion,
+      stateVersion,
+      tiers: row.tiers,
+      digest: xorDigests(row.contentDigest, stateDigest),
+      contentHash: row.contentHash,
+      state,
+      body: row.body,
+    },
+    lifetimes,
+    row.ttlMs,
+  );
+}
+
+/** Its content is this batch's: the copy can be made without reading the row. */
+export function ownsContent(row: Row, now: RowNow | undefined): boolean {
+  return now === undefined || (row.contentVersion > 0 && now.contentVersion === row.contentVersion);
 }

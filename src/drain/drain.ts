@@ -10,10 +10,9 @@ import type { Redis } from '../redis/connect.ts';
 import { dropUnreadableFields } from '../redis/bull-queue.ts';
 import { sweptAmong } from '../redis/chunk-notes.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
-import { Intake } from './intake.ts';
+import { Intake, TextJobWorker } from './job-worker.ts';
 import { RangeDelete, type RangeEnd, type RangeRun } from './range-delete.ts';
-import { LATE, refuseJob } from './refused-jobs.ts';
-import { TextJobWorker } from './text-job-worker.ts';
+import { LATE, refuseJob } from './refusals.ts';
 import { NO_WAIT, WaitingJobs } from './waiting-jobs.ts';
 import { persist, type WriterParts } from './writer-parts.ts';
 

@@ -8,9 +8,8 @@ import { isClockRaised } from '../redis/chunk-notes.ts';
 import { checkQueueServer } from '../redis/connect.ts';
 import { StopPhases } from '../stop-phases.ts';
 import { Backends } from '../tiers/backends.ts';
-import { raiseAboveRows } from './writer-parts.ts';
+import { type DrainObserver, raiseAboveRows, UNOBSERVED_DRAIN } from './writer-parts.ts';
 import { Drain } from './drain.ts';
-import { type DrainObserver, UNOBSERVED_DRAIN } from './drain-observer.ts';
 
 export interface DrainWorker extends AsyncDisposable {
   /** Takes no new work, settles what is in hand, and ends within `shutdownMs` also when a backend is away. */

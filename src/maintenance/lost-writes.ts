@@ -1,15 +1,23 @@
+import { randomUUID } from 'node:crypto';
+import { emptyRow, type Row, sealed } from '../batch/fold.ts';
 import { type Stamp, UNWRITTEN } from '../clock.ts';
 import type { Config } from '../config.ts';
+import { messageOf } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Digester } from '../merkle/digest.ts';
-import type { Queryable } from '../postgres/pool.ts';
+import { applyRows } from '../postgres/apply-batch.ts';
+import { failureKind, type Pool, type Queryable } from '../postgres/pool.ts';
 import { rangeCover } from '../postgres/range-deletes.ts';
 import { type RowDigest, rowDigests } from '../postgres/read-items.ts';
-import { copyKeysOf, type CopyValue, readCopies } from '../redis/copies.ts';
+import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
+import { copyKeysOf, type CopyValue, forgetLost, readCopies } from '../redis/copies.ts';
+import { settleBatch } from '../redis/in-flight.ts';
 import { CacheUnknownError } from '../redis/item-store.ts';
-import type { StoredItem } from '../schema/stored-item.ts';
-import type { RepairParts } from './copy-repair.ts';
+import { toFeedChanges } from '../schema/feed.ts';
+import { replayChunkId } from '../schema/job.ts';
+import { type StoredItem, versionOf } from '../schema/stored-item.ts';
+import { dropCopies, refreshCopies, type RepairParts } from './copy-repair.ts';
 import { decodedCopy, judgeCopy } from './copy-verdict.ts';
 
 export interface LostWriteParts extends RepairParts {
@@ -79,4 +87,175 @@ export async function coverOf(db: Queryable, copy: StoredItem): Promise<'covered
   const cover = await rangeCover(db, id, stamp, state);
   if (cover === 'free') return 'free';
   return cover === 'covered' && stateVersion <= stamp ? 'covered' : 'unclear';
+}
+
+/**
+ * `restored`: in Postgres again. `superseded`: a newer write or a later range delete has won. `agrees`: the row is not older
+ * than the copy. `gone`: L2 has no copy any more. `discarded`: given up, L2 has the row of Postgres. `refused`: cannot be
+ * restored, see the reason. `busy`: a range delete is at work, try again when it has settled.
+ */
+export interface LostOutcome {
+  readonly id: string;
+  readonly status: 'restored' | 'superseded' | 'agrees' | 'gone' | 'discarded' | 'refused' | 'busy';
+  readonly reason?: string;
+}
+
+/**
+ * Writes lost writes back. When Postgres fails over to a replica that lagged, L2 may be the only place that still has a
+ * settled write. It goes through the guarded statement of every batch under the stamps it had, so it never undoes a newer
+ * write (I4), and restoring it twice changes nothing (I2). Both registers go in as the copy has them: the row, its digest and
+ * the tree are then those from before the failover.
+ * @returns the outcome of each id
+ * @throws TierUnavailableError, SchemaMissingError, and what Redis answers when it cannot be asked
+ */
+export function restoreCopies(parts: LostWriteParts, ids: readonly string[]): Promise<LostOutcome[]> {
+  return settleLost(parts, ids, restoreGroup);
+}
+
+/**
+ * Gives lost writes up: L2 gets the rows of Postgres instead. A process that has such a write in memory keeps it for the life
+ * of an L1 entry.
+ * @throws as `restoreCopies`
+ */
+export function discardCopies(parts: LostWriteParts, ids: readonly string[]): Promise<LostOutcome[]> {
+  return settleLost(parts, ids, async (_, lost) => {
+    await replaceByRows(parts, lost);
+    return lost.map(({ id }) => ({ id, status: 'discarded' }));
+  });
+}
+
+type Act = (parts: LostWriteParts, lost: readonly LostWrite[]) => Promise<LostOutcome[]>;
+
+/** Acts on those that are still lost, and takes off the list what is not to be acted on again. */
+async function settleLost(parts: LostWriteParts, ids: readonly string[], act: Act): Promise<LostOutcome[]> {
+  const { queue, keys } = parts;
+  const outcomes = new Map<string, LostOutcome>(ids.map((id) => [id, { id, status: 'gone' }]));
+  for await (const values of copiesOf(parts, ids)) {
+    for (const { id } of values) outcomes.set(id, { id, status: 'agrees' });
+    const lost = await lostAmong(parts, values);
+    if (lost.length === 0) continue;
+    for (const outcome of await act(parts, lost)) outcomes.set(outcome.id, outcome);
+  }
+  const all = [...outcomes.values()];
+  const done = all.filter(({ status }) => status !== 'refused' && status !== 'busy');
+  await forgetLost(
+    queue,
+    keys,
+    done.map(({ id }) => id),
+  );
+  return all;
+}
+
+/** Noted as in flight before the ranges are looked at: a later range delete waits for the note, an earlier one is found. */
+async function restoreGroup(parts: LostWriteParts, lost: readonly LostWrite[]): Promise<LostOutcome[]> {
+  const { queue, keys, config } = parts;
+  const chunkId = replayChunkId(randomUUID());
+  const stamps = lost.map(({ id, copy }) => ({ id, stamp: versionOf(copy) }));
+  if ((await noteReplay(queue, keys, chunkId, stamps)) === undefined) {
+    return lost.map(({ id }) => ({ id, status: 'busy', reason: 'a range delete is at work' }));
+  }
+  try {
+    const outcomes = await applyLost(parts, lost);
+    const changed = lost.filter((_, i) => outcomes[i]?.status !== 'refused');
+    const rows = await replaceByRows(parts, changed);
+    await settleBatch(
+      queue,
+      keys,
+      {
+        jobs: [{ chunkId, operations: lost.length, outcome: {} }],
+        changes: toFeedChanges([...rows].map(([id, row]) => ({ ...row, id }))),
+        settled: stamps.map(({ id, stamp }) => [id, stamp]),
+      },
+      config.feedMaxEntries,
+    );
+    return outcomes;
+  } catch (error) {
+    await forgetReplay(queue, keys, chunkId).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** One statement for all that may come back. Outcomes in the order of `lost`. */
+async function applyLost(parts: LostWriteParts, lost: readonly LostWrite[]): Promise<LostOutcome[]> {
+  const { pool, digester } = parts;
+  const barred = await Promise.all(lost.map((write) => whyNot(parts, write)));
+  const rows = lost.filter((_, i) => barred[i] === undefined).map(({ copy }) => rowOf(copy, digester));
+  const applied = new Map((await applyEach(pool, rows)).map((outcome) => [outcome.id, outcome]));
+  return lost.map(({ id }, i) => barred[i] ?? (applied.get(id) as LostOutcome));
+}
+
+/** The outcome of a write that must not come back; undefined when it may. */
+async function whyNot(
+  { pool, config }: LostWriteParts,
+  { id, copy }: LostWrite,
+): Promise<LostOutcome | undefined> {
+  if (copy.kind === 'fence') {
+    const reason =
+      "its content was never in L2 (`tiers: 'durable'`): submit the item again, or discard the lost write";
+    return { id, status: 'refused', reason };
+  }
+  // Tombstones of that time may have been purged: this could bring back what was deleted since.
+  if (versionOf(copy) < (Date.now() - 0.9 * config.purgeAfterMs) * 1000) {
+    const reason = 'older than the purge horizon: submit the item again, or discard the lost write';
+    return { id, status: 'refused', reason };
+  }
+  const cover = await coverOf(pool, copy);
+  if (cover === 'covered') return { id, status: 'superseded', reason: 'a later range delete covers it' };
+  if (cover === 'free') return undefined;
+  const reason =
+    'a later range delete may have covered it, and a newer state hides whether it did: submit the item again, or discard the lost write';
+  return { id, status: 'refused', reason };
+}
+
+function rowOf(copy: LostWrite['copy'], digester: Digester): Row {
+  const { id, kind, contentVersion, stateVersion, contentHash, state, body } = copy;
+  const deleted = kind === 'deleted';
+  return sealed(
+    {
+      ...emptyRow(id),
+      contentVersion,
+      deleted,
+      binary: kind === 'binary',
+      body,
+      contentHash,
+      stateVersion,
+      state,
+    },
+    digester,
+  );
+}
+
+/** All in one statement; one by one when Postgres refuses one of them. */
+async function applyEach(pool: Pool, rows: readonly Row[]): Promise<LostOutcome[]> {
+  if (rows.length === 0) return [];
+  try {
+    const { differing } = await applyRows(pool, rows, randomUUID());
+    return rows.map(({ id, contentVersion, stateVersion }) => {
+      const now = differing.get(id);
+      const isIn =
+        now === undefined ||
+        now.contentVersion === contentVersion ||
+        (stateVersion > 0 && now.stateVersion === stateVersion);
+      return isIn
+        ? { id, status: 'restored' }
+        : { id, status: 'superseded', reason: 'a newer write has won' };
+    });
+  } catch (error) {
+    if (failureKind(error) !== 'data') throw error;
+    if (rows.length === 1) return rows.map(({ id }) => ({ id, status: 'refused', reason: messageOf(error) }));
+    const outcomes: LostOutcome[] = [];
+    for (const row of rows) outcomes.push(...(await applyEach(pool, [row])));
+    return outcomes;
+  }
+}
+
+/** Dropped first: what is covered would keep the row's copy out, and what was kept gets a time to live again. */
+async function replaceByRows(
+  parts: LostWriteParts,
+  writes: readonly LostWrite[],
+): Promise<Map<string, RowDigest>> {
+  const ids = writes.map(({ id }) => id);
+  await dropCopies(parts, writes);
+  await refreshCopies(parts, ids);
+  return rowDigests(parts.pool, ids);
 }

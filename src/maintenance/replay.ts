@@ -3,7 +3,8 @@ import type { Queue } from 'bullmq';
 import { z } from 'zod';
 import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
-import type { Keys } from '../keys.ts';
+import { type Keys, keysOf, WRITES_QUEUE } from '../keys.ts';
+import type { Logger } from '../log.ts';
 import {
   areApplied,
   deadLettersOfChunk,
@@ -13,9 +14,10 @@ import {
 } from '../postgres/dead-letters.ts';
 import type { Pool } from '../postgres/pool.ts';
 import { rangeCover } from '../postgres/range-deletes.ts';
+import { openQueue } from '../redis/bull-queue.ts';
+import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
 import { chunkStates } from '../redis/in-flight.ts';
-import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
 import { EXCEPTION_STATUSES } from '../schema/feed.ts';
 import {
   CHUNK_JOB,
@@ -186,4 +188,18 @@ function parsePayload({ payload }: DeadLetterWithPayload): DeadPayload | undefin
   } catch {
     return undefined;
   }
+}
+
+/** What replaying needs, on connections of the caller's. */
+export interface OpenReplay {
+  readonly parts: ReplayParts;
+  /** Leaves the connections open. */
+  close(): Promise<void>;
+}
+
+/** @param redis a `failFast` connection that is ready. */
+export function openReplay(pool: Pool, redis: Redis, config: Config, log: Logger): OpenReplay {
+  const keys = keysOf(config.namespace);
+  const writes = openQueue(WRITES_QUEUE, redis, keys, log);
+  return { parts: { pool, redis, writes, keys, config }, close: () => writes.close() };
 }

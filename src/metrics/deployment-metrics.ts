@@ -4,7 +4,7 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { readTotals, type Totals } from '../postgres/totals.ts';
 import type { Queryable } from '../postgres/pool.ts';
-import { pressureOf } from '../producer/pressure.ts';
+import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import { type Redis, ServerInfo } from '../redis/connect.ts';
 import { type CopyTurn, countLost, readTurns } from '../redis/copies.ts';

@@ -1,5 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
-import type { BatchWritten, DrainObserver } from '../drain/drain-observer.ts';
+import type { BatchWritten, DrainObserver } from '../drain/writer-parts.ts';
 import { OUTCOME_STATUSES } from '../schema/feed.ts';
 import { seconds, SETTLE_BUCKETS, STAGE_BUCKETS } from './registry.ts';
 

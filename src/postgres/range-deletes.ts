@@ -2,7 +2,7 @@ import type { Stamp } from '../clock.ts';
 import type { Row } from '../batch/fold.ts';
 import type { Digest } from '../merkle/digest.ts';
 import type { RangeJob } from '../schema/job.ts';
-import { prefixRange } from '../schema/prefix.ts';
+import { prefixRange } from '../schema/item.ts';
 import { type RowNow, rowOfTuple, rowsNow, type RowTuple } from './apply-batch.ts';
 import { digestHalfArray, textArray } from './arrays.ts';
 import { MERKLE_DELTA_OF_UP } from './merkle-delta.ts';

@@ -1,7 +1,7 @@
 import type { Stamp } from '../clock.ts';
 import type { Digest } from '../merkle/digest.ts';
 import { TIERS } from '../schema/job.ts';
-import { prefixRange } from '../schema/prefix.ts';
+import { prefixRange } from '../schema/item.ts';
 import { decodeStored, KINDS, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
 import { type Queryable, readL3, timed } from './pool.ts';

@@ -1,11 +1,13 @@
-import { pause } from '../abortable.ts';
+import { pause, within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { BackpressureError, type ReachedLimit } from '../errors.ts';
+import type { Keys } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import { NOTHING_WAITS, type Waiting, type WaitingLimits, waitingNow } from '../redis/backlog.ts';
 import type { Admission as AdmissionRequest } from '../redis/chunk-notes.ts';
-import type { Waiting } from '../redis/backlog.ts';
+import type { Redis } from '../redis/connect.ts';
 import type { Pressure } from '../types.ts';
 import type { ProducerObserver } from './producer-observer.ts';
-import { FULL_RATIO, pressureOf, RESERVE_RATIO, WARN_RATIO } from './pressure.ts';
 
 /** Mean delay of a submit when the queue is all but full. */
 const FULL_DELAY_MS = 200;
@@ -104,4 +106,104 @@ function reachedBy(waiting: Waiting, limits: Config): ReachedLimit {
   if (waiting.bytes / maxWaitingBytes === ratio)
     return { of: 'bytes', max: maxWaitingBytes, measured: waiting.bytes };
   return { of: 'memory', max: maxMemoryShare, measured: waiting.memoryShare };
+}
+
+/** From this ratio on, submits are delayed. */
+export const WARN_RATIO = 0.7;
+/** From this ratio on, submits are refused. */
+export const FULL_RATIO = 1;
+/** Deletes and new states are refused only here: they are small, and often what makes room again. */
+export const RESERVE_RATIO = 1.2;
+
+/** How full the queue is. @param ageMs how long ago it was so. */
+export function pressureOf(waiting: Waiting, limits: WaitingLimits, ageMs = 0): Pressure {
+  const ratio = Math.max(
+    waiting.items / limits.maxWaitingItems,
+    waiting.bytes / limits.maxWaitingBytes,
+    waiting.memoryShare / limits.maxMemoryShare,
+  );
+  return {
+    level: ratio >= FULL_RATIO ? 'critical' : ratio >= WARN_RATIO ? 'warn' : 'normal',
+    ratio,
+    waitingItems: waiting.items,
+    waitingBytes: waiting.bytes,
+    memoryShare: waiting.memoryShare,
+    oldestMs: waiting.oldestMs,
+    ageMs,
+  };
+}
+
+const LOOK_EVERY_MS = 250;
+const LOOK_TIMEOUT_MS = 1000;
+/** An empty queue is looked at for so long after the last call: others may fill it. */
+const INTEREST_MS = 60_000;
+
+/**
+ * What waits in the queue, fresh enough for a synchronous question. Each stamp tells it; between them a timer asks Redis, from
+ * a write or a question on until the queue is empty and nobody has asked for a minute.
+ */
+export class PressureWatch {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #limits: WaitingLimits;
+  readonly #log: Logger;
+  #waiting: Waiting = NOTHING_WAITS;
+  #toldAt = Number.NEGATIVE_INFINITY;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  /** The last look got no answer. */
+  #failing = false;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(redis: Redis, keys: Keys, limits: WaitingLimits, log: Logger) {
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#limits = limits;
+    this.#log = log;
+  }
+
+  /** As of the last answer of Redis; while there is none `critical`, because no submit can be accepted. */
+  get pressure(): Pressure {
+    this.#askedAt = performance.now();
+    this.#schedule();
+    const pressure = pressureOf(this.#waiting, this.#limits, Math.max(0, this.#askedAt - this.#toldAt));
+    return this.#failing ? { ...pressure, level: 'critical' } : pressure;
+  }
+
+  /** Redis has told it with the answer to a write. */
+  told(waiting: Waiting): void {
+    this.#waiting = waiting;
+    this.#toldAt = performance.now();
+    this.#failing = false;
+    this.#schedule();
+  }
+
+  /** Asks Redis. @throws why it did not answer */
+  async look(): Promise<void> {
+    const waiting = await within(LOOK_TIMEOUT_MS, waitingNow(this.#redis, this.#keys));
+    this.told(waiting);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+
+  #schedule(): void {
+    if (this.#closed || this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => void this.#tick(), LOOK_EVERY_MS).unref();
+  }
+
+  async #tick(): Promise<void> {
+    try {
+      // While the process writes, each answer tells.
+      if (performance.now() - this.#toldAt >= LOOK_EVERY_MS) await this.look();
+    } catch (error) {
+      if (!this.#failing) this.#log.debug({ err: error }, 'what waits in the queue could not be asked');
+      this.#failing = true;
+    }
+    this.#timer = undefined;
+    const isEmpty = this.#waiting.items === 0 && this.#waiting.bytes === 0 && !this.#failing;
+    if (!isEmpty || performance.now() - this.#askedAt < INTEREST_MS) this.#schedule();
+  }
 }

@@ -18,13 +18,11 @@ import { type Redis, whenReady } from '../redis/connect.ts';
 import { isOutOfMemory } from '../redis/backlog.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { Pressure } from '../types.ts';
-import { Admission } from './admission.ts';
+import { Admission, PressureWatch } from './admission.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { hasReserve, NOTED_BYTES, queuedBytes, type SizedOperation } from './operation.ts';
-import { PressureWatch } from './pressure-watch.ts';
 import type { ProducerObserver } from './producer-observer.ts';
-import { TrackedChunk } from './tracked-chunk.ts';
-import { WorkerCensus } from './worker-census.ts';
+import { TrackedChunk, WorkerCensus } from './ticket.ts';
 
 /** The last part of `enqueueTimeoutMs`, in which a chunk is taken back that was not seen to arrive. */
 const WITHDRAW_MS = 250;

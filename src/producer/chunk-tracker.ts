@@ -6,7 +6,7 @@ import type { Redis } from '../redis/connect.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { chunkStates } from '../redis/in-flight.ts';
 import { decodeFeedJobs, type FeedJob } from '../schema/feed.ts';
-import type { TrackedChunk } from './tracked-chunk.ts';
+import type { TrackedChunk } from './ticket.ts';
 
 const RECHECK_MS = 1000;
 /** How often open chunks are asked for, because of losses that no entry and no reconnect shows. */

@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts';
 import { BackpressureError } from '../errors.ts';
 import { hasReserve, type SizedOperation } from './operation.ts';
-import type { TrackedChunk } from './tracked-chunk.ts';
+import type { TrackedChunk } from './ticket.ts';
 
 /** Learns what became of one operation: place `slot` of the call that made it. */
 export interface Sink {

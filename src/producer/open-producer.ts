@@ -11,8 +11,7 @@ import { ChunkTracker } from './chunk-tracker.ts';
 import { QueueProducer } from './queue-producer.ts';
 import type { SizedOperation } from './operation.ts';
 import { type ProducerObserver, UNOBSERVED_PRODUCER } from './producer-observer.ts';
-import type { ChunkTicket } from './ticket.ts';
-import type { TrackedChunk } from './tracked-chunk.ts';
+import type { ChunkTicket, TrackedChunk } from './ticket.ts';
 
 /**
  * Opens the write side: Redis only, for any service.

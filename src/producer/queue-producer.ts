@@ -10,8 +10,7 @@ import {
   TierlineError,
 } from '../errors.ts';
 import { CallGate } from '../call-gate.ts';
-import { unreadable } from '../schema/checked.ts';
-import { parseId, parseNewItem, parsePrefix, parseState } from '../schema/item.ts';
+import { parseId, parseNewItem, parsePrefix, parseState, unreadable } from '../schema/item.ts';
 import {
   callOptionsOf,
   deleteManyOptionsOf,
@@ -37,8 +36,7 @@ import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer, type Sink } from './coalescer.ts';
 import { deleteOperation, type SizedOperation, putOperation, stateOperation } from './operation.ts';
 import type { ProducerObserver } from './producer-observer.ts';
-import { ChunkTicket, SubmittedBatch, SubmittedRange, waitFor } from './ticket.ts';
-import type { TrackedChunk } from './tracked-chunk.ts';
+import { ChunkTicket, SubmittedBatch, SubmittedRange, type TrackedChunk, waitFor } from './ticket.ts';
 
 /** An atomic call is one transaction and one job: larger ones would hold up everybody else's. */
 const MAX_ATOMIC_ITEMS = 10_000;

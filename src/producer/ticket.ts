@@ -1,5 +1,8 @@
+import type { Queue } from 'bullmq';
 import { abortable, within } from '../abortable.ts';
-import { SettleTimeoutError } from '../errors.ts';
+import type { Stamp } from '../clock.ts';
+import { JobRefusedError, SettleTimeoutError } from '../errors.ts';
+import type { ChunkOutcome, OperationException } from '../schema/feed.ts';
 import { waitOptionsOf } from '../schema/options.ts';
 import type {
   BatchOutcome,
@@ -11,7 +14,6 @@ import type {
   Ticket,
   WaitOptions,
 } from '../types.ts';
-import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** One accepted operation: operation `index` of its chunk. */
 export class ChunkTicket implements Ticket {
@@ -113,4 +115,122 @@ async function settleTimeout(chunks: readonly TrackedChunk[], timeoutMs: number)
   throw new SettleTimeoutError(
     `Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.${why}`,
   );
+}
+
+/** One queued chunk from the producer's side: unsettled until the feed tells what became of its operations. */
+export class TrackedChunk {
+  readonly chunkId: string;
+  readonly first: Stamp;
+  /** Operations in it: their stamps are `first` and the following. */
+  readonly length: number;
+  readonly epoch: string;
+  readonly #workers: Pick<WorkerCensus, 'any'> | undefined;
+  #outcome: ChunkOutcome = {};
+  /** Those of the outcome, by index. */
+  #exceptions: ReadonlyMap<number, OperationException> | undefined;
+  #error: unknown;
+  #done = false;
+  #waiters: (() => void)[] = [];
+
+  constructor(
+    chunkId: string,
+    first: Stamp,
+    length: number,
+    epoch: string,
+    workers?: Pick<WorkerCensus, 'any'>,
+  ) {
+    this.#workers = workers;
+    this.chunkId = chunkId;
+    this.first = first;
+    this.length = length;
+    this.epoch = epoch;
+  }
+
+  /** Whether no worker listens to its queue, as far as Redis tells. */
+  async hasNoWorker(): Promise<boolean> {
+    return (await this.#workers?.any()) === false;
+  }
+
+  settle(outcome: ChunkOutcome): void {
+    this.#outcome = outcome;
+    if (outcome.exceptions !== undefined) {
+      this.#exceptions = new Map(outcome.exceptions.map((exception) => [exception.index, exception]));
+    }
+    this.#finish();
+  }
+
+  fail(error: unknown): void {
+    this.#error = error;
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#done = true;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const wake of waiters) wake();
+  }
+
+  /** Its fate cannot be known any more. */
+  get isLost(): boolean {
+    return this.#error !== undefined;
+  }
+
+  get isDone(): boolean {
+    return this.#done;
+  }
+
+  /** Resolves when the chunk's fate is known, whatever it is. */
+  get done(): Promise<void> {
+    return this.#done ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  /** @throws why the fate of the chunk cannot be known */
+  outcomeOf(index: number): Outcome {
+    const { refused } = this.#known();
+    if (refused !== undefined) return { status: 'dead', version: this.first + index, reason: refused };
+    const exception = this.#exceptions?.get(index);
+    if (exception === undefined) return { status: 'applied', version: this.first + index };
+    const { status, version, reason } = exception;
+    return reason === undefined ? { status, version } : { status, version, reason };
+  }
+
+  /** Of a range delete. @throws why that cannot be known */
+  rangeOutcome(): RangeOutcome {
+    const { refused, range } = this.#known();
+    if (refused !== undefined) throw new JobRefusedError(`The range delete could not be run: ${refused}`);
+    return range ?? { deleted: 0, dead: 0 };
+  }
+
+  #known(): ChunkOutcome {
+    if (this.#error !== undefined) throw this.#error;
+    return this.#outcome;
+  }
+}
+
+const ANSWER_MS = 500;
+
+/** Whether any worker listens to a queue, asked when a wait has run out of its time. */
+export class WorkerCensus {
+  readonly #queue: Pick<Queue, 'getWorkersCount'>;
+  #asking: Promise<boolean | undefined> | undefined;
+
+  constructor(queue: Pick<Queue, 'getWorkersCount'>) {
+    this.#queue = queue;
+  }
+
+  /** Undefined when Redis does not tell in time, or at all. Many who ask at once share the answer. */
+  any(): Promise<boolean | undefined> {
+    return (this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined;
+    }));
+  }
+
+  async #ask(): Promise<boolean | undefined> {
+    try {
+      return (await within(ANSWER_MS, this.#queue.getWorkersCount())) > 0;
+    } catch {
+      return undefined;
+    }
+  }
 }

@@ -1,6 +1,5 @@
 import type { CallGate } from '../call-gate.ts';
-import { unreadable } from '../schema/checked.ts';
-import { parseId } from '../schema/item.ts';
+import { parseId, unreadable } from '../schema/item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Lookup, TierName } from '../types.ts';
 import type { Coherence } from './coherence.ts';

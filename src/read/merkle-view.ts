@@ -5,8 +5,14 @@ import { diffTrees } from '../merkle/diff.ts';
 import { hashNodes, leafItems, merkleChildren, merklePrefix, merkleRoot } from '../postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../postgres/merkle-verify.ts';
 import { type Pool, readL3 } from '../postgres/pool.ts';
-import { diffOptionsOf, leafOptionsOf, leavesOf, peerOf } from '../schema/merkle.ts';
-import { callOptionsOf, pageOptionsOf } from '../schema/options.ts';
+import {
+  callOptionsOf,
+  diffOptionsOf,
+  leafOptionsOf,
+  leavesOf,
+  pageOptionsOf,
+  peerOf,
+} from '../schema/options.ts';
 import type {
   CallOptions,
   DiffOptions,

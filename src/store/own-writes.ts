@@ -1,8 +1,7 @@
 import { type Stamp, UNWRITTEN } from '../clock.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import type { Operation } from '../schema/job.ts';
-import type { ChunkTicket } from '../producer/ticket.ts';
-import type { TrackedChunk } from '../producer/tracked-chunk.ts';
+import type { ChunkTicket, TrackedChunk } from '../producer/ticket.ts';
 import type { OwnWrite, OwnWriteView } from '../read/own-writes.ts';
 
 const UNWRITTEN_CONTENT = { kind: 'deleted', contentVersion: UNWRITTEN, contentHash: '', body: '' } as const;

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Chunk } from '../../src/batch/fold.ts';
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
-import { UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
+import { UNOBSERVED_DRAIN } from '../../src/drain/writer-parts.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { LOOK_MS } from '../../src/redis/cache-generation.ts';
 import { closeRedis } from '../../src/redis/connect.ts';

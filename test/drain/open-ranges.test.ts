@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import test from 'ava';
-import { OpenRanges } from '../../src/drain/open-ranges.ts';
+import { OpenRanges } from '../../src/drain/batch-writer.ts';
 import { isPassed, othersBefore, readFrontier } from '../../src/redis/in-flight.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { noteRange } from '../helpers/noted-range.ts';

@@ -1,6 +1,5 @@
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
-import { UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
-import type { WriterParts } from '../../src/drain/writer-parts.ts';
+import { UNOBSERVED_DRAIN, type WriterParts } from '../../src/drain/writer-parts.ts';
 import { Digester } from '../../src/merkle/digest.ts';
 import type { Deployment } from './deployment.ts';
 

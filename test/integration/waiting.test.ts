@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { Queue } from 'bullmq';
-import { UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
+import { UNOBSERVED_DRAIN } from '../../src/drain/writer-parts.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';

@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
-import { discardCopies, restoreCopies } from '../../src/maintenance/restore-copies.ts';
+import { discardCopies, restoreCopies } from '../../src/maintenance/lost-writes.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';

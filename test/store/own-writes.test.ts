@@ -1,8 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import type { Operation } from '../../src/schema/job.ts';
-import { ChunkTicket } from '../../src/producer/ticket.ts';
-import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
+import { ChunkTicket, TrackedChunk } from '../../src/producer/ticket.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { OwnWrites } from '../../src/store/own-writes.ts';

@@ -3,8 +3,7 @@ import { Command } from '@commander-js/extra-typings';
 import { stampToMs } from '../../clock.ts';
 import { SettleTimeoutError } from '../../errors.ts';
 import { MAINTENANCE_QUEUE } from '../../keys.ts';
-import type { LostWrite, LostWriteParts } from '../../maintenance/lost-writes.ts';
-import type { LostOutcome } from '../../maintenance/restore-copies.ts';
+import type { LostOutcome, LostWrite, LostWriteParts } from '../../maintenance/lost-writes.ts';
 import { Digester } from '../../merkle/digest.ts';
 import { claimMerkleKey } from '../../postgres/merkle-key.ts';
 import { type CopyTurn, countLost, lostIds, MAX_LISTED } from '../../redis/copies.ts';
@@ -74,7 +73,7 @@ const restore = command('restore', 'Write lost writes back into Postgres with th
   )
   .action(
     action(async (context, ids, { all }) => {
-      const { restoreCopies } = await import('../../maintenance/restore-copies.ts');
+      const { restoreCopies } = await import('../../maintenance/lost-writes.ts');
       return act(context, ids, all, restoreCopies);
     }),
   );
@@ -88,7 +87,7 @@ const discard = command('discard', 'Give lost writes up: Redis gets what Postgre
   )
   .action(
     action(async (context, ids, { all }) => {
-      const { discardCopies } = await import('../../maintenance/restore-copies.ts');
+      const { discardCopies } = await import('../../maintenance/lost-writes.ts');
       return act(context, ids, all, discardCopies);
     }),
   );

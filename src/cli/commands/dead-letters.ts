@@ -91,7 +91,7 @@ const replay = command('replay', 'Put dead letters back into the queue with thei
       const pool = connections.pool();
       await checkGivenMerkleKey(pool, connections.config.merkleKey);
       const seqs = all ? (await allLetters(context)).map(({ seq }) => seq) : numbers;
-      const { openReplay } = await import('../../maintenance/open-replay.ts');
+      const { openReplay } = await import('../../maintenance/replay.ts');
       const opened = openReplay(pool, await connections.redis(), connections.config, connections.log);
       try {
         return await replayAll(context, opened.parts, seqs, timeout);

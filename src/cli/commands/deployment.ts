@@ -2,7 +2,7 @@ import { TierUnavailableError } from '../../errors.ts';
 import { sqlState } from '../../postgres/pool.ts';
 import { readTotals } from '../../postgres/totals.ts';
 import { printable } from '../../printable.ts';
-import { pressureOf } from '../../producer/pressure.ts';
+import { pressureOf } from '../../producer/admission.ts';
 import { readBacklog, waitingOf } from '../../redis/backlog.ts';
 import type { FeedEntry } from '../../redis/feed.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema } from '../../schema/feed.ts';

@@ -2,7 +2,7 @@ import type { Config } from '../../config.ts';
 import { withoutCredentials } from '../../log.ts';
 import { readTotals, type Totals } from '../../postgres/totals.ts';
 import { printable } from '../../printable.ts';
-import { pressureOf } from '../../producer/pressure.ts';
+import { pressureOf } from '../../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../../redis/backlog.ts';
 import { countLost } from '../../redis/copies.ts';
 import { VERSION } from '../../version.ts';

@@ -1,4 +1,16 @@
-import type { Job, Worker } from 'bullmq';
+import { type Job, type JobJson, Worker } from 'bullmq';
+
+/**
+ * A BullMQ worker whose processor gets the text of a job's data and not the value it stands for. BullMQ parses the data
+ * while it fetches the job: a text that is no JSON would make the fetch fail, and the job would come back for ever.
+ */
+export class TextJobWorker extends Worker<string, void> {
+  protected override createJob(json: JobJson, jobId: string): Job<string, void> {
+    const job = super.createJob({ ...json, data: '""' }, jobId);
+    job.data = json.data;
+    return job;
+  }
+}
 
 /**
  * Bounds the bytes of the chunks that a worker holds (I10). BullMQ takes jobs by number, and asks for its `concurrency` before
