@@ -28,6 +28,7 @@ const forbidden = {
 
 /** The only folders that may import a library. */
 const owners = {
+  '@commander-js/extra-typings': ['cli'],
   bullmq: ['redis', 'producer', 'drain', 'maintenance', 'dashboard'],
   ioredis: ['redis'],
   knex: ['postgres'],
