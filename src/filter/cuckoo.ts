@@ -71,8 +71,7 @@ function distance(fingerprint: number): number {
  * its other bucket, and so on for up to `MAX_KICKS` moves. An insert that runs out of moves puts every
  * resident back where it was, so a full filter still knows all it has accepted.
  *
- * Adding one id twice stores it twice. `remove` must only be given ids that were added: any other id may share a
- * fingerprint with one that was, and take it away.
+ * Adding one id twice stores it twice. Ids cannot be removed: another id may share the fingerprint.
  */
 export class CuckooFilter {
   readonly #table: Uint16Array;
@@ -138,21 +137,6 @@ export class CuckooFilter {
   has(id: string): boolean {
     hashId(id, this.#hash);
     return this.hasHash(this.#hash);
-  }
-
-  /** Forgets one `add` of this id; false when it was not there. See the class comment for what must not be removed. */
-  remove(id: string): boolean {
-    hashId(id, this.#hash);
-    const fingerprint = fingerprintOf(this.#hash);
-    const bucket = this.#hash[0]! & this.#bucketMask;
-    if (
-      !this.#replace(bucket, fingerprint, 0) &&
-      !this.#replace(this.#partner(bucket, fingerprint), fingerprint, 0)
-    ) {
-      return false;
-    }
-    this.#count--;
-    return true;
   }
 
   /** `has` for a hash already taken with `hashId`, so that a chain of filters hashes an id once. */

@@ -83,12 +83,6 @@ export class MembershipFilter {
     return bytes;
   }
 
-  /** 0 while empty. */
-  get bytesPerId(): number {
-    const count = this.count;
-    return count === 0 ? 0 : this.byteLength / count;
-  }
-
   #hasHash(): boolean {
     const links = this.#links;
     for (let i = links.length - 1; i >= 0; i--) {

@@ -4,7 +4,6 @@ import { createLogger, type Logger } from '../log.ts';
 import { RedisBackend } from '../redis/backend.ts';
 import { checkQueueServer } from '../redis/connect.ts';
 import { noteEnqueueTimeout } from '../redis/chunk-notes.ts';
-import type { RangeJob } from '../schema/job.ts';
 import type { Producer } from '../types.ts';
 import { ChunkQueue } from './chunk-queue.ts';
 import { ChunkTracker } from './chunk-tracker.ts';
@@ -30,7 +29,6 @@ export function openProducer(
 /** @internal */
 export interface ProducerHooks {
   readonly onAccepted?: (operation: SizedOperation, ticket: ChunkTicket) => void;
-  readonly onRange?: (kind: RangeJob['kind'], value: string, chunk: TrackedChunk) => void;
   readonly onSettled?: (chunk: TrackedChunk) => void;
   readonly observer?: ProducerObserver;
 }
@@ -74,7 +72,6 @@ export async function connectProducer(
     tracker,
     observer,
     onAccepted: hooks.onAccepted ?? (() => undefined),
-    onRange: hooks.onRange ?? (() => undefined),
     release: () => backend.close(),
   });
 }

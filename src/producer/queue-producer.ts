@@ -48,8 +48,6 @@ export interface ProducerParts {
   readonly observer: ProducerObserver;
   /** Told of every accepted operation, before its ticket is given out. */
   readonly onAccepted: (operation: SizedOperation, ticket: ChunkTicket) => void;
-  /** Told of every accepted range delete, before its ticket is given out. */
-  readonly onRange: (kind: RangeJob['kind'], value: string, chunk: TrackedChunk) => void;
   /** Closes what the producer runs on. */
   readonly release: () => Promise<void>;
 }
@@ -198,7 +196,6 @@ export class QueueProducer implements Producer {
     // What was submitted before, awaited or not, takes its stamps before the range does.
     this.#coalescer.flush();
     const chunk = await abortable(this.#parts.queue.addRange(kind, value), signal);
-    this.#parts.onRange(kind, value, chunk);
     return new SubmittedRange(chunk);
   }
 

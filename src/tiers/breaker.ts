@@ -1,6 +1,6 @@
 import { TierlineError } from '../errors.ts';
 
-export type BreakerState = 'closed' | 'open' | 'half-open';
+type BreakerState = 'closed' | 'open' | 'half-open';
 
 /** What may move a breaker: a call's end, the failure that fills the count, or `cooldownMs` having passed. */
 type BreakerEvent = 'succeeded' | 'failed' | 'tripped' | 'cooled';
@@ -17,12 +17,6 @@ export interface BreakerOptions {
   failureThreshold: number;
   /** Milliseconds for which an open breaker rejects before it lets a probe through, and after which an unanswered probe is followed by another. Minimum 1. */
   cooldownMs: number;
-  /**
-   * Whether an error speaks against the backend. Answer false for what says nothing about its health, such as an abort
-   * by the caller or a value it refused: the error still reaches the caller, the breaker just does not count it.
-   * @default every error counts
-   */
-  isFailure?: (error: unknown) => boolean;
   /** Milliseconds from any start, never going back. @default performance.now */
   now?: () => number;
 }
@@ -50,8 +44,8 @@ export class BreakerOpenError extends TierlineError {
  * - **closed**: calls go through. `failureThreshold` failures in a row open it; a success starts the count anew.
  * - **open**: calls are rejected at once, for `cooldownMs`. Then it is half-open.
  * - **half-open**: one call goes through as a probe, the others are rejected. The probe's success closes the breaker, its
- *   failure opens it again, and an error that is no failure lets the next call probe. When a probe has not answered
- *   after `cooldownMs`, another may go, or one that hangs would shut the backend out for good; either answer counts.
+ *   failure opens it again. When a probe has not answered after `cooldownMs`, another may go, because one that hangs would
+ *   shut the backend out for good; either answer counts.
  *
  * A call that began in an earlier state counts for nothing when it ends: the late answer of a call sent before the outage
  * is no news of the backend now.
@@ -59,7 +53,6 @@ export class BreakerOpenError extends TierlineError {
 export class Breaker {
   readonly #failureThreshold: number;
   readonly #cooldownMs: number;
-  readonly #isFailure: (error: unknown) => boolean;
   readonly #now: () => number;
   #state: BreakerState = 'closed';
   /** Counts the changes of state; a call remembers the era it began in. */
@@ -72,18 +65,12 @@ export class Breaker {
 
   /** @throws RangeError when an option is below its minimum or not a number. */
   constructor(options: BreakerOptions) {
-    const { failureThreshold, cooldownMs, isFailure = () => true, now = () => performance.now() } = options;
+    const { failureThreshold, cooldownMs, now = () => performance.now() } = options;
     if (!(failureThreshold >= 1)) throw new RangeError(`failureThreshold is ${failureThreshold}, below 1`);
     if (!(cooldownMs >= 1)) throw new RangeError(`cooldownMs is ${cooldownMs}, below 1`);
     this.#failureThreshold = failureThreshold;
     this.#cooldownMs = cooldownMs;
-    this.#isFailure = isFailure;
     this.#now = now;
-  }
-
-  get state(): BreakerState {
-    this.#watchClock(this.#now());
-    return this.#state;
   }
 
   /**
@@ -98,8 +85,7 @@ export class Breaker {
       this.#settle(era, 'succeeded');
       return result;
     } catch (error) {
-      if (this.#isFailure(error)) this.#settle(era, 'failed', error);
-      else if (era === this.#era) this.#probeSentAt = Number.NEGATIVE_INFINITY;
+      this.#settle(era, 'failed', error);
       throw error;
     }
   }
@@ -107,14 +93,10 @@ export class Breaker {
   #admit(): void {
     if (this.#state === 'closed') return;
     const now = this.#now();
-    this.#watchClock(now);
+    if (this.#state === 'open' && now - this.#openedAt >= this.#cooldownMs) this.#apply('cooled');
     const waitMs = this.#cooldownMs - (now - (this.#state === 'open' ? this.#openedAt : this.#probeSentAt));
     if (waitMs > 0) throw new BreakerOpenError(waitMs, this.#lastFailure);
     this.#probeSentAt = now;
-  }
-
-  #watchClock(now: number): void {
-    if (this.#state === 'open' && now - this.#openedAt >= this.#cooldownMs) this.#apply('cooled');
   }
 
   #settle(era: number, event: 'succeeded' | 'failed', error?: unknown): void {

@@ -26,9 +26,6 @@ export type EvictionListener<V> = (id: string, value: V) => void;
 
 /** Totals since the tier was made. `clear` and `delete` are neither evictions nor expirations. */
 export interface MemoryTierCounters {
-  hits: number;
-  /** Among them the gets that found an entry only to see it expired. */
-  misses: number;
   /** Entries put out for want of room, and those that were too large to be kept at all. */
   evictions: number;
   /** Entries dropped because their time was up, by a `get` or by an eviction that came across them. */
@@ -72,8 +69,6 @@ export class MemoryTier<V> {
   /** Where the next eviction looks first; undefined for the oldest. */
   #hand: Entry<V> | undefined;
   #sizeBytes = 0;
-  #hits = 0;
-  #misses = 0;
   #evictions = 0;
   #expirations = 0;
 
@@ -94,20 +89,15 @@ export class MemoryTier<V> {
     this.#onEvicted = onEvicted;
   }
 
-  /** The value last set, unless it was put out, deleted or has expired. Counts a hit or a miss. */
+  /** The value last set, unless it was put out, deleted or has expired. */
   get(id: string): V | undefined {
     const entry = this.#entries.get(id);
-    if (entry === undefined) {
-      this.#misses++;
-      return undefined;
-    }
+    if (entry === undefined) return undefined;
     if (entry.expiresAt <= this.#now()) {
       this.#expire(entry);
-      this.#misses++;
       return undefined;
     }
     entry.visited = true;
-    this.#hits++;
     return entry.value;
   }
 
@@ -191,12 +181,7 @@ export class MemoryTier<V> {
 
   /** A copy of the counts as they are now. */
   get counters(): MemoryTierCounters {
-    return {
-      hits: this.#hits,
-      misses: this.#misses,
-      evictions: this.#evictions,
-      expirations: this.#expirations,
-    };
+    return { evictions: this.#evictions, expirations: this.#expirations };
   }
 
   /** All entries of `size`, for tests and debugging. `bytes` counts the overhead. */

@@ -75,12 +75,12 @@ test('I7: the stored form is fixed, byte for byte', (t) => {
 
 test('I7: any changed bit is noticed', (t) => {
   const bytes = encodeFilter(sample(30).filter);
-  for (let bit = 0; bit < bytes.length * 8; bit++) {
+  const unnoticed = Array.from({ length: bytes.length * 8 }, (_, bit) => bit).filter((bit) => {
     const changed = Buffer.from(bytes);
     changed[bit >> 3] = changed[bit >> 3]! ^ (1 << (bit & 7));
-    if (!throwsCorrupt(changed)) t.fail(`bit ${bit} of byte ${bit >> 3}`);
-  }
-  t.pass();
+    return !throwsCorrupt(changed);
+  });
+  t.deepEqual(unnoticed, []);
 });
 
 test('I7: bytes that are missing or too many are noticed', (t) => {

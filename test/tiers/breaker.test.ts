@@ -1,6 +1,6 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import * as fc from 'fast-check';
-import { Breaker, BreakerOpenError, type BreakerState } from '../../src/tiers/breaker.ts';
+import { Breaker, BreakerOpenError } from '../../src/tiers/breaker.ts';
 
 const COOLDOWN_MS = 1000;
 const broken = new Error('backend is down');
@@ -10,7 +10,6 @@ function setUp(failureThreshold = 3) {
   const breaker = new Breaker({
     failureThreshold,
     cooldownMs: COOLDOWN_MS,
-    isFailure: (error) => !(error instanceof TypeError),
     now: () => clock.ms,
   });
   let calls = 0;
@@ -44,11 +43,25 @@ async function trip(s: ReturnType<typeof setUp>, times = 3): Promise<void> {
   for (let i = 0; i < times; i++) await s.fail().catch(() => {});
 }
 
+/** Two calls at once go through. */
+async function isClosed(t: ExecutionContext, s: ReturnType<typeof setUp>, why?: string): Promise<void> {
+  const before = s.calls();
+  await Promise.allSettled([s.succeed(), s.succeed()]);
+  t.is(s.calls(), before + 2, why);
+}
+
+/** No call goes through: it is open, or a probe is on its way. */
+async function rejects(t: ExecutionContext, s: ReturnType<typeof setUp>): Promise<void> {
+  const before = s.calls();
+  await t.throwsAsync(s.succeed(), { instanceOf: BreakerOpenError });
+  t.is(s.calls(), before);
+}
+
 test('I8: a closed breaker hands over results and errors as they are', async (t) => {
   const s = setUp();
   t.is(await s.succeed(), 1);
   t.is(await t.throwsAsync(s.fail()), broken);
-  t.is(s.breaker.state, 'closed');
+  await isClosed(t, s);
   const thrown = await t.throwsAsync(
     s.breaker.run(() => {
       throw broken;
@@ -60,9 +73,7 @@ test('I8: a closed breaker hands over results and errors as they are', async (t)
 test('I8: failures in a row open it; an open breaker says so, with the cause, and does not call', async (t) => {
   const s = setUp();
   await trip(s, 2);
-  t.is(s.breaker.state, 'closed');
   await trip(s, 1);
-  t.is(s.breaker.state, 'open');
   s.clock.ms += 400;
   const error = await t.throwsAsync(s.succeed(), { instanceOf: BreakerOpenError, code: 'ERR_BREAKER_OPEN' });
   t.is(error.name, 'BreakerOpenError');
@@ -77,25 +88,23 @@ test('I8: a success between failures starts the count anew', async (t) => {
     await trip(s, 2);
     await s.succeed();
   }
-  t.is(s.breaker.state, 'closed');
+  await isClosed(t, s);
 });
 
 test('I8: after the cooldown exactly one probe goes through, and its success closes the breaker', async (t) => {
   const s = setUp();
   await trip(s);
   s.clock.ms += COOLDOWN_MS - 1;
-  t.is(s.breaker.state, 'open');
+  await rejects(t, s);
   s.clock.ms += 1;
-  t.is(s.breaker.state, 'half-open');
   const probe = s.hold();
   await t.throwsAsync(s.succeed(), { instanceOf: BreakerOpenError });
   await t.throwsAsync(s.succeed(), { instanceOf: BreakerOpenError });
   t.is(s.calls(), 4);
   probe.resolve('up again');
   t.is(await probe.result, 'up again');
-  t.is(s.breaker.state, 'closed');
   await trip(s, 2);
-  t.is(s.breaker.state, 'closed', 'the failures before the outage no longer count');
+  await isClosed(t, s, 'the failures before the outage no longer count');
 });
 
 test('I8: a failed probe opens it for another whole cooldown', async (t) => {
@@ -104,29 +113,12 @@ test('I8: a failed probe opens it for another whole cooldown', async (t) => {
   s.clock.ms += COOLDOWN_MS;
   const later = new Error('still down');
   t.is(await t.throwsAsync(s.fail(later)), later);
-  t.is(s.breaker.state, 'open');
   s.clock.ms += COOLDOWN_MS - 1;
   const error = await t.throwsAsync(s.succeed(), { instanceOf: BreakerOpenError });
   t.is(error.cause, later);
   s.clock.ms += 1;
   await s.succeed();
-  t.is(s.breaker.state, 'closed');
-});
-
-test('I8: an error that says nothing of the backend is handed over but moves nothing', async (t) => {
-  const s = setUp();
-  const aborted = new TypeError('not the backend');
-  for (let i = 0; i < 10; i++) t.is(await t.throwsAsync(s.fail(aborted)), aborted);
-  t.is(s.breaker.state, 'closed');
-  await trip(s, 2);
-  await s.fail(aborted).catch(() => {});
-  await trip(s, 1);
-  t.is(s.breaker.state, 'open', 'it does not break a row of failures');
-  s.clock.ms += COOLDOWN_MS;
-  t.is(await t.throwsAsync(s.fail(aborted)), aborted);
-  t.is(s.breaker.state, 'half-open');
-  await s.succeed();
-  t.is(s.breaker.state, 'closed', 'the next call probed');
+  await isClosed(t, s);
 });
 
 test('I8: calls of an earlier state count for nothing when they end', async (t) => {
@@ -135,15 +127,18 @@ test('I8: calls of an earlier state count for nothing when they end', async (t) 
   await trip(s);
   stale[0].resolve('late');
   await stale[0].result;
-  t.is(s.breaker.state, 'open');
+  await rejects(t, s);
   s.clock.ms += COOLDOWN_MS;
-  t.is(s.breaker.state, 'half-open');
+  const probe = s.hold();
   stale[1].resolve('later');
   await stale[1].result;
-  t.is(s.breaker.state, 'half-open');
+  await rejects(t, s);
   stale[2].reject(broken);
   await t.throwsAsync(stale[2].result);
-  t.is(s.breaker.state, 'half-open');
+  await rejects(t, s);
+  probe.resolve('up again');
+  await probe.result;
+  await isClosed(t, s, 'only the probe counts');
 });
 
 test('I8: a probe that hangs does not shut the backend out for good, and its late answer still counts', async (t) => {
@@ -159,21 +154,21 @@ test('I8: a probe that hangs does not shut the backend out for good, and its lat
   t.is(s.calls(), 5);
   hanging.resolve('slow');
   await hanging.result;
-  t.is(s.breaker.state, 'closed');
+  await isClosed(t, s);
   second.reject(broken);
   await t.throwsAsync(second.result);
-  t.is(s.breaker.state, 'closed');
+  await isClosed(t, s);
 });
 
 test('I8: any history of calls and waits behaves as the model of three states', async (t) => {
-  const step = fc.oneof(fc.constantFrom('ok', 'fail', 'abort'), fc.integer({ min: 1, max: COOLDOWN_MS + 1 }));
+  const step = fc.oneof(fc.constantFrom('ok', 'fail'), fc.integer({ min: 1, max: COOLDOWN_MS + 1 }));
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 4 }),
       fc.array(step, { maxLength: 60 }),
       async (threshold, steps) => {
         const s = setUp(threshold);
-        let state: BreakerState = 'closed';
+        let state: 'closed' | 'open' | 'half-open' = 'closed';
         let failures = 0;
         let openedAt = 0;
         for (const [index, next] of steps.entries()) {
@@ -181,10 +176,10 @@ test('I8: any history of calls and waits behaves as the model of three states', 
             s.clock.ms += next;
           } else {
             const before = s.calls();
-            const call = { ok: s.succeed, fail: s.fail, abort: () => s.fail(new TypeError()) }[next];
+            const call = { ok: s.succeed, fail: s.fail }[next];
             await call().catch(() => {});
             t.is(s.calls() - before, state === 'open' ? 0 : 1, `step ${index}`);
-            if (state !== 'open' && next !== 'abort') {
+            if (state !== 'open') {
               failures = next === 'ok' ? 0 : failures + 1;
               if (next === 'ok') state = 'closed';
               else if (state === 'half-open' || failures >= threshold) {
@@ -195,7 +190,6 @@ test('I8: any history of calls and waits behaves as the model of three states', 
             }
           }
           if (state === 'open' && s.clock.ms >= openedAt + COOLDOWN_MS) state = 'half-open';
-          t.is(s.breaker.state, state, `step ${index}`);
         }
       },
     ),
@@ -207,5 +201,5 @@ test('I10: options below their minimum are refused', (t) => {
     t.throws(() => new Breaker({ failureThreshold: bad, cooldownMs: 1 }), { instanceOf: RangeError });
     t.throws(() => new Breaker({ failureThreshold: 1, cooldownMs: bad }), { instanceOf: RangeError });
   }
-  t.is(new Breaker({ failureThreshold: 1, cooldownMs: 1 }).state, 'closed');
+  t.notThrows(() => new Breaker({ failureThreshold: 1, cooldownMs: 1 }));
 });
