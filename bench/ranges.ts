@@ -91,7 +91,7 @@ async function plainUpdateMs({ pool }: Deployment, items: readonly NewItem[]): P
       for (let at = 0; at < ids.length; at += BATCH) {
         await pool.query({
           name: 'plain-update',
-          text: `UPDATE plain_items SET deleted = true, content = NULL, content_hash = NULL, gen = 1,
+          text: `UPDATE plain_items SET deleted = true, content = NULL, content_hash = NULL, tombstone_week = 1,
                    content_version = content_version + 1, updated_at = now() WHERE id = ANY($1::text[])`,
           values: [textArray(ids.slice(at, at + BATCH))],
         });

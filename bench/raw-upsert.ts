@@ -9,11 +9,11 @@ const CONNECTIONS = 4;
 const BATCH = 1000;
 
 const UPSERT = `
-INSERT INTO raw_items (id, content_version, deleted, content, content_hash, state_version, state, gen, kh, x0, x1, s0, s1, batch_id)
-SELECT id, cv, false, body, hash, 0, 'default', 0, kh, x0, x1, 0, 0, $8::uuid
-FROM unnest($1::text[], $2::bigint[], $3::json[], $4::bytea[], $5::int[], $6::bigint[], $7::bigint[]) i(id, cv, body, hash, kh, x0, x1)
+INSERT INTO raw_items (id, content_version, deleted, content, content_hash, state_version, state, tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, batch_id)
+SELECT id, version, false, body, hash, 0, 'default', 0, id_hash, digest_hi, digest_lo, 0, 0, $8::uuid
+FROM unnest($1::text[], $2::bigint[], $3::json[], $4::bytea[], $5::int[], $6::bigint[], $7::bigint[]) i(id, version, body, hash, id_hash, digest_hi, digest_lo)
 ON CONFLICT (id) DO UPDATE SET content_version = EXCLUDED.content_version, content = EXCLUDED.content,
-  content_hash = EXCLUDED.content_hash, x0 = EXCLUDED.x0, x1 = EXCLUDED.x1, batch_id = EXCLUDED.batch_id, updated_at = now()`;
+  content_hash = EXCLUDED.content_hash, digest_hi = EXCLUDED.digest_hi, digest_lo = EXCLUDED.digest_lo, batch_id = EXCLUDED.batch_id, updated_at = now()`;
 
 /**
  * The ceiling: the same columns, keys and indexes, written by plain batched upserts over four connections, with nothing

@@ -86,7 +86,7 @@ export async function readBench(emit: Emit): Promise<void> {
 
 async function insertRows(pool: Pool, ids: readonly string[]): Promise<void> {
   await pool.query(
-    `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, gen, kh, x0, x1, s0, s1, batch_id)
+    `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, batch_id)
      SELECT id, n, false, content::json, sha256(content::bytea), 0, 'default', 0, 0, 0, 0, 0, 0, gen_random_uuid()
      FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS i(id, content, n)`,
     [ids, ids.map((_, n) => JSON.stringify(documentOf(n)))],

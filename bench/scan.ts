@@ -12,7 +12,7 @@ export async function scanBench(emit: Emit, { items: count = 1_000_000 }: BenchO
   const deployment = await createDeployment();
   try {
     await deployment.pool.query(
-      `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, gen, kh, x0, x1, s0, s1, batch_id)
+      `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, batch_id)
        SELECT 'row.' || lpad(n::text, 7, '0'), n, false, '{"n":1}', '\\x00', 0, 'default', 0, 0, 0, 0, 0, 0, gen_random_uuid()
        FROM generate_series(1, ${count}) n`,
     );

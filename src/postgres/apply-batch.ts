@@ -2,10 +2,10 @@ import { UNWRITTEN, type Stamp } from '../clock.ts';
 import type { Row } from '../batch/fold.ts';
 import { keyHash } from '../merkle/digest.ts';
 import { boolArray, byteaArray, digestHalfArray, int4Array, int8Array, textArray } from './arrays.ts';
-import { MERKLE_DELTA_OF_UP } from './merkle-delta.ts';
+import { withMerkleDelta } from './merkle-delta.ts';
 import type { Queryable } from './pool.ts';
 
-/** A row as Postgres has it now, where that differs from what the batch alone says. */
+/** A row as Postgres has it now. */
 export interface RowNow {
   readonly id: string;
   readonly contentVersion: Stamp;
@@ -14,45 +14,57 @@ export interface RowNow {
   readonly deleted: boolean;
 }
 
+/** An expression of the row's columns, in whichever row has the newer register: the given one or the stored one. */
+function newest(register: 'content' | 'state', of: (row: string) => string): string {
+  return `CASE WHEN EXCLUDED.${register}_version > t.${register}_version THEN ${of('EXCLUDED')} ELSE ${of('t')} END`;
+}
+
+function newestColumn(register: 'content' | 'state', column: string): string {
+  return newest(register, (row) => `${row}.${column}`);
+}
+
+/** Half a row's digest. The content's share is what is left without the state's. */
+function newestDigest(half: 'hi' | 'lo'): string {
+  const content = newest('content', (row) => `${row}.digest_${half} # ${row}.state_digest_${half}`);
+  return `${content} # ${newestColumn('state', `state_digest_${half}`)}`;
+}
+
+const CONTENT_COLUMNS = ['deleted', 'content', 'content_bytes', 'content_hash', 'trace_parent', 'durable'];
+
 /**
- * Guarded upsert of both registers and the batch's Merkle delta, one statement (design: "Merkle tables").
- * The digest a row had before is taken from the upsert itself (pgen, p0, p1): read in a CTE before it, racing first
- * inserts are missed (290 wrong leaves in 720 statements).
- * Columns that no row of the batch uses are empty arrays, which unnest pads with NULL.
+ * Guarded upsert of both registers, and the batch's Merkle delta. The digest a row had before comes from the upsert itself
+ * (`previous_…`). A CTE that reads it before the upsert misses rows that another batch inserts at the same time (290 wrong leaves
+ * in 720 statements). Columns that no row of the batch uses are given as empty arrays, which unnest pads with NULL.
  */
-const APPLY = `
-WITH up AS (
-  INSERT INTO items AS t (id, content_version, deleted, content, content_bytes, content_hash, state_version, state, gen, kh,
-                          x0, x1, s0, s1, trace_parent, durable, batch_id)
-  SELECT id, cv, del, body, bytes, hash, coalesce(sv, 0), coalesce(state, 'default'), item_gen(del, greatest(cv, sv)), kh,
-         c0 # coalesce(s0, 0), c1 # coalesce(s1, 0), coalesce(s0, 0), coalesce(s1, 0), trace, coalesce(durable, false), $15::uuid
-  FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::json[], $5::bytea[], $6::bytea[], $7::bigint[], $8::text[], $9::int[],
-              $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $16::boolean[])
-       i(id, cv, del, body, bytes, hash, sv, state, kh, c0, c1, s0, s1, trace, durable)
+const APPLY = withMerkleDelta(
+  `
+  INSERT INTO items AS t (id, content_version, deleted, durable, content, content_bytes, content_hash, state_version, state,
+                          tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, trace_parent, batch_id)
+  SELECT id, content_version, deleted, coalesce(durable, false), content, content_bytes, content_hash,
+         coalesce(state_version, 0), coalesce(state, 'default'),
+         tombstone_week_of(deleted, greatest(content_version, state_version)), id_hash,
+         content_digest_hi # coalesce(state_digest_hi, 0), content_digest_lo # coalesce(state_digest_lo, 0),
+         coalesce(state_digest_hi, 0), coalesce(state_digest_lo, 0), trace_parent, $16::uuid
+  FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::boolean[], $5::json[], $6::bytea[], $7::bytea[], $8::bigint[],
+              $9::text[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[])
+       AS given (id, content_version, deleted, durable, content, content_bytes, content_hash, state_version,
+                 state, id_hash, content_digest_hi, content_digest_lo, state_digest_hi, state_digest_lo, trace_parent)
   ON CONFLICT (id) DO UPDATE SET
     content_version = greatest(EXCLUDED.content_version, t.content_version),
-    deleted = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.deleted ELSE t.deleted END,
-    content = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.content ELSE t.content END,
-    content_bytes = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.content_bytes ELSE t.content_bytes END,
-    content_hash = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.content_hash ELSE t.content_hash END,
-    trace_parent = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.trace_parent ELSE t.trace_parent END,
-    durable = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.durable ELSE t.durable END,
+    ${CONTENT_COLUMNS.map((column) => `${column} = ${newestColumn('content', column)}`).join(', ')},
     state_version = greatest(EXCLUDED.state_version, t.state_version),
-    state = CASE WHEN EXCLUDED.state_version > t.state_version THEN EXCLUDED.state ELSE t.state END,
-    gen = item_gen(CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.deleted ELSE t.deleted END,
-                   greatest(EXCLUDED.content_version, t.content_version, EXCLUDED.state_version, t.state_version)),
-    x0 = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.x0 # EXCLUDED.s0 ELSE t.x0 # t.s0 END
-       # CASE WHEN EXCLUDED.state_version > t.state_version THEN EXCLUDED.s0 ELSE t.s0 END,
-    x1 = CASE WHEN EXCLUDED.content_version > t.content_version THEN EXCLUDED.x1 # EXCLUDED.s1 ELSE t.x1 # t.s1 END
-       # CASE WHEN EXCLUDED.state_version > t.state_version THEN EXCLUDED.s1 ELSE t.s1 END,
-    s0 = CASE WHEN EXCLUDED.state_version > t.state_version THEN EXCLUDED.s0 ELSE t.s0 END,
-    s1 = CASE WHEN EXCLUDED.state_version > t.state_version THEN EXCLUDED.s1 ELSE t.s1 END,
-    batch_id = EXCLUDED.batch_id, updated_at = now(), pgen = t.gen, p0 = t.x0, p1 = t.x1
-  WHERE EXCLUDED.content_version > t.content_version OR EXCLUDED.state_version > t.state_version
-  RETURNING t.id, t.content_version, t.state_version, t.state, t.deleted, t.kh, t.gen, t.x0, t.x1, t.pgen, t.p0, t.p1),${MERKLE_DELTA_OF_UP}
-SELECT (SELECT count(*) FROM up) AS written, (SELECT count(*) FROM up WHERE pgen IS NULL) AS inserted,
-  (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
-   FROM up WHERE state_version > 0) AS stateful`;
+    state = ${newestColumn('state', 'state')},
+    tombstone_week = tombstone_week_of(${newestColumn('content', 'deleted')},
+      greatest(EXCLUDED.content_version, t.content_version, EXCLUDED.state_version, t.state_version)),
+    digest_hi = ${newestDigest('hi')}, digest_lo = ${newestDigest('lo')},
+    state_digest_hi = ${newestColumn('state', 'state_digest_hi')}, state_digest_lo = ${newestColumn('state', 'state_digest_lo')},
+    batch_id = EXCLUDED.batch_id, updated_at = now(),
+    previous_week = t.tombstone_week, previous_digest_hi = t.digest_hi, previous_digest_lo = t.digest_lo
+  WHERE EXCLUDED.content_version > t.content_version OR EXCLUDED.state_version > t.state_version`,
+  `SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM written WHERE previous_week IS NULL) AS inserted,
+     (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
+      FROM written WHERE state_version > 0) AS stateful`,
+);
 
 /** A `RowNow` as statements return it in JSON. */
 export type RowTuple = [
@@ -68,7 +80,7 @@ export function rowOfTuple([id, contentVersion, stateVersion, state, deleted]: R
 }
 
 export interface Applied {
-  /** Rows that are not simply what the batch says, by id: older than what was there, or carrying a register of another batch. */
+  /** By id, rows that now differ from what the batch says: they were newer already, or have a register of another batch. */
   readonly differing: ReadonlyMap<string, RowNow>;
   /** No row of the batch was there before. */
   readonly allNew: boolean;
@@ -89,7 +101,7 @@ export async function applyRows(db: Queryable, rows: readonly Row[], batchId: st
   };
 }
 
-/** Rows that stand otherwise than `rows` say, by id; asked of Postgres. */
+/** Asks Postgres which rows differ from `rows` now, by id. */
 export async function differingRows(db: Queryable, rows: readonly Row[]): Promise<Map<string, RowNow>> {
   return differing(rows, await rowsNow(db, rows));
 }
@@ -125,6 +137,7 @@ function parameters(rows: readonly Row[], batchId: string): unknown[] {
     textArray(rows.map((row) => row.id)),
     int8Array(rows.map((row) => row.contentVersion)),
     boolArray(rows.map((row) => row.deleted)),
+    boolArray(hasDurable ? rows.map((row) => row.tiers === 'durable') : []),
     textArray(hasJson ? rows.map((row) => (row.deleted || row.binary ? null : row.body)) : [], 'json'),
     byteaArray(hasBinary ? rows.map((row) => (row.binary ? row.body : null)) : [], 'base64'),
     byteaArray(
@@ -140,6 +153,5 @@ function parameters(rows: readonly Row[], batchId: string): unknown[] {
     digestHalfArray(stateDigests, 'last'),
     textArray(hasTrace ? rows.map((row) => row.traceParent) : []),
     batchId,
-    boolArray(hasDurable ? rows.map((row) => row.tiers === 'durable') : []),
   ];
 }

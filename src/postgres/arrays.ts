@@ -1,6 +1,6 @@
 /**
  * Postgres arrays in the binary wire format (`array_recv`), which node-postgres sends as it is when a parameter is a
- * Buffer. Its own way, an escaped text literal, costs the client and the server's parser several times as much: see
+ * Buffer. Its own encoding, an escaped text literal, costs the client and the server several times as much: see
  * `docs/decisions/0002-binary-arrays.md` for the figures.
  *
  * Layout: dimensions (1, or 0 when empty), has-nulls flag, element type, length, lower bound; then for each element its
@@ -12,7 +12,7 @@ const EMPTY_HEAD_BYTES = 12;
 
 function head(buffer: Buffer, oid: number, length: number): void {
   buffer.writeInt32BE(1, 0);
-  // Says "may hold NULLs"; Postgres looks at the elements itself.
+  // 1: there may be NULLs. Postgres looks at each element anyway.
   buffer.writeInt32BE(1, 4);
   buffer.writeInt32BE(oid, 8);
   buffer.writeInt32BE(length, 12);
@@ -47,7 +47,7 @@ export function int4Array(values: readonly number[]): Buffer {
   );
 }
 
-/** @param values safe integers, 0 or more: two 32-bit halves spare a BigInt each. */
+/** @param values safe integers, 0 or more. Writing two 32-bit halves avoids a BigInt for each. */
 export function int8Array(values: readonly number[]): Buffer {
   return fixedWidth(OID.int8, 8, values.length, (buffer, i, at) => {
     const value = values[i] as number;
@@ -74,7 +74,7 @@ export function textArray(values: readonly (string | null)[], type: 'text' | 'js
   return variableWidth(OID[type], values, 'utf8');
 }
 
-/** Binary values given as text in some encoding of Node. */
+/** Binary values, given as base64 or hex text. */
 export function byteaArray(values: readonly (string | null)[], encoding: 'base64' | 'hex'): Buffer {
   return variableWidth(OID.bytea, values, encoding);
 }
@@ -91,6 +91,6 @@ function variableWidth(oid: number, values: readonly (string | null)[], encoding
     buffer.writeInt32BE(bytes, at);
     at += 4 + Math.max(bytes, 0);
   }
-  // Padded base64 may promise more bytes than it holds.
+  // The computed size of padded base64 may be too large.
   return at === size ? buffer : buffer.subarray(0, at);
 }

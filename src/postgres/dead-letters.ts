@@ -13,8 +13,8 @@ export interface NewDeadLetter {
 }
 
 /**
- * Keeps what could not be stored. The same operation dying again counts an attempt; twice in one batch, as when it was
- * replayed twice, it is one letter, for one statement cannot write a row two times.
+ * Stores operations that Postgres refused. An operation that is refused again counts one more attempt. If it is in `given` twice
+ * (it was replayed twice), it is written once: one statement cannot write a row two times.
  */
 export async function insertDeadLetters(db: Queryable, given: readonly NewDeadLetter[]): Promise<void> {
   const letters = [...new Map(given.map((letter) => [`${letter.stamp} ${letter.itemId}`, letter])).values()];
@@ -34,7 +34,7 @@ export async function insertDeadLetters(db: Queryable, given: readonly NewDeadLe
   );
 }
 
-/** A dead letter as the table has it, without its payload. */
+/** A row of `dead_letters` without its payload. */
 export interface DeadLetter {
   readonly seq: number;
   readonly itemId: string;
@@ -43,7 +43,7 @@ export interface DeadLetter {
   readonly sqlState: string | undefined;
   readonly message: string;
   readonly attempts: number;
-  /** When it died last, in milliseconds since 1970. */
+  /** When it was refused last, in milliseconds since 1970. */
   readonly diedAtMs: number;
   readonly payloadBytes: number;
 }
@@ -62,7 +62,7 @@ function fromRow<T extends DeadLetterRow>(row: T): Omit<T, 'sqlState'> & { sqlSt
   return { ...row, sqlState: row.sqlState ?? undefined };
 }
 
-/** The newest letters, those below `before` if given. @throws TierUnavailableError, SchemaMissingError */
+/** The newest dead letters; with `before`, those whose `seq` is below it. @throws TierUnavailableError, SchemaMissingError */
 export async function listDeadLetters(
   db: Queryable,
   limit: number,
@@ -88,7 +88,7 @@ export async function findDeadLetter(db: Queryable, seq: number): Promise<DeadLe
   return rows.map(fromRow)[0];
 }
 
-/** All letters of one chunk, in the order of their stamps. @throws TierUnavailableError, SchemaMissingError */
+/** All dead letters of one chunk, in the order of their stamps. @throws TierUnavailableError, SchemaMissingError */
 export async function deadLettersOfChunk(db: Queryable, chunkId: string): Promise<DeadLetterWithPayload[]> {
   const { rows } = await readL3(() =>
     db.query<DeadLetterRow & { payload: string }>(
@@ -100,7 +100,8 @@ export async function deadLettersOfChunk(db: Queryable, chunkId: string): Promis
 }
 
 /**
- * Whether the rows of these letters carry the letters' stamps or newer ones; of letters for L2 alone nothing can be told.
+ * Whether every one of these operations, or a newer one, is in its row. Operations for L2 alone are left out: Postgres does not
+ * know them.
  * @throws TierUnavailableError, SchemaMissingError
  */
 export async function areApplied(db: Queryable, seqs: readonly number[]): Promise<boolean> {
@@ -123,7 +124,7 @@ export async function deleteDeadLetters(db: Queryable, seqs: readonly number[]):
   return rowCount ?? 0;
 }
 
-/** Drops the letters that died before `beforeMs`. Returns how many. @throws TierUnavailableError, SchemaMissingError */
+/** Deletes those that were refused before `beforeMs`. Returns how many. @throws TierUnavailableError, SchemaMissingError */
 export async function purgeDeadLetters(db: Queryable, beforeMs: number): Promise<number> {
   const { rowCount } = await readL3(() =>
     db.query('DELETE FROM dead_letters WHERE died_at < to_timestamp($1::float8)', [beforeMs / 1000]),

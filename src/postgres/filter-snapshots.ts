@@ -2,7 +2,7 @@ import type { FeedPosition } from '../schema/feed.ts';
 import type { Queryable } from './pool.ts';
 
 export interface StoredSnapshot {
-  /** What `encodeFilter` gave. */
+  /** The result of `encodeFilter`. */
   readonly filter: Buffer;
   readonly position: FeedPosition;
 }
@@ -24,7 +24,7 @@ export async function readSnapshot(db: Queryable): Promise<StoredSnapshot | unde
   return { filter: row.filter, position: { epoch: row.epoch, number: row.number, id: row.entry } };
 }
 
-/** There is one: it takes the place of the one before. */
+/** Replaces the snapshot: there is only one. */
 export async function writeSnapshot(
   db: Queryable,
   position: FeedPosition,

@@ -1,38 +1,78 @@
 import { inTransaction, type Pool, type Queryable } from './pool.ts';
 
+/** The leaf of a row. Those of live rows are the 65,536 lowest; tombstones of each week have as many of their own. */
+export const LEAF_OF_ROW = '(tombstone_week << 16) | (id_hash >> 15)';
+
+const DIGESTS = 'bit_xor(digest_hi) AS digest_hi, bit_xor(digest_lo) AS digest_lo';
+export const SUM_OF_ROWS = `count(*)::bigint AS item_count, ${DIGESTS}`;
+export const SUM_OF_NODES = `sum(item_count)::bigint AS item_count, ${DIGESTS}`;
+
+/** The nodes in a row of `merkle_delta`. */
+export const DELTA_LEAVES =
+  'unnest(leaves, leaf_counts, leaf_digests_hi, leaf_digests_lo) AS u (leaf, item_count, digest_hi, digest_lo)';
+export const DELTA_PARENTS =
+  'unnest(parents, parent_counts, parent_digests_hi, parent_digests_lo) AS u (parent, item_count, digest_hi, digest_lo)';
+
+const DELTA_COLUMNS = `root_count, root_digest_hi, root_digest_lo, leaves, leaf_counts, leaf_digests_hi, leaf_digests_lo,
+  parents, parent_counts, parent_digests_hi, parent_digests_lo`;
+
 /**
- * The Merkle delta of a batch as CTEs after `up`, the rows it wrote: (id, kh, gen, x0, x1) and what they replaced
- * (pgen, p0, p1; pgen is NULL for a row that is new). One row of `merkle_delta` a batch (design: "Merkle tables").
+ * One statement that writes rows of `items AS t`, adds the batch's row to `merkle_delta` and replies (design: "Merkle tables").
  *
- * Leaves are not summed here: of 65,536 hardly two rows of a batch share one, and the folder sums anyway. Grouping them
- * took 2 of the statement's 18 µs a row. A row that stays in its generation is one entry, not an old and a new one.
+ * Leaves are not summed here: there are 65,536, so hardly two rows of a batch share one, and the folder sums anyway. Grouping
+ * them took 2 of the statement's 18 µs a row. A row that stays live, or stays a tombstone of the same week, is one change and
+ * not a removal and an addition.
+ * @param write an INSERT or UPDATE without RETURNING; it must set the `previous_…` columns of rows that were there
+ * @param reply a SELECT from `written`
  */
-export const MERKLE_DELTA_OF_UP = `
-e AS (SELECT id, kh, gen, (pgen IS DISTINCT FROM gen)::int dn, x0 # CASE WHEN pgen = gen THEN p0 ELSE 0 END x0, x1 # CASE WHEN pgen = gen THEN p1 ELSE 0 END x1 FROM up
-      UNION ALL SELECT id, kh, pgen, -1, p0, p1 FROM up WHERE pgen <> gen),
-q AS (SELECT merkle_parent(id) par, sum(dn)::int n, bit_xor(x0) x0, bit_xor(x1) x1 FROM e WHERE gen=0 GROUP BY 1),
-la AS (SELECT array_agg((gen<<16)|(kh>>15)) leaf, array_agg(dn) ln, array_agg(x0) l0, array_agg(x1) l1 FROM e),
-pa AS (SELECT coalesce(array_agg(par),'{}') par, coalesce(array_agg(n),'{}') pn, coalesce(array_agg(x0),'{}') q0, coalesce(array_agg(x1),'{}') q1,
-              coalesce(sum(n),0)::int tn, coalesce(bit_xor(x0),0) t0, coalesce(bit_xor(x1),0) t1 FROM q),
-w AS (INSERT INTO merkle_delta (tn,t0,t1,leaf,ln,l0,l1,par,pn,q0,q1)
-      SELECT tn,t0,t1,leaf,ln,l0,l1,par,pn,q0,q1 FROM la, pa WHERE leaf IS NOT NULL)`;
+export function withMerkleDelta(write: string, reply: string): string {
+  return `
+WITH written AS (${write}
+  RETURNING t.id, t.content_version, t.state_version, t.state, t.deleted, t.id_hash, t.tombstone_week, t.digest_hi, t.digest_lo,
+            t.previous_week, t.previous_digest_hi, t.previous_digest_lo),
+changes AS (
+  SELECT id, id_hash, tombstone_week, (previous_week IS DISTINCT FROM tombstone_week)::int AS item_count,
+         digest_hi # CASE WHEN previous_week = tombstone_week THEN previous_digest_hi ELSE 0 END AS digest_hi,
+         digest_lo # CASE WHEN previous_week = tombstone_week THEN previous_digest_lo ELSE 0 END AS digest_lo
+  FROM written
+  UNION ALL
+  SELECT id, id_hash, previous_week, -1, previous_digest_hi, previous_digest_lo FROM written WHERE previous_week <> tombstone_week),
+live_parents AS (
+  SELECT merkle_parent(id) AS parent, sum(item_count)::int AS item_count, ${DIGESTS} FROM changes WHERE tombstone_week = 0 GROUP BY 1),
+leaf_arrays AS (
+  SELECT array_agg(${LEAF_OF_ROW}) AS leaves, array_agg(item_count) AS leaf_counts,
+         array_agg(digest_hi) AS leaf_digests_hi, array_agg(digest_lo) AS leaf_digests_lo FROM changes),
+parent_arrays AS (
+  SELECT coalesce(array_agg(parent), '{}') AS parents, coalesce(array_agg(item_count), '{}') AS parent_counts,
+         coalesce(array_agg(digest_hi), '{}') AS parent_digests_hi, coalesce(array_agg(digest_lo), '{}') AS parent_digests_lo,
+         coalesce(sum(item_count), 0)::int AS root_count,
+         coalesce(bit_xor(digest_hi), 0) AS root_digest_hi, coalesce(bit_xor(digest_lo), 0) AS root_digest_lo FROM live_parents),
+delta AS (
+  INSERT INTO merkle_delta (${DELTA_COLUMNS})
+  SELECT ${DELTA_COLUMNS} FROM leaf_arrays, parent_arrays WHERE leaves IS NOT NULL)
+${reply}`;
+}
+
+const ADD_NODE = `DO UPDATE SET item_count = t.item_count + EXCLUDED.item_count,
+  digest_hi = t.digest_hi # EXCLUDED.digest_hi, digest_lo = t.digest_lo # EXCLUDED.digest_lo`;
 
 const FOLD = `
-WITH mv AS (DELETE FROM merkle_delta WHERE seq IN (SELECT seq FROM merkle_delta ORDER BY seq LIMIT $1) RETURNING *),
-l AS (SELECT u.leaf, sum(u.n)::bigint n, bit_xor(u.x0) x0, bit_xor(u.x1) x1 FROM mv, unnest(mv.leaf,ln,l0,l1) u(leaf,n,x0,x1) GROUP BY 1),
-q AS (SELECT u.par, sum(u.n)::bigint n, bit_xor(u.x0) x0, bit_xor(u.x1) x1 FROM mv, unnest(mv.par,pn,q0,q1) u(par,n,x0,x1) GROUP BY 1),
-a AS (SELECT a.path, sum(q.n)::bigint n, bit_xor(q.x0) x0, bit_xor(q.x1) x1 FROM q, merkle_ancestors(q.par) a(path) GROUP BY 1),
-w1 AS (INSERT INTO merkle_leaf AS t SELECT * FROM l ORDER BY leaf
-       ON CONFLICT (leaf) DO UPDATE SET n=t.n+EXCLUDED.n, x0=t.x0#EXCLUDED.x0, x1=t.x1#EXCLUDED.x1),
-w2 AS (INSERT INTO merkle_path AS t SELECT path, CASE WHEN path='' THEN NULL ELSE merkle_parent(path) END, n, x0, x1 FROM a ORDER BY path COLLATE "C"
-       ON CONFLICT (path) DO UPDATE SET n=t.n+EXCLUDED.n, x0=t.x0#EXCLUDED.x0, x1=t.x1#EXCLUDED.x1)
-SELECT count(*)::int AS folded FROM mv`;
+WITH moved AS (DELETE FROM merkle_delta WHERE seq IN (SELECT seq FROM merkle_delta ORDER BY seq LIMIT $1) RETURNING *),
+leaf_sums AS (SELECT leaf, ${SUM_OF_NODES} FROM moved, ${DELTA_LEAVES} GROUP BY 1),
+parent_sums AS (SELECT parent, ${SUM_OF_NODES} FROM moved, ${DELTA_PARENTS} GROUP BY 1),
+path_sums AS (SELECT path, ${SUM_OF_NODES} FROM parent_sums, merkle_ancestors(parent) AS path GROUP BY 1),
+add_leaves AS (INSERT INTO merkle_leaf AS t SELECT * FROM leaf_sums ORDER BY leaf ON CONFLICT (leaf) ${ADD_NODE}),
+add_paths AS (
+  INSERT INTO merkle_path AS t
+  SELECT path, CASE WHEN path = '' THEN NULL ELSE merkle_parent(path) END, item_count, digest_hi, digest_lo
+  FROM path_sums ORDER BY path COLLATE "C" ON CONFLICT (path) ${ADD_NODE})
+SELECT count(*)::int AS folded FROM moved`;
 
 const FOLD_BATCH = 200;
-/** Any fixed number: the advisory lock that makes the folder single. */
+/** Any fixed number: the advisory lock that lets one process fold at a time. */
 const FOLD_LOCK = 7_409_134_022;
 
-/** Moves waiting deltas into the tree, a few hundred a transaction. Returns how many; 0 when another folder is at it. */
+/** Moves waiting deltas into the tree, a few hundred a transaction. Returns how many; 0 when another process folds now. */
 export async function foldDeltas(pool: Pool): Promise<number> {
   let folded = 0;
   for (;;) {
@@ -53,25 +93,32 @@ export async function foldDeltas(pool: Pool): Promise<number> {
   }
 }
 
-/** Tombstones of generations up to $1, a thousand at a time. */
+const PURGE_BATCH = 1000;
+
+/** Deletes tombstones of weeks up to $1. They are in no prefix and not in the root. */
 const PURGE = `
-WITH gone AS (DELETE FROM items WHERE id IN (SELECT id FROM items WHERE gen BETWEEN 1 AND $1 ORDER BY id LIMIT 1000 FOR UPDATE) RETURNING kh, gen, x0, x1),
-l AS (SELECT (gen<<16)|(kh>>15) leaf, -count(*)::int n, bit_xor(x0) x0, bit_xor(x1) x1 FROM gone GROUP BY 1),
-d AS (INSERT INTO merkle_delta (tn,t0,t1,leaf,ln,l0,l1,par,pn,q0,q1)
-      SELECT 0,0,0,array_agg(leaf),array_agg(n),array_agg(x0),array_agg(x1),'{}','{}','{}','{}' FROM l HAVING count(*)>0)
-SELECT count(*)::int AS purged FROM gone`;
+WITH purged AS (
+  DELETE FROM items WHERE id IN
+    (SELECT id FROM items WHERE tombstone_week BETWEEN 1 AND $1 ORDER BY id LIMIT ${PURGE_BATCH} FOR UPDATE)
+  RETURNING id_hash, tombstone_week, digest_hi, digest_lo),
+leaf_sums AS (SELECT ${LEAF_OF_ROW} AS leaf, -count(*)::int AS item_count, ${DIGESTS} FROM purged GROUP BY 1),
+delta AS (
+  INSERT INTO merkle_delta (${DELTA_COLUMNS})
+  SELECT 0, 0, 0, array_agg(leaf), array_agg(item_count), array_agg(digest_hi), array_agg(digest_lo), '{}', '{}', '{}', '{}'
+  FROM leaf_sums HAVING count(*) > 0)
+SELECT count(*)::int AS purged FROM purged`;
 
 const WEEK_US = 604_800_000_000;
 
-/** Drops tombstones of whole weeks that ended before `stamp`. Returns how many. */
+/** Deletes the tombstones of whole weeks that ended before `stamp`. Returns how many. */
 export async function purgeTombstones(db: Queryable, stamp: number): Promise<number> {
-  // Generation g holds the stamps of week g - 1, which has ended once g weeks are over.
+  // `tombstone_week` is 1 + the week of the stamp, and that week has ended once as many weeks are over.
   const upTo = Math.floor(stamp / WEEK_US);
   let purged = 0;
   for (;;) {
     const { rows } = await db.query<{ purged: number }>(PURGE, [upTo]);
     const gone = rows[0]?.purged ?? 0;
     purged += gone;
-    if (gone < 1000) return purged;
+    if (gone < PURGE_BATCH) return purged;
   }
 }

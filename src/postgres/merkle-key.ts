@@ -2,10 +2,11 @@ import { UNWRITTEN, type Stamp } from '../clock.ts';
 import { MerkleKeyError } from '../errors.ts';
 import { type Digest, Digester, SCHEME, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import { type Queryable, readL3 } from './pool.ts';
+import { DIGEST } from './read-items.ts';
 
 /**
- * Digests of two keys in one store can never agree, and no tree shows why. So the store keeps a check value of its key:
- * the first drain worker writes it, and every process compares.
+ * Two keys in one store give digests that never agree, and the tree does not show why. So the store keeps a check value of its
+ * key. The first drain worker writes it, and every process compares.
  *
  * `unknown`: no worker has written yet.
  */
@@ -21,19 +22,19 @@ export async function matchMerkleKey(db: Queryable, key: string | undefined): Pr
   return stored.scheme === SCHEME && stored.check === new Digester(key).check() ? 'same' : 'other';
 }
 
-/** For processes that have to have the store's key. @throws MerkleKeyError, TierUnavailableError, SchemaMissingError */
+/** For processes that need the store's key. @throws MerkleKeyError, TierUnavailableError, SchemaMissingError */
 export async function checkMerkleKey(db: Queryable, key: string | undefined): Promise<void> {
   if ((await matchMerkleKey(db, key)) === 'other') throw refusal(key);
 }
 
-/** For processes that compute no digests: they may come without a key. @throws as `checkMerkleKey` */
+/** For processes that compute no digests: they may have no key. @throws as `checkMerkleKey` */
 export async function checkGivenMerkleKey(db: Queryable, key: string | undefined): Promise<void> {
   if (key !== undefined) await checkMerkleKey(db, key);
 }
 
 /**
- * For processes that compute digests. The first one settles the key of an empty store; in a store that was filled before
- * check values existed, some of its rows tell whether the key is right.
+ * For processes that compute digests. The first one writes the check value. If the store has rows but no check value, some of
+ * the rows tell whether the key is right.
  * @throws as `checkMerkleKey`
  */
 export async function claimMerkleKey(db: Queryable, key: string | undefined): Promise<void> {
@@ -70,15 +71,15 @@ interface SampleRow {
   readonly digest: Digest;
 }
 
-/** More than one, because a row may be damaged. */
+/** More than one, because one row may be damaged. */
 const SAMPLE_ROWS = 10;
 
-/** One row that fits is proof; an empty store fits every key. */
+/** One row that fits is enough; an empty store fits every key. */
 async function fitsRows(db: Queryable, digester: Digester): Promise<boolean> {
   const { rows } = await readL3(() =>
     db.query<SampleRow>(
       `SELECT id, content_version AS "contentVersion", encode(content_hash, 'hex') AS "contentHash", state_version AS "stateVersion",
-              state, encode(int8send(x0) || int8send(x1), 'hex') AS digest
+              state, ${DIGEST} AS digest
        FROM items ORDER BY id LIMIT ${SAMPLE_ROWS}`,
     ),
   );

@@ -1,36 +1,34 @@
 import { LEAVES } from '../merkle/digest.ts';
 import type { HashNode, LeafItem, LeafOptions, MerkleChild, MerkleNode } from '../types.ts';
-import type { Queryable } from './pool.ts';
+import { DELTA_PARENTS } from './merkle-delta.ts';
+import { type Queryable } from './pool.ts';
+import { DIGEST } from './read-items.ts';
 
-interface NodeRow {
-  n: number;
-  digest: string;
-}
+/** Count and digest of all nodes together, and nothing when there are none. */
+const SUM = `coalesce(sum(item_count), 0)::bigint AS count,
+  encode(int8send(coalesce(bit_xor(digest_hi), 0)) || int8send(coalesce(bit_xor(digest_lo), 0)), 'hex') AS digest`;
 
-const NODE = `coalesce(sum(n), 0)::bigint AS n,
-  encode(int8send(coalesce(bit_xor(x0), 0)) || int8send(coalesce(bit_xor(x1), 0)), 'hex') AS digest`;
+const NO_ITEMS: MerkleNode = { count: 0, digest: '0'.repeat(32) };
 
 /** Count and digest of all live rows, waiting deltas included. */
 export async function merkleRoot(db: Queryable): Promise<MerkleNode> {
-  const { rows } = await db.query<NodeRow>(
-    `SELECT ${NODE} FROM (SELECT n, x0, x1 FROM merkle_path WHERE path = '' UNION ALL SELECT tn, t0, t1 FROM merkle_delta) z`,
+  const { rows } = await db.query<MerkleNode>(
+    `SELECT ${SUM} FROM (
+       SELECT item_count, digest_hi, digest_lo FROM merkle_path WHERE path = ''
+       UNION ALL SELECT root_count, root_digest_hi, root_digest_lo FROM merkle_delta) nodes`,
   );
-  return toNode(rows[0]);
+  return rows[0] ?? NO_ITEMS;
 }
 
-/** The same below one dotted prefix. */
+/** The same of the live rows below one dotted prefix. */
 export async function merklePrefix(db: Queryable, path: string): Promise<MerkleNode> {
-  const { rows } = await db.query<NodeRow>(`SELECT ${NODE} FROM merkle_path_now WHERE path = $1`, [path]);
-  return toNode(rows[0]);
-}
-
-function toNode(row: NodeRow | undefined): MerkleNode {
-  return { count: row?.n ?? 0, digest: row?.digest ?? '0'.repeat(32) };
+  const { rows } = await db.query<MerkleNode>(`SELECT ${SUM} FROM merkle_path_now WHERE path = $1`, [path]);
+  return rows[0] ?? NO_ITEMS;
 }
 
 /**
- * The prefixes one level below `path` that hold live items, in byte order from after `after`, waiting deltas included.
- * A child that waits in a delta alone stands beside the folded ones; one that emptied is left out.
+ * The prefixes one level below `path` that hold live items, in byte order from after `after`, waiting deltas included. A child
+ * that stands in a waiting delta alone is among them; one that has become empty is left out.
  * @returns up to `limit` children, and the last path looked at if there may be more
  */
 export async function merkleChildren(
@@ -40,11 +38,11 @@ export async function merkleChildren(
   limit: number,
 ): Promise<{ children: MerkleChild[]; next: string | undefined }> {
   const { rows } = await db.query<MerkleChild>(
-    `SELECT path, sum(n)::bigint AS count, encode(int8send(bit_xor(x0)) || int8send(bit_xor(x1)), 'hex') AS digest FROM (
-         (SELECT path, n, x0, x1 FROM merkle_path WHERE parent = $1 AND path > $2 ORDER BY path LIMIT $3)
+    `SELECT path, ${SUM} FROM (
+         (SELECT path, item_count, digest_hi, digest_lo FROM merkle_path WHERE parent = $1 AND path > $2 ORDER BY path LIMIT $3)
          UNION ALL
-         SELECT a, u.n, u.x0, u.x1 FROM merkle_delta d, unnest(d.par, d.pn, d.q0, d.q1) u(par, n, x0, x1), merkle_ancestors(u.par) a
-         WHERE a <> '' AND merkle_parent(a) = $1 AND a > $2 COLLATE "C") z
+         SELECT path, item_count, digest_hi, digest_lo FROM merkle_delta, ${DELTA_PARENTS}, merkle_ancestors(parent) AS path
+         WHERE path <> '' AND merkle_parent(path) = $1 AND path > $2 COLLATE "C") nodes
        GROUP BY path ORDER BY path COLLATE "C" LIMIT $3`,
     [path, after, limit],
   );
@@ -57,15 +55,15 @@ export async function merkleChildren(
 /** Bits of SHA-256(id) that choose a leaf. */
 const LEAF_BITS = 16;
 
-/** The nodes of the live hash tree at one depth that hold anything, in order, waiting deltas included; one snapshot. */
+/** The nodes of the live hash tree at one depth that hold items, in order, waiting deltas included; one snapshot. */
 export async function hashNodes(
   db: Queryable,
   { bits = LEAF_BITS, within }: LeafOptions,
 ): Promise<HashNode[]> {
   const { rows } = await db.query<HashNode>(
-    `SELECT leaf >> $1 AS node, sum(n)::bigint AS count, encode(int8send(bit_xor(x0)) || int8send(bit_xor(x1)), 'hex') AS digest
+    `SELECT leaf >> $1 AS node, ${SUM}
      FROM merkle_leaf_now WHERE leaf < ${LEAVES} AND ($2::int[] IS NULL OR leaf >> $3 = ANY($2))
-     GROUP BY 1 HAVING sum(n) <> 0 OR bit_xor(x0) <> 0 OR bit_xor(x1) <> 0 ORDER BY 1`,
+     GROUP BY 1 HAVING sum(item_count) <> 0 OR bit_xor(digest_hi) <> 0 OR bit_xor(digest_lo) <> 0 ORDER BY 1`,
     [LEAF_BITS - bits, within?.nodes ?? null, LEAF_BITS - (within?.bits ?? 0)],
   );
   return rows;
@@ -74,8 +72,8 @@ export async function hashNodes(
 /** The live items of some leaves, in no order. */
 export async function leafItems(db: Queryable, leaves: readonly number[]): Promise<LeafItem[]> {
   const { rows } = await db.query<LeafItem>(
-    `SELECT id, greatest(content_version, state_version) AS version, encode(int8send(x0) || int8send(x1), 'hex') AS digest
-     FROM unnest($1::int[]) leaf, items WHERE gen = 0 AND kh >= leaf << 15 AND kh <= (leaf << 15) + 32767`,
+    `SELECT id, greatest(content_version, state_version) AS version, ${DIGEST} AS digest
+     FROM unnest($1::int[]) leaf, items WHERE tombstone_week = 0 AND id_hash >= leaf << 15 AND id_hash <= (leaf << 15) + 32767`,
     [leaves],
   );
   return rows;

@@ -1,6 +1,7 @@
 import type { Knex } from 'knex';
 import pg from 'pg';
 import { migrations } from '../../migrations/index.ts';
+import { ConfigError } from '../errors.ts';
 import type { Queryable } from './pool.ts';
 
 const MIGRATION_TABLE = 'tierline_migrations';
@@ -13,7 +14,7 @@ export async function pendingMigrations(db: Queryable): Promise<string[]> {
   return Object.keys(migrations).filter((name) => !ran.has(name));
 }
 
-async function ranMigrations(db: Queryable): Promise<string[]> {
+async function ranMigrations(db: Pick<pg.Client, 'query'>): Promise<string[]> {
   const { rows: tables } = await db.query<{ table: string | null }>('SELECT to_regclass($1)::text AS table', [
     MIGRATION_TABLE,
   ]);
@@ -37,7 +38,10 @@ export function knexConfig(databaseUrl: string): Knex.Config {
   };
 }
 
-/** Brings the schema up to date. Running it twice, or in two processes at once, is harmless. Returns what it ran. */
+/**
+ * Brings the schema up to date. Running it twice, or in two processes at once, is harmless. Returns the names that it ran.
+ * @throws ConfigError when the database has the tables of another build; it is left as it is
+ */
 export function migrate(databaseUrl: string): Promise<string[]> {
   return underLock(databaseUrl, async (db) => {
     const [, names] = (await db.migrate.latest()) as [number, string[]];
@@ -45,7 +49,7 @@ export function migrate(databaseUrl: string): Promise<string[]> {
   });
 }
 
-/** Takes every migration back, and with them all data. */
+/** Drops all tables of Tierline, with their data. */
 export function rollback(databaseUrl: string): Promise<string[]> {
   return underLock(databaseUrl, async (db) => {
     const [, names] = (await db.migrate.rollback(undefined, true)) as [number, string[]];
@@ -61,6 +65,8 @@ async function underLock<T>(databaseUrl: string, work: (db: Knex) => Promise<T>)
   await holder.connect();
   try {
     await holder.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    const unknown = (await ranMigrations(holder)).filter((name) => migrations[name] === undefined);
+    if (unknown.length > 0) throw new ConfigError(otherBuild(unknown));
     const db = knex(knexConfig(databaseUrl));
     try {
       return await work(db);
@@ -70,4 +76,8 @@ async function underLock<T>(databaseUrl: string, work: (db: Knex) => Promise<T>)
   } finally {
     await holder.end();
   }
+}
+
+function otherBuild(unknown: readonly string[]): string {
+  return `DATABASE_URL: the database has the tables of another build of Tierline, which has run ${unknown.join(', ')}. Use that build with it, or give this one an empty database.`;
 }

@@ -9,7 +9,7 @@ export type Queryable = Pick<pg.Pool, 'query'>;
 
 const CONNECT_TIMEOUT_MS = 2000;
 
-/** Stamps and counts are below 2^53, so int8 comes back as a number; digests are cast to text where they are read. */
+/** Stamps and counts are below 2^53, so int8 is read as a number. Digests are not: queries read them as hex text. */
 const types = new pg.TypeOverrides();
 types.setTypeParser(pg.types.builtins.INT8, Number);
 
@@ -33,8 +33,8 @@ const openClients = new WeakMap<Pool, Set<pg.Client>>();
 const QUIT_MS = 1000;
 
 /**
- * Ends a pool for good: politely when its statements end within a second, else by cutting its connections. `pool.end()`
- * alone waits for ever on a server that went silent in the middle of a statement.
+ * Ends a pool. Statements have a second to end; then the connections are cut. `pool.end()` alone waits for ever for a server that
+ * stopped answering in the middle of a statement.
  */
 export async function closePool(pool: Pool): Promise<void> {
   const ended = pool.end();
@@ -44,7 +44,7 @@ export async function closePool(pool: Pool): Promise<void> {
   await ended;
 }
 
-/** node-postgres takes `query_timeout` a statement, which its types do not know. */
+/** node-postgres takes a `query_timeout` with each statement, but its types do not have it. */
 export function timed(query: {
   name: string;
   text: string;
@@ -55,14 +55,14 @@ export function timed(query: {
   return timeoutMs === undefined ? config : Object.assign(config, { query_timeout: timeoutMs });
 }
 
-/** @param timeoutMs after which the connection that got no answer is given up, so that asking again takes no other */
+/** @param timeoutMs after which the connection is closed if there was no answer, so that the next ping does not take one more */
 export async function pingPostgres(pool: Pool, timeoutMs: number): Promise<void> {
   await pool.query(timed({ name: 'tierline-ping', text: 'SELECT 1', values: [], timeoutMs }));
 }
 
 /**
- * What a failed statement means for the writer.
- * `data`: these rows can never be stored as they are. `schema`: the tables are not there. `transient`: try again.
+ * Why a statement failed.
+ * `data`: these rows can never be stored as they are. `schema`: tables or columns are missing. `transient`: try again.
  */
 export function failureKind(error: unknown): 'data' | 'schema' | 'transient' {
   const code = sqlState(error);
@@ -77,7 +77,7 @@ export function sqlState(error: unknown): string | undefined {
   return typeof code === 'string' && /^[\dA-Z]{5}$/.test(code) ? code : undefined;
 }
 
-/** What to do about a Postgres that did not answer as it should. */
+/** How to fix a Postgres that gave this error. */
 export function postgresFix(error: unknown): string {
   const state = sqlState(error) ?? sqlState(error instanceof Error ? error.cause : undefined);
   switch (state) {
@@ -95,7 +95,7 @@ export function postgresFix(error: unknown): string {
   }
 }
 
-/** Runs a read; a Postgres that cannot answer is an error of its own, never an empty answer. */
+/** Runs a read. When Postgres cannot answer, it throws, so nobody takes silence for an empty answer. @throws TierUnavailableError, SchemaMissingError */
 export async function readL3<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -114,8 +114,8 @@ export async function readL3<T>(work: () => Promise<T>): Promise<T> {
 export async function inTransaction<T>(pool: Pool, work: (connection: Queryable) => Promise<T>): Promise<T> {
   const connection = await pool.connect();
   let broken: Error | undefined;
-  // The pool listens only to idle connections: an unheard error of this one, lost between two statements, would end the
-  // process. The next statement rejects, which is all that is needed.
+  // The pool handles errors of idle connections only. Without this handler an error between two statements would end the process.
+  // The next statement rejects anyway.
   const onLost = (error: Error) => {
     broken = error;
   };
@@ -143,7 +143,7 @@ export interface Refusal {
 }
 
 /**
- * Writes what Postgres takes of `units`: halves them under savepoints until each refused one is alone (I9).
+ * Writes all units that Postgres accepts: it halves them under savepoints until each refused one is alone (I9).
  * @param db inside a transaction
  * @returns why each refused unit was refused
  */

@@ -5,33 +5,34 @@ import type { RangeJob } from '../schema/job.ts';
 import { prefixRange } from '../schema/item.ts';
 import { type RowNow, rowOfTuple, rowsNow, type RowTuple } from './apply-batch.ts';
 import { digestHalfArray, textArray } from './arrays.ts';
-import { MERKLE_DELTA_OF_UP } from './merkle-delta.ts';
+import { withMerkleDelta } from './merkle-delta.ts';
 import { type Queryable, readL3 } from './pool.ts';
 
-/** Where a range delete goes on. */
+/** Where a range delete continues. */
 export interface RangePlace {
   /**
-   * A prefix is one walk, `live`. A state is two, because its index is: the `dead` first, for a tombstone may come to life
-   * meanwhile and is then found among the `live`; nothing goes the other way without newer registers.
+   * A prefix is one walk, `live`. A state is two, because each half of its rows has an index: first tombstones (`dead`), then
+   * live rows. A tombstone that is revived meanwhile is then found in the walk of the live rows. A live row that is deleted
+   * meanwhile has a newer stamp, so it need not be found.
    */
   readonly phase: 'dead' | 'live' | 'done';
   readonly afterId: string;
 }
 
 export interface RangeProgress extends RangePlace {
-  /** Up to here in this phase L2 and the feed know of it too: after a crash the rows behind are told again. */
+  /** L2 and the feed have all ids of this phase up to here. After a crash the ids behind it are sent again. */
   readonly copiedTo: string;
   readonly deleted: number;
-  /** Rows that Postgres would not change. */
+  /** Rows that Postgres refused to change. */
   readonly refused: number;
 }
 
 /**
- * Notes a range delete that is new and returns where it begins: at its end when no row is to be changed, so that a range delete
- * of nothing is one statement. Undefined when it was begun before.
+ * Inserts the row of a new range delete and returns where it begins. If there is nothing to change it is `done` at once, so an
+ * empty range delete takes one statement. Undefined when it was begun before.
  *
- * The first row is asked for in the order of an index, and the state as bounds and not as equal: with neither would the
- * planner, who knows little of a table that grows fast, look for it by reading the table.
+ * The query for a first row is ordered as an index is, and compares the state with `>=` and `<=` in place of `=`. Otherwise the
+ * planner, whose statistics of a growing table are old, reads the whole table.
  */
 export async function beginRange(
   db: Queryable,
@@ -55,7 +56,7 @@ export async function beginRange(
   return rows[0];
 }
 
-/** Where the range delete is. Locked until the transaction ends: two workers take turns. */
+/** Reads where the range delete is, and locks its row until the transaction ends: two workers take turns. */
 export async function lockRange(db: Queryable, rangeId: string): Promise<RangeProgress> {
   const { rows } = await db.query<RangeProgress>(
     `SELECT phase, after_id AS "afterId", copied_to AS "copiedTo", deleted, refused FROM range_deletes WHERE range_id = $1 FOR UPDATE`,
@@ -65,8 +66,8 @@ export async function lockRange(db: Queryable, rangeId: string): Promise<RangePr
 }
 
 /**
- * For this transaction: rows are found by an index or not at all. The planner knows a batch's ids by their number only, and
- * on a table it has no statistics of it read and hashed all of it: 60 of 100 ms for 2,000 of 50,000 rows.
+ * Makes this transaction find rows by index only. Without statistics the planner reads and hashes the whole table to find the
+ * ids of a batch: that took 60 of 100 ms for 2,000 of 50,000 rows.
  */
 export async function byIndexOnly(db: Queryable): Promise<void> {
   await db.query(
@@ -82,10 +83,10 @@ export async function moveRange(db: Queryable, rangeId: string, progress: RangeP
 }
 
 /**
- * The next ids of the range in order. A row counts whatever its content is, for what matters is each register: one that
- * was written before the range's stamp ends as if deleted at that stamp. That is what makes the result the same whether a
- * later write comes before or after (I2). A register that was never written stays so. Not locked: nothing earlier is
- * on its way any more, so a row has something older until it is overwritten, or a later write has made it newer.
+ * The next ids of the range in order. Each register that was written before the range's stamp becomes as if deleted at that
+ * stamp, so tombstones are among the rows too. The result is then the same whether a later write comes before or after (I2). A
+ * register that was never written stays so. The rows are not locked: all earlier writes have settled, so the registers of a row
+ * can only get newer.
  */
 export async function nextRangeIds(
   db: Queryable,
@@ -101,7 +102,7 @@ export async function nextRangeIds(
   return rows.map(({ id }) => id);
 }
 
-/** The rows that a range delete has to change in one of its walks; $1 is its stamp. */
+/** The rows that a range delete has to change in one of its walks. $1 is its stamp. */
 function rowsOf(
   { kind, value, stamp }: RangeJob,
   phase: RangePlace['phase'],
@@ -124,7 +125,7 @@ function rowsOf(
   };
 }
 
-/** Ids between two places of a range whose registers carry the range's stamp. */
+/** Ids after `copiedTo` up to `afterId` of which a register has the range's stamp. */
 export async function overwrittenIds(
   db: Queryable,
   job: RangeJob,
@@ -137,7 +138,7 @@ export async function overwrittenIds(
   return rows.map(({ id }) => id);
 }
 
-/** Forgets finished range deletes whose stamp lies below `stamp`. */
+/** Deletes the rows of finished range deletes with a stamp below `stamp`. Returns how many. */
 export async function purgeRanges(db: Queryable, stamp: Stamp): Promise<number> {
   const { rowCount } = await db.query(`DELETE FROM range_deletes WHERE phase = 'done' AND stamp < $1`, [
     stamp,
@@ -148,46 +149,52 @@ export async function purgeRanges(db: Queryable, stamp: Stamp): Promise<number> 
 const CONTENT_OLDER = '(t.content_version > 0 AND t.content_version < $1)';
 const STATE_OLDER = '(t.state_version > 0 AND t.state_version < $1)';
 
+/** Half a row's digest as overwritten. */
+function overwrittenDigest(half: 'hi' | 'lo'): string {
+  return `CASE WHEN ${CONTENT_OLDER} THEN given.content_digest_${half} ELSE t.digest_${half} # t.state_digest_${half} END
+       # CASE WHEN ${STATE_OLDER} THEN given.state_digest_${half} ELSE t.state_digest_${half} END`;
+}
+
 /**
- * Overwrites the registers of existing rows that are older than one stamp, as if deleted at it, and appends the
- * batch's Merkle delta; one statement. An UPDATE of rows known to be there took half of what the guarded upsert of
- * the same rows does.
+ * Overwrites the registers of existing rows that are older than one stamp, as if they were deleted at it, and adds the batch's
+ * Merkle delta. An UPDATE of rows that are known to exist takes half the time of the guarded upsert of the same rows.
  */
-const OVERWRITE = `
-WITH up AS (
+const OVERWRITE = withMerkleDelta(
+  `
   UPDATE items AS t SET
     content_version = CASE WHEN ${CONTENT_OLDER} THEN $1 ELSE t.content_version END,
     deleted = t.deleted OR ${CONTENT_OLDER},
-    content = CASE WHEN ${CONTENT_OLDER} THEN NULL ELSE t.content END,
-    content_bytes = CASE WHEN ${CONTENT_OLDER} THEN NULL ELSE t.content_bytes END,
-    content_hash = CASE WHEN ${CONTENT_OLDER} THEN NULL ELSE t.content_hash END,
-    trace_parent = CASE WHEN ${CONTENT_OLDER} THEN NULL ELSE t.trace_parent END,
+    ${['content', 'content_bytes', 'content_hash', 'trace_parent']
+      .map((column) => `${column} = CASE WHEN ${CONTENT_OLDER} THEN NULL ELSE t.${column} END`)
+      .join(', ')},
     state_version = CASE WHEN ${STATE_OLDER} THEN $1 ELSE t.state_version END,
     state = CASE WHEN ${STATE_OLDER} THEN 'default' ELSE t.state END,
-    gen = item_gen(t.deleted OR ${CONTENT_OLDER}, greatest($1, t.content_version, t.state_version)),
-    x0 = CASE WHEN ${CONTENT_OLDER} THEN i.c0 ELSE t.x0 # t.s0 END # CASE WHEN ${STATE_OLDER} THEN i.s0 ELSE t.s0 END,
-    x1 = CASE WHEN ${CONTENT_OLDER} THEN i.c1 ELSE t.x1 # t.s1 END # CASE WHEN ${STATE_OLDER} THEN i.s1 ELSE t.s1 END,
-    s0 = CASE WHEN ${STATE_OLDER} THEN i.s0 ELSE t.s0 END,
-    s1 = CASE WHEN ${STATE_OLDER} THEN i.s1 ELSE t.s1 END,
-    batch_id = $7::uuid, updated_at = now(), pgen = t.gen, p0 = t.x0, p1 = t.x1
-  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) i(id, c0, c1, s0, s1)
-  WHERE t.id = i.id AND (${CONTENT_OLDER} OR ${STATE_OLDER})
-  RETURNING t.id, t.content_version, t.state_version, t.state, t.deleted, t.kh, t.gen, t.x0, t.x1, t.pgen, t.p0, t.p1),
-${MERKLE_DELTA_OF_UP}
-SELECT (SELECT count(*) FROM up) AS written, (SELECT count(*) FROM up WHERE pgen = 0 AND gen > 0) AS died,
-  (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
-   FROM up WHERE content_version <> $1 OR state_version > 0) AS otherwise`;
+    tombstone_week = tombstone_week_of(t.deleted OR ${CONTENT_OLDER}, greatest($1, t.content_version, t.state_version)),
+    digest_hi = ${overwrittenDigest('hi')},
+    digest_lo = ${overwrittenDigest('lo')},
+    state_digest_hi = CASE WHEN ${STATE_OLDER} THEN given.state_digest_hi ELSE t.state_digest_hi END,
+    state_digest_lo = CASE WHEN ${STATE_OLDER} THEN given.state_digest_lo ELSE t.state_digest_lo END,
+    batch_id = $7::uuid, updated_at = now(),
+    previous_week = t.tombstone_week, previous_digest_hi = t.digest_hi, previous_digest_lo = t.digest_lo
+  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+       AS given (id, content_digest_hi, content_digest_lo, state_digest_hi, state_digest_lo)
+  WHERE t.id = given.id AND (${CONTENT_OLDER} OR ${STATE_OLDER})`,
+  `SELECT (SELECT count(*) FROM written) AS written,
+     (SELECT count(*) FROM written WHERE previous_week = 0 AND tombstone_week > 0) AS died,
+     (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
+      FROM written WHERE content_version <> $1 OR state_version > 0) AS otherwise`,
+);
 
 export interface Overwritten {
-  /** Live items that this made tombstones. */
+  /** Live items that became tombstones. */
   readonly died: number;
-  /** Rows that are now anything but a tombstone of the stamp whose state was never written. */
+  /** Rows that are not plain tombstones at this stamp. */
   readonly otherwise: ReadonlyMap<string, RowNow>;
-  /** Some rows carried nothing older any more and were left alone: every row stands in `otherwise`. */
+  /** Some rows had become newer and were left alone. Then `otherwise` has all rows. */
   readonly partly: boolean;
 }
 
-/** @param rows by id, each once, with the digest of the content register as deleted at `stamp`. */
+/** @param rows each id once, with the digest of the content register as deleted at `stamp` */
 export async function overwriteRows(
   db: Queryable,
   rows: readonly Row[],
@@ -216,10 +223,12 @@ export async function overwriteRows(
 }
 
 /**
- * Whether a range delete that came after `stamp` covered the id, so that an older write of it has lost. For a range of a
- * state what counts is the state the item would have had at the range's stamp: what the write set, unless another was
- * set after it. The register's stamp tells: the range's own says that it was covered, a newer one hides what was before.
- * @param state what the write set; null: it set none.
+ * Whether a range delete after `stamp` covers the id, so that a write of that stamp must not be applied.
+ *
+ * A range of a state covers the item if the item would have had that state at the range's stamp: the state that the write set,
+ * unless another was set after it. If the state register has the range's stamp, the range covered it. If it is newer, nobody knows
+ * the state before: `hidden`.
+ * @param state the state that the write set; null if it set none
  * @throws TierUnavailableError, SchemaMissingError
  */
 export async function rangeCover(

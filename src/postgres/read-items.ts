@@ -6,15 +6,18 @@ import { decodeStored, KINDS, type StoredHead, type StoredItem } from '../schema
 import { textArray } from './arrays.ts';
 import { type Queryable, readL3, timed } from './pool.ts';
 
-/** One row of `ITEM_COLUMNS`, as an array: the driver builds those faster than objects. */
+/** A row's digest in hex. */
+export const DIGEST = "encode(int8send(digest_hi) || int8send(digest_lo), 'hex')";
+
+/** One row of `ITEM_COLUMNS`, as an array: the driver builds arrays faster than objects. */
 export type ItemRow = [id: string, text: string, ...others: unknown[]];
 
 /**
- * A row as the text that L2 keeps (`schema/stored-item.ts`). Postgres builds it: the driver takes 0.2 µs a column to read,
- * and the text goes into L2 as it is. Postgres breaks base64 into lines.
+ * A row as the text that L2 keeps (`schema/stored-item.ts`). Postgres builds the text, because the driver takes 0.2 µs to read a
+ * column, and because the text goes into L2 unchanged. `replace` takes out the line breaks that Postgres puts into base64.
  */
 export const ITEM_COLUMNS = `id, '1' || CASE WHEN deleted THEN '${KINDS.of.deleted}' WHEN content IS NULL THEN '${KINDS.of.binary}' ELSE '${KINDS.of.json}' END
-  || lpad(content_version::text, 16, '0') || lpad(state_version::text, 16, '0') || CASE WHEN durable THEN '${TIERS.of.durable}' ELSE '${TIERS.of.all}' END || encode(int8send(x0) || int8send(x1), 'hex')
+  || lpad(content_version::text, 16, '0') || lpad(state_version::text, 16, '0') || CASE WHEN durable THEN '${TIERS.of.durable}' ELSE '${TIERS.of.all}' END || ${DIGEST}
   || rpad(coalesce(encode(content_hash, 'hex'), ''), 64) || lpad(length(state)::text, 2, '0') || state
   || coalesce(content::text, replace(encode(content_bytes, 'base64'), E'\\n', ''), '') AS text`;
 
@@ -45,21 +48,26 @@ export async function readHeads(
   ids: readonly string[],
   timeoutMs?: number,
 ): Promise<(StoredHead & { readonly id: string })[]> {
-  const { rows } = await db.query<{ id: string; kind: StoredHead['kind']; cv: Stamp; sv: Stamp }>(
+  const { rows } = await db.query<{
+    id: string;
+    kind: StoredHead['kind'];
+    contentVersion: Stamp;
+    stateVersion: Stamp;
+  }>(
     timed({
       name: 'tierline-heads',
       text: `SELECT id, CASE WHEN deleted THEN 'deleted' WHEN content IS NULL THEN 'binary' ELSE 'json' END AS kind,
-               content_version AS cv, state_version AS sv
+               content_version AS "contentVersion", state_version AS "stateVersion"
              FROM items WHERE id = ANY($1::text[])`,
       values: [textArray(ids)],
       timeoutMs,
     }),
   );
-  return rows.map(({ id, kind, cv, sv }) => ({
+  return rows.map(({ id, kind, contentVersion, stateVersion }) => ({
     id,
     kind,
-    contentVersion: cv,
-    stateVersion: sv,
+    contentVersion,
+    stateVersion,
     tiers: 'all',
   }));
 }
@@ -78,7 +86,7 @@ export async function liveIdsAfter(db: Queryable, after: string, limit: number):
   return rows.map(({ id }) => id);
 }
 
-/** What tells two versions of a row apart, without its content. */
+/** Tells two versions of a row apart without their contents. */
 export interface RowDigest {
   readonly contentVersion: Stamp;
   readonly stateVersion: Stamp;
@@ -95,29 +103,29 @@ export async function rowDigests(db: Queryable, ids: readonly string[]): Promise
     db.query<RowDigest & { id: string }>({
       name: 'tierline-row-digests',
       text: `SELECT id, content_version AS "contentVersion", state_version AS "stateVersion", deleted,
-               encode(int8send(x0) || int8send(x1), 'hex') AS digest FROM items WHERE id = ANY($1::text[])`,
+               ${DIGEST} AS digest FROM items WHERE id = ANY($1::text[])`,
       values: [textArray(ids)],
     }),
   );
   return new Map(rows.map(({ id, ...row }) => [id, row]));
 }
 
-/** Which live rows are meant: those of one state, or those whose id begins with a text. */
+/** Selects live rows: those of one state, or those whose id begins with a text. */
 export type Selection =
   | { readonly by: 'state'; readonly key: string }
   | { readonly by: 'prefix'; readonly key: string };
 
 export interface Rows<T> {
   readonly rows: readonly T[];
-  /** There are others after the last of these. */
+  /** There are more rows after the last of these. */
   readonly more: boolean;
 }
 
-/** Stored bytes, as compressed, at which a page ends: a page of the largest items must not fill the memory. */
+/** A page ends at this many stored bytes, as compressed: a page of the largest items must not fill the memory. */
 const PAGE_BYTES = 4 * 1024 * 1024;
 
 /**
- * Up to `limit` rows after the id `after` in the order of ids, fewer when they are large, and at least one if there is one.
+ * Up to `limit` rows after the id `after`, in the order of ids. Fewer when they are large, but at least one if there is one.
  * @param timeoutMs after which the statement fails and its connection is given up; left out: no limit.
  */
 export async function selectRows(
@@ -132,7 +140,7 @@ export async function selectRows(
     rowMode: 'array',
     ...timed({
       name: `tierline-page-${name}`,
-      // pg_column_size reads no content: a large value's row holds only a pointer and the size.
+      // pg_column_size does not read a large content: the row holds a pointer to it and its size.
       text: `SELECT ${ITEM_COLUMNS}, found FROM (
              SELECT p.*, count(*) OVER ()::int AS found, coalesce(sum(size) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
              FROM (SELECT *, coalesce(pg_column_size(content), pg_column_size(content_bytes)) AS size
@@ -146,7 +154,7 @@ export async function selectRows(
   return { rows: rows.slice(0, limit).map(toStored), more: found > Math.min(rows.length, limit) };
 }
 
-/** The ids alone. */
+/** The same rows, ids only. */
 export async function selectIds(
   db: Queryable,
   selection: Selection,
@@ -176,13 +184,13 @@ export async function countRows(db: Queryable, selection: Selection): Promise<nu
   return rows[0]?.n ?? 0;
 }
 
-/** Parameters begin at $2. Every form has a statement of its own, so that each keeps the plan that walks its index. */
+/** Parameters begin at $2. Each form is a statement of its own, so that each keeps the plan that walks its index. */
 function conditionOf(
   { by, key }: Selection,
   after: string,
 ): { name: string; where: string; values: string[] } {
   if (by === 'state') return { name: 'state', where: 'state = $2 AND id > $3', values: [key, after] };
-  // Both bounds always: whatever `after` is, the rows are of the prefix.
+  // Keep `from` as well: then the rows begin with the prefix, whatever `after` is.
   const { from, to } = prefixRange(key);
   const begin = 'id >= $2 AND id > $3';
   return to === undefined

@@ -1,13 +1,14 @@
 import { SchemaMissingError, TierUnavailableError, UnsafeServerError } from '../errors.ts';
 import { type Pool, type Queryable, readL3 } from './pool.ts';
 
+/** As `server_version_num`. */
 export const OLDEST_POSTGRES = 140_000;
 
 /** @throws UnsafeServerError for a server that is too old, TierUnavailableError when it does not answer. */
 export async function checkPostgres(pool: Pool): Promise<void> {
   const { rows } = await pool
     .query<{ number: string; name: string; encoding: string; schema: string | null }>(
-      `SELECT current_setting('server_version_num') AS number, current_setting('server_encoding') AS encoding, current_setting('server_version') AS name, to_regclass('merkle_delta')::text AS schema`,
+      `SELECT current_setting('server_version_num') AS number, current_setting('server_encoding') AS encoding, current_setting('server_version') AS name, to_regprocedure('tombstone_week_of(boolean, bigint)')::text AS schema`,
     )
     .catch((error: unknown) => {
       throw new TierUnavailableError('l3', error);
@@ -24,12 +25,14 @@ export async function checkPostgres(pool: Pool): Promise<void> {
     );
   }
   if (server.schema === null) {
-    throw new SchemaMissingError('The database has no Tierline tables. Run `tierline migrate`.');
+    throw new SchemaMissingError(
+      'The database has no Tierline tables, or those of an earlier build. Run `tierline migrate`.',
+    );
   }
 }
 
 export interface ServerSettings {
-  /** As text, `15.4` say, and as `server_version_num`. */
+  /** Such as `15.4`; `versionNumber` is `server_version_num`. */
   readonly version: string;
   readonly versionNumber: number;
   readonly fsync: string;
@@ -62,7 +65,7 @@ export async function serverTimeMs(db: Queryable): Promise<number> {
   return rows[0]?.ms ?? 0;
 }
 
-/** What a drain does with each table. */
+/** The rights that a drain worker needs on each table. */
 const DRAIN_NEEDS: Readonly<Record<string, readonly string[]>> = {
   items: ['SELECT', 'INSERT', 'UPDATE'],
   merkle_delta: ['INSERT'],
@@ -73,13 +76,13 @@ const DRAIN_NEEDS: Readonly<Record<string, readonly string[]>> = {
 
 export interface Rights {
   readonly role: string;
-  /** What the role may not do, as `INSERT on items`; empty when it may do all that a drain does. */
+  /** Rights that the role lacks, such as `INSERT on items`; empty when it has all. */
   readonly missing: readonly string[];
-  /** The statement that gives it all, for the owner of the tables to run. */
+  /** The statement that grants all of them, for the owner of the tables to run. */
   readonly grant: string;
 }
 
-/** What the connected role may not do that a drain does; tables that are missing are not looked at. @throws TierUnavailableError */
+/** The rights that the connected role lacks for a drain worker. Tables that do not exist are left out. @throws TierUnavailableError */
 export async function drainRights(pool: Pool): Promise<Rights> {
   const needs = Object.entries(DRAIN_NEEDS).flatMap(([table, rights]) =>
     rights.map((right) => ({ table, right })),
@@ -98,7 +101,7 @@ export async function drainRights(pool: Pool): Promise<Rights> {
   return { role, missing, grant };
 }
 
-/** @throws UnsafeServerError with the statement to run, when a drain could write nothing */
+/** @throws UnsafeServerError with the statement to run, when a drain worker could not write */
 export async function checkDrainRights(pool: Pool): Promise<void> {
   const { role, missing, grant } = await drainRights(pool);
   if (missing.length === 0) return;

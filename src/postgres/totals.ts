@@ -2,7 +2,7 @@ import type { Stamp } from '../clock.ts';
 import { type Queryable, readL3 } from './pool.ts';
 
 export interface Totals {
-  /** Live items, by the Merkle tree: exact without a count over the rows. */
+  /** Live items. The Merkle tree knows how many, so no rows are counted. */
   readonly items: number;
   /** Batches whose Merkle deltas are not folded yet. */
   readonly merklePending: number;
@@ -16,7 +16,7 @@ export interface Totals {
 export async function readTotals(db: Queryable): Promise<Totals> {
   const { rows } = await readL3(() =>
     db.query<{ items: number; pending: number; dead: number }>(
-      `SELECT (coalesce((SELECT n FROM merkle_path WHERE path = ''), 0) + (SELECT coalesce(sum(tn), 0) FROM merkle_delta))::bigint AS items,
+      `SELECT (coalesce((SELECT item_count FROM merkle_path WHERE path = ''), 0) + (SELECT coalesce(sum(root_count), 0) FROM merkle_delta))::bigint AS items,
               (SELECT count(*) FROM merkle_delta)::bigint AS pending,
               (SELECT count(*) FROM dead_letters)::bigint AS dead`,
     ),
@@ -25,7 +25,7 @@ export async function readTotals(db: Queryable): Promise<Totals> {
   return { items: row?.items ?? 0, merklePending: row?.pending ?? 0, deadLetters: row?.dead ?? 0 };
 }
 
-/** How many rows the planner believes there are; 0 before the table was first analysed. */
+/** The planner's estimate of the rows; 0 before the table was first analysed. */
 export async function estimatedRows(db: Queryable): Promise<number> {
   const { rows } = await db.query<{ rows: number }>(
     `SELECT greatest(reltuples, 0)::bigint AS rows FROM pg_class WHERE oid = 'items'::regclass`,
@@ -33,7 +33,7 @@ export async function estimatedRows(db: Queryable): Promise<number> {
   return rows[0]?.rows ?? 0;
 }
 
-/** The highest stamp any row carries; 0 for an empty table. Reads every row: for start-up after Redis lost its data. */
+/** The highest stamp of any row; 0 for an empty table. It reads every row: call it only at start, when Redis has lost its data. */
 export async function highestStamp(db: Queryable): Promise<Stamp> {
   const { rows } = await db.query<{ stamp: Stamp }>(
     'SELECT coalesce(max(greatest(content_version, state_version)), 0)::bigint AS stamp FROM items',

@@ -42,7 +42,7 @@ test('I2: a batch folds to the newest of each register, whatever the order and r
         body,
         kind,
         state: expected,
-        x,
+        digest,
       } of model) {
         const row = folded.get(name);
         t.like(row, {
@@ -53,7 +53,7 @@ test('I2: a batch folds to the newest of each register, whatever the order and r
           state: expected,
           binary: kind === 'binary',
         });
-        t.is(xorDigests(row?.contentDigest ?? '', row?.stateDigest ?? ''), x);
+        t.is(xorDigests(row?.contentDigest ?? '', row?.stateDigest ?? ''), digest);
       }
     },
   );

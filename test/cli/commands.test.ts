@@ -240,7 +240,7 @@ test('merkle: root, prefix, and verify that finds a row changed behind its back'
     t.regex((await run('prefix', 'a.b')).stdout, /^items +2$/m);
     t.like(jsonOf<object>((await run('prefix', 'none', '--json')).stdout)[0], { path: 'none', count: 0 });
     t.deepEqual(await run('verify'), { code: 0, stdout: 'tree and stored digests agree\n', stderr: '' });
-    await own.pool.query(`UPDATE items SET x0 = x0 # 1 WHERE id = 'a.b.1'`);
+    await own.pool.query(`UPDATE items SET digest_hi = digest_hi # 1 WHERE id = 'a.b.1'`);
     const broken = await run('verify');
     t.is(broken.code, 1);
     t.regex(broken.stdout, /^path +a\.b +2 +2$/m);
@@ -264,7 +264,7 @@ test('migrate: from nothing, and again', async (t) => {
     t.regex(missing.stderr, /ERR_SCHEMA_MISSING/);
     const first = await runCommand(own.env, ['migrate', '--json']);
     t.is(first.code, 0);
-    t.true(jsonOf<{ ran: string[] }>(first.stdout)[0]?.ran.includes('0001_items'));
+    t.true(jsonOf<{ ran: string[] }>(first.stdout)[0]?.ran.includes('01_items'));
     t.is((await runCommand(own.env, ['migrate'])).stdout, 'the schema is up to date\n');
     t.is((await runCommand(own.env, ['count'])).stdout, '0\n');
   } finally {

@@ -53,12 +53,12 @@ test.serial('a write that waits, a dead letter and a missing migration are found
   await pool.query(
     `INSERT INTO dead_letters (item_id, stamp, payload, message, chunk_id) VALUES ('x', 1, '{}', 'test', 'c')`,
   );
-  await pool.query(`DELETE FROM tierline_migrations WHERE name = '0003_dead_letters'`);
+  await pool.query(`DELETE FROM tierline_migrations WHERE name = '03_dead_letters'`);
   const { code, stdout } = await runCommand(deployment.env, ['doctor']);
   t.is(code, 1);
   t.regex(stdout, /FAIL {2}queue: lag .*10 min old.*\n +fix: start drain workers/);
   t.regex(stdout, /WARN {2}queue: dead letters +1\n +fix: tierline dead-letters list/);
-  t.regex(stdout, /FAIL {2}postgres: schema .*0003_dead_letters\n +fix: run tierline migrate/);
+  t.regex(stdout, /FAIL {2}postgres: schema .*03_dead_letters\n +fix: run tierline migrate/);
 });
 
 const REFUSED: readonly (readonly [

@@ -18,7 +18,7 @@ test('I10: a range delete of four times the rows needs no more memory', async (t
   await claimMerkleKey(deployment.pool, undefined);
   const remove = async (prefix: string, count: number) => {
     await deployment.pool.query(
-      `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, gen, kh, x0, x1, s0, s1, batch_id)
+      `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, batch_id)
        SELECT '${prefix}' || lpad(n::text, ${ID_BYTES - prefix.length}, '0'), n, false, '1', '\\x00', 0, 'default', 0, 0, 0, 0, 0, 0, gen_random_uuid()
        FROM generate_series(1, ${count}) n`,
     );

@@ -104,14 +104,14 @@ test.serial('readyz fails on lag: a write that nobody settles', async (t) => {
 
 test.serial('readyz fails on a schema that lacks a migration', async (t) => {
   const { pool } = deployment;
-  await pool.query(`UPDATE tierline_migrations SET name = 'gone' WHERE name = '0003_dead_letters'`);
+  await pool.query(`UPDATE tierline_migrations SET name = 'gone' WHERE name = '03_dead_letters'`);
   await eventually(async () => (await readiness()).status === 503, 'not ready');
   const { report } = await readiness();
   t.deepEqual(
     report.checks.filter((check) => !check.ok),
-    [{ name: 'schema', ok: false, detail: 'migrations have not run: 0003_dead_letters' }],
+    [{ name: 'schema', ok: false, detail: 'migrations have not run: 03_dead_letters' }],
   );
-  await pool.query(`UPDATE tierline_migrations SET name = '0003_dead_letters' WHERE name = 'gone'`);
+  await pool.query(`UPDATE tierline_migrations SET name = '03_dead_letters' WHERE name = 'gone'`);
   await eventually(async () => (await readiness()).status === 200, 'ready again');
 });
 

@@ -12,10 +12,11 @@ export interface ModelRow {
   readonly body: string | undefined;
   readonly hash: string | undefined;
   readonly state: string;
-  readonly gen: number;
-  /** Digest of the row and of its state register, hex. */
-  readonly x: string;
-  readonly s: string;
+  readonly tombstoneWeek: number;
+  /** Hex. */
+  readonly digest: string;
+  /** Digest of the state register alone, hex. */
+  readonly stateDigest: string;
 }
 
 /** What a range delete does to one id: the registers that were written before it. */
@@ -56,7 +57,7 @@ function modelRow(id: string, ops: readonly ModelOp[]): ModelRow {
     live === undefined
       ? undefined
       : sha256(live.kind === 'json' ? live.body : Buffer.from(live.body, 'base64'));
-  const s = stateVersion === 0 ? ZERO : stateDigest(id, stateVersion, stateName);
+  const ofState = stateVersion === 0 ? ZERO : stateDigest(id, stateVersion, stateName);
   return {
     id,
     contentVersion,
@@ -66,20 +67,22 @@ function modelRow(id: string, ops: readonly ModelOp[]): ModelRow {
     body: live?.body,
     hash: hash?.toString('hex'),
     state: stateName,
-    gen: live === undefined ? 1 + Math.floor(Math.max(contentVersion, stateVersion) / WEEK_US) : 0,
-    x: xor(contentVersion === 0 ? ZERO : contentDigest(id, contentVersion, hash), s).toString('hex'),
-    s: s.toString('hex'),
+    tombstoneWeek: live === undefined ? 1 + Math.floor(Math.max(contentVersion, stateVersion) / WEEK_US) : 0,
+    digest: xor(contentVersion === 0 ? ZERO : contentDigest(id, contentVersion, hash), ofState).toString(
+      'hex',
+    ),
+    stateDigest: ofState.toString('hex'),
   };
 }
 
 /** Count and digest of the live rows. */
-export function modelRoot(rows: readonly Pick<ModelRow, 'deleted' | 'x'>[]): {
+export function modelRoot(rows: readonly Pick<ModelRow, 'deleted' | 'digest'>[]): {
   count: number;
   digest: string;
 } {
   const live = rows.filter((row) => !row.deleted);
   return {
     count: live.length,
-    digest: live.reduce<Buffer>((sum, row) => xor(sum, Buffer.from(row.x, 'hex')), ZERO).toString('hex'),
+    digest: live.reduce<Buffer>((sum, row) => xor(sum, Buffer.from(row.digest, 'hex')), ZERO).toString('hex'),
   };
 }

@@ -10,12 +10,25 @@ export async function storedRows(pool: Pool): Promise<ModelRow[]> {
     Omit<ModelRow, 'kind' | 'body' | 'hash'> & Record<'content' | 'bytes' | 'hash', string | null>
   >(
     `SELECT id, content_version AS "contentVersion", state_version AS "stateVersion", deleted, content::text AS content,
-       replace(encode(content_bytes, 'base64'), E'\\n', '') AS bytes, encode(content_hash, 'hex') AS hash, state, gen,
-       encode(int8send(x0) || int8send(x1), 'hex') AS x, encode(int8send(s0) || int8send(s1), 'hex') AS s
+       replace(encode(content_bytes, 'base64'), E'\\n', '') AS bytes, encode(content_hash, 'hex') AS hash, state, tombstone_week AS "tombstoneWeek",
+       encode(int8send(digest_hi) || int8send(digest_lo), 'hex') AS digest,
+       encode(int8send(state_digest_hi) || int8send(state_digest_lo), 'hex') AS "stateDigest"
      FROM items ORDER BY id`,
   );
   return rows.map(
-    ({ id, contentVersion, stateVersion, deleted, content, bytes, hash, state, gen, x, s }) => ({
+    ({
+      id,
+      contentVersion,
+      stateVersion,
+      deleted,
+      content,
+      bytes,
+      hash,
+      state,
+      tombstoneWeek,
+      digest,
+      stateDigest,
+    }) => ({
       id,
       contentVersion,
       stateVersion,
@@ -24,9 +37,9 @@ export async function storedRows(pool: Pool): Promise<ModelRow[]> {
       body: content ?? bytes ?? undefined,
       hash: hash ?? undefined,
       state,
-      gen,
-      x,
-      s,
+      tombstoneWeek,
+      digest,
+      stateDigest,
     }),
   );
 }
@@ -38,7 +51,7 @@ export function asCopy(row: ModelRow): object {
     kind: row.kind ?? 'deleted',
     contentVersion: row.contentVersion,
     stateVersion: row.stateVersion,
-    digest: row.x,
+    digest: row.digest,
     hash: row.hash ?? '',
     state: row.state,
     body: row.body ?? '',

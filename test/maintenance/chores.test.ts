@@ -49,7 +49,7 @@ test('I5: the check finds a row that was changed behind the tree, and a tree tha
   const { pool } = deployment;
   await writerOf(deployment).write([chunkOf(puts(1000, 50))]);
   await foldDeltas(pool);
-  await pool.query(`UPDATE items SET x0 = x0 # 1 WHERE id = 'k.0.0'`);
+  await pool.query(`UPDATE items SET digest_hi = digest_hi # 1 WHERE id = 'k.0.0'`);
   const { ok, differences } = await verifyMerkle(pool);
   t.false(ok);
   t.deepEqual(
@@ -57,9 +57,9 @@ test('I5: the check finds a row that was changed behind the tree, and a tree tha
     ['', 'k', 'k.0'],
   );
   t.is(differences.filter(({ kind }) => kind === 'leaf').length, 1);
-  await pool.query(`UPDATE items SET x0 = x0 # 1 WHERE id = 'k.0.0'`);
+  await pool.query(`UPDATE items SET digest_hi = digest_hi # 1 WHERE id = 'k.0.0'`);
   t.true((await verifyMerkle(pool)).ok);
-  await pool.query(`UPDATE merkle_path SET n = n + 1 WHERE path = 'k.1'`);
+  await pool.query(`UPDATE merkle_path SET item_count = item_count + 1 WHERE path = 'k.1'`);
   t.like((await verifyMerkle(pool)).differences, [{ kind: 'path', node: 'k.1', rows: 7, tree: 8 }]);
 });
 

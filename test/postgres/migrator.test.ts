@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import pg from 'pg';
 import { startDrain } from '../../src/drain/start-drain.ts';
-import { SchemaMissingError } from '../../src/errors.ts';
+import { ConfigError, SchemaMissingError } from '../../src/errors.ts';
 import { loadConfig } from '../../src/config.ts';
 import { migrate, rollback } from '../../src/postgres/migrator.ts';
 import { openReader } from '../../src/read/open-reader.ts';
@@ -71,4 +71,22 @@ test('I8: a database without the schema is refused by name', async (t) => {
   const options = { databaseUrl, namespace: randomUUID(), logLevel: 'silent' } as const;
   await t.throwsAsync(openReader(options), { instanceOf: SchemaMissingError, message: /tierline migrate/ });
   await t.throwsAsync(startDrain(options), { instanceOf: SchemaMissingError });
+});
+
+test('a database with the tables of another build is refused by name and keeps them', async (t) => {
+  const databaseUrl = await emptyDatabase(t);
+  await query(
+    databaseUrl,
+    `CREATE TABLE items (id text, kh int);
+     CREATE TABLE tierline_migrations (id serial, name text, batch int, migration_time timestamptz);
+     INSERT INTO tierline_migrations (name, batch) VALUES ('0001_items', 1)`,
+  );
+  await t.throwsAsync(migrate(databaseUrl), {
+    instanceOf: ConfigError,
+    message: /0001_items.*empty database/,
+  });
+  t.deepEqual(await query(databaseUrl, 'SELECT kh FROM items'), []);
+  await t.throwsAsync(openReader({ databaseUrl, namespace: randomUUID(), logLevel: 'silent' }), {
+    instanceOf: SchemaMissingError,
+  });
 });

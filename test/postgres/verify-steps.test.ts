@@ -46,25 +46,36 @@ test.serial(
 for (const [damage, sql] of [
   [
     'a changed live row',
-    `UPDATE items SET x0 = x0 # 1 WHERE id = (SELECT id FROM items WHERE NOT deleted LIMIT 1)`,
+    `UPDATE items SET digest_hi = digest_hi # 1 WHERE id = (SELECT id FROM items WHERE NOT deleted LIMIT 1)`,
   ],
   ['a lost tombstone', `DELETE FROM items WHERE id = (SELECT id FROM items WHERE deleted LIMIT 1)`],
-  ['a live row nobody told the tree of', `DELETE FROM merkle_delta WHERE tn > 0`],
-  ['a changed leaf', `UPDATE merkle_leaf SET n = n + 1 WHERE leaf = (SELECT min(leaf) FROM merkle_leaf)`],
-  ['a changed prefix', `UPDATE merkle_path SET x1 = x1 # 1 WHERE path = 'uk.3'`],
-  ['a prefix of nothing', `INSERT INTO merkle_path (path, parent, n, x0, x1) VALUES ('nobody', '', 1, 2, 3)`],
+  ['a live row nobody told the tree of', `DELETE FROM merkle_delta WHERE root_count > 0`],
+  [
+    'a changed leaf',
+    `UPDATE merkle_leaf SET item_count = item_count + 1 WHERE leaf = (SELECT min(leaf) FROM merkle_leaf)`,
+  ],
+  ['a changed prefix', `UPDATE merkle_path SET digest_lo = digest_lo # 1 WHERE path = 'uk.3'`],
+  [
+    'a prefix of nothing',
+    `INSERT INTO merkle_path (path, parent, item_count, digest_hi, digest_lo) VALUES ('nobody', '', 1, 2, 3)`,
+  ],
   ['a prefix under another parent', `UPDATE merkle_path SET parent = 'fr' WHERE path = 'uk.3'`],
   ['a prefix without a parent', `UPDATE merkle_path SET parent = NULL WHERE path = 'uk'`],
   ['a root with a parent', `UPDATE merkle_path SET parent = '' WHERE path = ''`],
   [
     'a batch that moves the root alone',
-    `INSERT INTO merkle_delta (tn, t0, t1, leaf, ln, l0, l1, par, pn, q0, q1)
+    `INSERT INTO merkle_delta (root_count, root_digest_hi, root_digest_lo, leaves, leaf_counts, leaf_digests_hi, leaf_digests_lo,
+       parents, parent_counts, parent_digests_hi, parent_digests_lo)
      VALUES (5, 6, 7, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`,
   ],
-  ['a batch that moves the digest of the root alone', `UPDATE merkle_delta SET t0 = t0 # 1 WHERE tn > 0`],
+  [
+    'a batch that moves the digest of the root alone',
+    `UPDATE merkle_delta SET root_digest_hi = root_digest_hi # 1 WHERE root_count > 0`,
+  ],
   [
     'a batch of leaves without prefixes',
-    `UPDATE merkle_delta SET tn = 0, t0 = 0, t1 = 0, par = '{}', pn = '{}', q0 = '{}', q1 = '{}' WHERE tn > 0`,
+    `UPDATE merkle_delta SET root_count = 0, root_digest_hi = 0, root_digest_lo = 0,
+       parents = '{}', parent_counts = '{}', parent_digests_hi = '{}', parent_digests_lo = '{}' WHERE root_count > 0`,
   ],
 ] as const) {
   test.serial(`steps find ${damage}, and the same as the one statement finds`, async (t) => {

@@ -15,7 +15,7 @@ test('I10: a scan of four times the rows needs no more memory, streams in order,
   const deployment = await createDeployment();
   t.teardown(() => deployment.close());
   await deployment.pool.query(
-    `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, gen, kh, x0, x1, s0, s1, batch_id)
+    `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, batch_id)
      SELECT 'row.' || n % 4 || '.' || lpad(n::text, 7, '0'), n, false, to_json(repeat('x', ${CONTENT_BYTES})), '\\x00', 0, 'default', 0, 0, 0, 0, 0, 0, gen_random_uuid()
      FROM generate_series(1, ${ROWS}) n`,
   );

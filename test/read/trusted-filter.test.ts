@@ -218,7 +218,7 @@ test('I7: a filter reads its ids in pages and misses none that come or go meanwh
   const { deployment, open } = await setUp(t);
   const side = await open();
   await deployment.pool.query(
-    `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, gen, kh, x0, x1, s0, s1, batch_id)
+    `INSERT INTO items (id, content_version, deleted, content, content_hash, state_version, state, tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, batch_id)
      SELECT 'row.' || n, 1, false, '1', '\\x00', 0, 'default', 0, 0, 0, 0, 0, 0, gen_random_uuid() FROM generate_series(1, 25000) n`,
   );
   const filter = MembershipFilter.withCapacity(1000);

@@ -1,4 +1,4 @@
-import { TierUnavailableError } from '../../errors.ts';
+import { ConfigError, TierUnavailableError } from '../../errors.ts';
 import { sqlState } from '../../postgres/pool.ts';
 import { readTotals } from '../../postgres/totals.ts';
 import { printable } from '../../printable.ts';
@@ -204,7 +204,8 @@ export const migrate = command('migrate', 'Create or update the tables in Postgr
     action(async ({ terminal, connections, json }) => {
       const migrator = await import('../../postgres/migrator.ts');
       const ran = await migrator.migrate(connections.config.databaseUrl).catch((error: unknown) => {
-        throw sqlState(error) === undefined ? new TierUnavailableError('l3', error) : error;
+        const answered = error instanceof ConfigError || sqlState(error) !== undefined;
+        throw answered ? error : new TierUnavailableError('l3', error);
       });
       if (json) await terminal.print(JSON.stringify({ ran }));
       else await terminal.print(ran.length === 0 ? 'the schema is up to date' : `ran ${ran.join(', ')}`);

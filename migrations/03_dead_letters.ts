@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
 
-/** Operations that Postgres refused, with everything needed to replay them. `payload` is the operation as queued (JSON text). */
+/** Operations that Postgres refused. `payload` is the operation as JSON text, so it can be replayed. */
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(`
     CREATE TABLE dead_letters (

@@ -1,6 +1,9 @@
 import type { Knex } from 'knex';
 
-/** The membership filter of the live ids as maintenance last stored it, for readers that start. One row. */
+/**
+ * The membership filter of the live ids as maintenance last stored it, for readers that start. One row. It holds every id that
+ * is live by entry `feed_number` (stream id `feed_entry`) of the change feed of Redis epoch `feed_epoch`.
+ */
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(`
     CREATE TABLE filter_snapshots (
@@ -14,9 +17,6 @@ export async function up(knex: Knex): Promise<void> {
     )`);
   // Fingerprints are random bits: compressing them costs time and saves nothing.
   await knex.raw('ALTER TABLE filter_snapshots ALTER COLUMN filter SET STORAGE EXTERNAL');
-  await knex.raw(`
-    COMMENT ON TABLE filter_snapshots IS
-      'Every id live by entry feed_number (stream id feed_entry) of the change feed of Redis epoch feed_epoch is in filter'`);
 }
 
 export async function down(knex: Knex): Promise<void> {
