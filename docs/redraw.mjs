@@ -2,7 +2,7 @@
 // in README.md, which tests show each invariant, and the picture of the architecture. With --check it only says what is old.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { instance } from '@viz-js/viz';
-import { OPTIONS } from '../dist/src/config.js';
+import { OPTIONS } from '../dist/src/options.js';
 
 const root = new URL('../', import.meta.url);
 const read = (path) => readFileSync(new URL(path, root), 'utf8');

@@ -1,369 +1,15 @@
-import { z } from 'zod';
-import { postgresUrl, redisUrl } from './connection-url.ts';
+import type { z } from 'zod';
 import { ConfigError } from './errors.ts';
-import { isInjected, strangersIn } from './environment.ts';
-import { nearest } from './nearest.ts';
+import { nearest, nearMiss } from './nearest.ts';
+import { OPTIONS } from './options.ts';
 import type { CallOptions } from './types.ts';
-
-const text = z.string().min(1);
-const integer = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) =>
-  z.coerce.number().int().min(minimum).max(maximum);
-
-const flag = z.union([
-  z.boolean(),
-  z
-    .enum(['0', '1', 'false', 'true'], 'must be 0 or 1')
-    .transform((value) => value === '1' || value === 'true'),
-]);
-
-interface OptionSpec<S extends z.ZodType> {
-  readonly env: string;
-  readonly schema: S;
-  readonly unit: string;
-  /** Default as a sentence part for the docs; the schema holds the value. */
-  readonly doc: string;
-}
-
-function option<S extends z.ZodType>(env: string, unit: string, doc: string, schema: S): OptionSpec<S> {
-  return { env, unit, doc, schema };
-}
-
-const KIB = 1024;
-const MIB = 1024 * KIB;
-const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
-
-/** Every option: the key in code, the environment variable, its unit, what it means, its limits and default. */
-export const OPTIONS = {
-  redisUrl: option(
-    'REDIS_URL',
-    'URL',
-    'Redis of the queue, clock and change feed: `noeviction`, AOF on.',
-    redisUrl.default('redis://127.0.0.1:6379'),
-  ),
-  cacheRedisUrl: option(
-    'CACHE_REDIS_URL',
-    'URL',
-    'Redis of the L2 copies, which may evict. Left out: the same as `REDIS_URL`.',
-    redisUrl.optional(),
-  ),
-  databaseUrl: option(
-    'DATABASE_URL',
-    'URL',
-    'Postgres of L3 and the Merkle tables.',
-    postgresUrl.default('postgres://127.0.0.1:5432/tierline'),
-  ),
-  namespace: option(
-    'TIERLINE_NAMESPACE',
-    'name',
-    'Prefix of every Redis key; deployments that share a Redis need one each.',
-    z
-      .string()
-      .regex(/^[\w.-]{1,40}$/, 'must be 1 to 40 letters, digits, dots, dashes or underscores')
-      .default('tierline'),
-  ),
-  logLevel: option(
-    'TIERLINE_LOG_LEVEL',
-    'level',
-    'pino level.',
-    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
-  ),
-  merkleKey: option(
-    'TIERLINE_MERKLE_KEY',
-    'text',
-    'Key of the digests (HMAC). All workers and peers need the same; the first worker settles it for good, and processes with another are refused. Services that only write or read need none.',
-    z.string().min(16).optional(),
-  ),
-  maxContentBytes: option(
-    'TIERLINE_MAX_CONTENT_BYTES',
-    'bytes',
-    'Largest content of one item, serialised.',
-    integer(1, 64 * MIB).default(16 * MIB),
-  ),
-  chunkMaxItems: option(
-    'TIERLINE_CHUNK_MAX_ITEMS',
-    'items',
-    'Most items of one queue job.',
-    integer(1, 5000).default(500),
-  ),
-  chunkMaxBytes: option(
-    'TIERLINE_CHUNK_MAX_BYTES',
-    'bytes',
-    'Most content bytes of one queue job (a larger single item is a job of its own).',
-    integer(1).default(256 * KIB),
-  ),
-  chunkWaitMs: option(
-    'TIERLINE_CHUNK_WAIT_MS',
-    'ms',
-    'How long a submit waits for others to share its job.',
-    integer(0, 1000).default(2),
-  ),
-  enqueueTimeoutMs: option(
-    'TIERLINE_ENQUEUE_TIMEOUT_MS',
-    'ms',
-    'How long a submit may wait for Redis before `QueueUnavailableError`. Range deletes wait a few seconds longer for a producer that died in between.',
-    integer(50, 30_000).default(1500),
-  ),
-  maxWaitingItems: option(
-    'TIERLINE_MAX_WAITING_ITEMS',
-    'items',
-    'Unsettled items at which the queue is full: `pressure()` reads 1, and submits are refused.',
-    integer(1).default(1_000_000),
-  ),
-  maxWaitingBytes: option(
-    'TIERLINE_MAX_WAITING_BYTES',
-    'bytes',
-    'Unsettled bytes (content, ids and what is noted of them) at which the queue is full.',
-    integer(1).default(1024 * MIB),
-  ),
-  maxMemoryShare: option(
-    'TIERLINE_MAX_MEMORY_SHARE',
-    'share',
-    "Used share of the queue's Redis's `maxmemory`, if it has one, at which the queue is full.",
-    z.coerce.number().min(0.01).max(1).default(0.75),
-  ),
-  admission: option(
-    'TIERLINE_ADMISSION',
-    '0 or 1',
-    'Whether submits are delayed when the queue fills up and refused when it is full (`BackpressureError`). 0: it is only reported.',
-    flag.default(true),
-  ),
-  drainConcurrency: option(
-    'TIERLINE_DRAIN_CONCURRENCY',
-    'chunks',
-    'Chunks a worker process holds at once: those of two batches of 500-item chunks, and four that are ready for the next.',
-    integer(1, 64).default(12),
-  ),
-  drainMaxBytes: option(
-    'TIERLINE_DRAIN_MAX_BYTES',
-    'bytes',
-    'Bytes of chunks at which a worker process takes no further one before it has written some; a chunk may be larger.',
-    integer(1).default(16 * MIB),
-  ),
-  chunkLockMs: option(
-    'TIERLINE_CHUNK_LOCK_MS',
-    'ms',
-    "How long a chunk stays with a worker that no longer answers; a killed worker's chunks come back after at most twice that. Longer than the event loop is ever blocked.",
-    integer(1000).default(30_000),
-  ),
-  batchMaxItems: option(
-    'TIERLINE_BATCH_MAX_ITEMS',
-    'items',
-    'Items at which a batch is written without waiting.',
-    integer(1, 20_000).default(2000),
-  ),
-  batchMaxBytes: option(
-    'TIERLINE_BATCH_MAX_BYTES',
-    'bytes',
-    'Content bytes at which a batch is written without waiting.',
-    integer(1).default(4 * MIB),
-  ),
-  batchWaitMs: option(
-    'TIERLINE_BATCH_WAIT_MS',
-    'ms',
-    'How long a batch waits for more chunks.',
-    integer(0, 1000).default(2),
-  ),
-  poolSize: option(
-    'TIERLINE_POOL_SIZE',
-    'connections',
-    'Postgres connections of one process.',
-    integer(1, 100).default(4),
-  ),
-  feedMaxEntries: option(
-    'TIERLINE_FEED_MAX_ENTRIES',
-    'batches',
-    'Batches the change feed keeps (about 40 KB for 1,000 items).',
-    integer(10).default(1000),
-  ),
-  cacheNeverOlder: option(
-    'TIERLINE_CACHE_NEVER_OLDER',
-    '0 or 1',
-    "Set it when the cache's Redis never comes back older than what it acknowledged (`appendfsync always`, no failover to a replica): its copies then stay in use over its restarts.",
-    flag.default(false),
-  ),
-  tombstoneTtlMs: option(
-    'TIERLINE_TOMBSTONE_TTL_MS',
-    'ms',
-    'Life of a delete marker in L2; longer than any older copy may be on its way (1 s).',
-    integer(2000).default(HOUR),
-  ),
-  backfillTtlMs: option(
-    'TIERLINE_BACKFILL_TTL_MS',
-    'ms',
-    'Life of an L2 copy that a read filled in from L3.',
-    integer(2000).default(24 * HOUR),
-  ),
-  purgeAfterMs: option(
-    'TIERLINE_PURGE_AFTER_MS',
-    'ms',
-    'Age at which tombstones leave L3; longer than any retry or replay.',
-    integer(MINUTE).default(28 * 24 * HOUR),
-  ),
-  foldEveryMs: option(
-    'TIERLINE_FOLD_EVERY_MS',
-    'ms',
-    'How often maintenance folds Merkle deltas.',
-    integer(100).default(1000),
-  ),
-  copySweepMs: option(
-    'TIERLINE_COPY_SWEEP_MS',
-    'ms',
-    'Time in which maintenance compares every L2 copy with its row once.',
-    integer(1000).default(HOUR),
-  ),
-  copySweepPercent: option(
-    'TIERLINE_COPY_SWEEP_PERCENT',
-    'percent',
-    'Most of its time that maintenance spends on that; when it is not enough, a turn takes longer.',
-    integer(1, 50).default(10),
-  ),
-  readChunkItems: option(
-    'TIERLINE_READ_CHUNK_ITEMS',
-    'ids',
-    'Ids of one request to Redis; one SQL read takes half as many.',
-    integer(1, 10_000).default(500),
-  ),
-  readConcurrency: option(
-    'TIERLINE_READ_CONCURRENCY',
-    'chunks',
-    'Chunks read at once from each tier.',
-    integer(1, 64).default(4),
-  ),
-  l1MaxBytes: option(
-    'TIERLINE_L1_MAX_BYTES',
-    'bytes',
-    'Most memory L1 may take, by serialised sizes and an overhead an entry; 0 keeps nothing.',
-    integer(0).default(256 * MIB),
-  ),
-  l1TtlMs: option(
-    'TIERLINE_L1_TTL_MS',
-    'ms',
-    'Life of an L1 entry, plus up to a tenth. Only a backstop: the change feed keeps L1 current.',
-    integer(1).default(MINUTE),
-  ),
-  l2TimeoutMs: option(
-    'TIERLINE_L2_TIMEOUT_MS',
-    'ms',
-    'How long a read waits for Redis before it goes on to Postgres.',
-    integer(10).default(500),
-  ),
-  l3TimeoutMs: option(
-    'TIERLINE_L3_TIMEOUT_MS',
-    'ms',
-    'How long a read by id waits for Postgres before `TierUnavailableError`.',
-    integer(100).default(10_000),
-  ),
-  filterMaxBytes: option(
-    'TIERLINE_FILTER_MAX_BYTES',
-    'bytes',
-    'Most memory the membership filter may take (2.1 to 4.2 bytes an id); above it, and with 0, absence costs SQL.',
-    integer(0).default(512 * MIB),
-  ),
-  filterSnapshotEveryMs: option(
-    'TIERLINE_FILTER_SNAPSHOT_EVERY_MS',
-    'ms',
-    'How often maintenance stores the membership filter for readers that start.',
-    integer(100).default(5 * MINUTE),
-  ),
-  dashboardHost: option(
-    'TIERLINE_DASHBOARD_HOST',
-    'address',
-    'Address the dashboard listens on; `0.0.0.0` or `::` for every interface.',
-    text.default('127.0.0.1'),
-  ),
-  dashboardPort: option(
-    'TIERLINE_DASHBOARD_PORT',
-    'port',
-    'Port the dashboard listens on; 0 takes a free one.',
-    integer(0, 65_535).default(3000),
-  ),
-  dashboardPasswordHash: option(
-    'TIERLINE_DASHBOARD_PASSWORD_HASH',
-    'hash',
-    'Hash of the password that signs in to the dashboard, as `tierline dashboard --hash-password` prints it.',
-    z
-      .string()
-      .regex(
-        /^scrypt:\d{1,2}:\d{1,2}:\d{1,2}:[\w-]{16,}:[\w-]{43}$/,
-        'is not a password hash; make one with `tierline dashboard --hash-password`, which reads the password from standard input',
-      )
-      .optional(),
-  ),
-  dashboardToken: option(
-    'TIERLINE_DASHBOARD_TOKEN',
-    'text',
-    'Bearer token for programs that read the dashboard; 32 characters or more.',
-    z
-      .string()
-      .regex(
-        /^[\x21-\x7e]{32,}$/,
-        'must be 32 or more printable characters without spaces; `openssl rand -hex 32` makes one',
-      )
-      .optional(),
-  ),
-  dashboardPayloads: option(
-    'TIERLINE_DASHBOARD_PAYLOADS',
-    '0 or 1',
-    'Whether Bull Board and the item page show what users stored.',
-    flag.default(false),
-  ),
-  dashboardReadOnly: option(
-    'TIERLINE_DASHBOARD_READ_ONLY',
-    '0 or 1',
-    'Whether the dashboard refuses everything that changes something.',
-    flag.default(false),
-  ),
-  dashboardHttps: option(
-    'TIERLINE_DASHBOARD_HTTPS',
-    '0 or 1',
-    'Set it when browsers reach the dashboard by https: its cookie is then `Secure`, and HSTS is sent.',
-    flag.default(false),
-  ),
-  dashboardSessionMs: option(
-    'TIERLINE_DASHBOARD_SESSION_MS',
-    'ms',
-    'How long one sign-in lasts.',
-    integer(MINUTE).default(12 * HOUR),
-  ),
-  shutdownMs: option(
-    'TIERLINE_SHUTDOWN_MS',
-    'ms',
-    'How long a stop may take before connections are cut.',
-    integer(100).default(10_000),
-  ),
-  metricsPort: option(
-    'TIERLINE_METRICS_PORT',
-    'port',
-    'Port of `/healthz`, `/readyz` and `/metrics` in worker processes; 0 takes any free one. Left out: no server.',
-    integer(0, 65_535).optional(),
-  ),
-  metricsHost: option(
-    'TIERLINE_METRICS_HOST',
-    'address',
-    'Address that server listens on. Beyond loopback it needs `TIERLINE_METRICS_TOKEN`.',
-    text.default('127.0.0.1'),
-  ),
-  metricsToken: option(
-    'TIERLINE_METRICS_TOKEN',
-    'text',
-    'Bearer token that `/metrics` asks for, 16 characters or more. `/healthz` and `/readyz` stay open.',
-    z.string().min(16).optional(),
-  ),
-  readyLagMs: option(
-    'TIERLINE_READY_LAG_MS',
-    'ms',
-    'Age of the oldest unsettled write from which `/readyz` says not ready.',
-    integer(100).default(MINUTE),
-  ),
-} as const;
 
 type Specs = typeof OPTIONS;
 export type Config = { readonly [K in keyof Specs]: z.output<Specs[K]['schema']> };
 
-/** What `openProducer` and the others take: any option, over the environment's value. */
+/** Options that `openProducer` and the others take. Each replaces the value of the environment. */
 export type Options = { readonly [K in keyof Config]?: Config[K] | undefined };
-/** What the `open…` functions take: options, and a signal that frees the caller; what opens after that is closed again. */
+/** What the `open…` functions take: options, and a signal that frees the caller; what opens after that is closed. */
 export type OpenOptions = Options & CallOptions;
 
 /**
@@ -388,7 +34,7 @@ export function loadConfig(overrides: Options = {}, environment: NodeJS.ProcessE
   return values as Config;
 }
 
-/** What its variable says; an empty one counts as unset, as shells and compose files leave it, and so does one of Kubernetes. */
+/** The value of a variable. One that is empty, as shells and compose files leave it, or made by Kubernetes counts as unset. */
 function variable(environment: NodeJS.ProcessEnv, name: string): string | undefined {
   const value = environment[name];
   return value === undefined || value === '' || isInjected(name, value) ? undefined : value;
@@ -415,4 +61,48 @@ function unknownOptions(overrides: Options): string[] {
   return Object.keys(overrides)
     .filter((name) => !known.includes(name))
     .map((name) => `${name} is not an option; did you mean ${nearest(name, known)}?`);
+}
+
+const PREFIX = 'TIERLINE_';
+
+/** An address as Kubernetes and Docker write it into `NAME_PORT`. */
+const ADDRESS = /^(tcp|udp|sctp):\/\//;
+/** Other names that they make of a service's name: `NAME_SERVICE_HOST`, `NAME_PORT_80_TCP_ADDR`, `NAME_ENV_PATH`, … */
+const DERIVED =
+  /_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|START|END))?$/;
+const LINKED = /^TIERLINE(_[A-Z0-9_]+)?_(ENV_.+|NAME)$/;
+
+/** Variables under Tierline's prefix that are no options. */
+interface Strangers {
+  /** Misspelt options, as sentences: to be refused. */
+  readonly mistakes: readonly string[];
+  /** Names that mean nothing here: to be warned of. */
+  readonly unknown: readonly string[];
+}
+
+/**
+ * Kubernetes and Docker give every process variables that are named after services. Those of a service named `tierline`
+ * begin like options, so only a name that is nearly an option is taken for a mistake.
+ */
+function strangersIn(environment: NodeJS.ProcessEnv, known: readonly string[]): Strangers {
+  const mistakes: string[] = [];
+  const unknown: string[] = [];
+  for (const [name, value = ''] of Object.entries(environment)) {
+    if (!name.startsWith(PREFIX) || known.includes(name) || isInjected(name, value)) continue;
+    const meant = nearMiss(
+      name.slice(PREFIX.length),
+      known.filter((option) => option.startsWith(PREFIX)).map((option) => option.slice(PREFIX.length)),
+    );
+    if (meant === undefined) unknown.push(name);
+    else mistakes.push(`${name} is not an option; did you mean ${PREFIX}${meant}?`);
+  }
+  return { mistakes, unknown };
+}
+
+/** Whether Kubernetes or Docker made this variable for a service or a linked container. */
+function isInjected(name: string, value: string): boolean {
+  if (!name.startsWith('TIERLINE')) return false;
+  if (DERIVED.test(name) || (name.endsWith('_PORT') && ADDRESS.test(value))) return true;
+  // Docker's links: the container's own variables, and its name as a path.
+  return LINKED.test(name) && (name.includes('_ENV_') || value.startsWith('/'));
 }

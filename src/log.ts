@@ -27,6 +27,12 @@ export function withoutCredentials(text: string): string {
   return text.replace(CREDENTIALS_IN_URL, '$1://[redacted]@');
 }
 
+/** Protocol, host and port of a URL: what may stand in messages. */
+export function serverOf(url: string): string {
+  const { protocol, host } = new URL(url);
+  return `${protocol}//${host}`;
+}
+
 /** pino JSON lines on stdout. Errors keep class, code, message and stack; row details of Postgres errors are dropped. */
 export function createLogger(name: string, level: string, destination?: DestinationStream): Logger {
   const options = {

@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
-import { loadConfig, OPTIONS, type Options } from '../src/config.ts';
+import { loadConfig, type Options } from '../src/config.ts';
+import { OPTIONS } from '../src/options.ts';
 import { ConfigError } from '../src/errors.ts';
 
 test('an empty environment gives the documented defaults', (t) => {

@@ -14,8 +14,7 @@ import {
   withdrawChunk,
 } from '../redis/chunk-notes.ts';
 import { openQueue } from '../redis/bull-queue.ts';
-import { type Redis, whenReady } from '../redis/connect.ts';
-import { isOutOfMemory } from '../redis/backlog.ts';
+import { isReply, type Redis, redisFailure, whenReady } from '../redis/connect.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { Pressure } from '../types.ts';
 import { Admission, PressureWatch } from './admission.ts';
@@ -166,7 +165,7 @@ export class ChunkQueue {
         // After an error reply the job may be there by half: stored, and in no list.
         if (chunk !== undefined && isSent && fate === 'accepted' && isConnectionError(error)) return chunk;
         if (chunk !== undefined) this.#tracker.remove(chunk);
-        throw isOutOfMemory(error) && fate === 'withdrawn'
+        throw redisFailure(error) === 'memory' && fate === 'withdrawn'
           ? this.#admission.outOfMemory(error)
           : refusal(error, enqueueTimeoutMs, isSent && fate !== 'withdrawn' ? 'unknown' : false);
       }
@@ -179,7 +178,9 @@ export class ChunkQueue {
       this.#watch.told(error.waiting);
       return this.#admission.refused(error.waiting);
     }
-    return chunk === undefined && isOutOfMemory(error) ? this.#admission.outOfMemory(error) : undefined;
+    return chunk === undefined && redisFailure(error) === 'memory'
+      ? this.#admission.outOfMemory(error)
+      : undefined;
   }
 
   /** Takes the notes of a chunk back that was perhaps not queued, and finds out whether it was. */
@@ -227,9 +228,5 @@ function refusal(cause: unknown, timeoutMs: number, accepted: false | 'unknown')
 
 /** An error reply of the server (out of memory, read-only replica) would be the same a moment later. */
 function isConnectionError(error: unknown): boolean {
-  return (
-    !(error instanceof StampsRefused) &&
-    !isOutOfMemory(error) &&
-    !(error instanceof Error && error.name === 'ReplyError')
-  );
+  return !(error instanceof StampsRefused) && !isReply(error);
 }

@@ -1,8 +1,7 @@
 import type { Config } from '../config.ts';
-import { serverOf } from '../connection-url.ts';
 import { messageOf, QueueUnavailableError, TierlineError, TierUnavailableError } from '../errors.ts';
 import { type Keys, keysOf } from '../keys.ts';
-import type { Logger } from '../log.ts';
+import { type Logger, serverOf } from '../log.ts';
 import { CacheGeneration } from './cache-generation.ts';
 import { closeRedis, createRedis, type Redis, redisFix, runWhenFull, whenReady } from './connect.ts';
 import { FeedTail } from './feed.ts';

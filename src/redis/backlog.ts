@@ -3,10 +3,10 @@ import { type Stamp, stampToMs } from '../clock.ts';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import { isReplay } from '../schema/job.ts';
 import { settledBelow } from './in-flight.ts';
-import { readTogether, Script } from './commands.ts';
-import { type Redis, ServerInfo } from './connect.ts';
+import { readTogether, Script, serverTimeMs, timeToMs } from './commands.ts';
+import { type Redis, usedMemoryShare } from './connect.ts';
 
-/** What has been accepted and has not settled, and the feed it will settle on; one snapshot of the queue's Redis. */
+/** One snapshot of the queue's Redis: the writes that were accepted and have not settled, and the feed. */
 export interface Backlog {
   /** Distinct ids whose newest write has not settled. */
   readonly pendingItems: number;
@@ -29,7 +29,7 @@ export interface Backlog {
   readonly nowMs: number;
 }
 
-/** Replays stand among the oldest for a moment: further than this no look goes past them. */
+/** Look at no more than this many of the oldest chunks when skipping replays. */
 const OLDEST_LOOKED_AT = 64;
 
 const backlogReply = z.tuple([
@@ -48,7 +48,7 @@ const backlogReply = z.tuple([
 export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
   const jobs = `${keys.queuePrefix}:${WRITES_QUEUE}`;
   const memory = usedMemoryShare(redis);
-  // The other read may fail first.
+  // When the other read fails first, nobody waits for this one.
   memory.catch(() => undefined);
   const replies = await readTogether(
     redis,
@@ -65,18 +65,9 @@ export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
       ['HGET', keys.bytes, 'total'],
     ],
   );
-  const [
-    [seconds, micros],
-    pendingItems,
-    chunksInFlight,
-    oldest,
-    waiting,
-    active,
-    entries,
-    feedLength,
-    waitingBytes,
-  ] = backlogReply.parse(replies);
-  const nowMs = seconds * 1000 + micros / 1000;
+  const [time, pendingItems, chunksInFlight, oldest, waiting, active, entries, feedLength, waitingBytes] =
+    backlogReply.parse(replies);
+  const nowMs = timeToMs(time);
   const stamp = oldestStamp(oldest);
   return {
     pendingItems,
@@ -98,7 +89,7 @@ export function waitingOf({ pendingItems, waitingBytes, memoryShare, oldestMs }:
   return { items: pendingItems, bytes: waitingBytes, memoryShare, oldestMs };
 }
 
-/** @param pairs chunk id and first stamp in turn. A replayed dead letter has the stamp of long ago, and does not wait since then. */
+/** @param pairs chunk id and first stamp in turn. A replayed dead letter keeps its old stamp, but has not waited since then. */
 function oldestStamp(pairs: readonly string[]): Stamp | undefined {
   for (let i = 0; i < pairs.length; i += 2) {
     if (!isReplay(pairs[i] as string)) return Number(pairs[i + 1]);
@@ -108,7 +99,7 @@ function oldestStamp(pairs: readonly string[]): Stamp | undefined {
 
 const sweepScript = new Script('sweep-bytes');
 
-/** What was accepted and has not settled, as one look at the queue's Redis showed it. */
+/** How much was accepted and has not settled: what admission compares with its limits. */
 export interface Waiting {
   /** Distinct ids whose newest write has not settled. */
   readonly items: number;
@@ -122,27 +113,22 @@ export interface Waiting {
 
 export const NOTHING_WAITS: Waiting = { items: 0, bytes: 0, memoryShare: 0, oldestMs: 0 };
 
-/** What of each counts as full. */
+/** From which figure on the queue counts as full. */
 export interface WaitingLimits {
   readonly maxWaitingItems: number;
   readonly maxWaitingBytes: number;
   readonly maxMemoryShare: number;
 }
 
-/** Text, whatever the driver's types say. */
-const timeReply = z.tuple([z.coerce.number(), z.coerce.number()]);
-
 /** One round trip. */
 export async function waitingNow(redis: Redis, keys: Keys): Promise<Waiting> {
-  const [time, items, bytes, memoryShare, oldest] = await Promise.all([
-    redis.time(),
+  const [nowMs, items, bytes, memoryShare, oldest] = await Promise.all([
+    serverTimeMs(redis),
     redis.hlen(keys.pending),
     bytesInFlight(redis, keys),
     usedMemoryShare(redis),
     settledBelow(redis, keys),
   ]);
-  const [seconds, microseconds] = timeReply.parse(time);
-  const nowMs = seconds * 1000 + microseconds / 1000;
   return { items, bytes, memoryShare, oldestMs: Math.max(0, nowMs - stampToMs(oldest)) };
 }
 
@@ -150,23 +136,7 @@ export async function bytesInFlight(redis: Redis, keys: Keys): Promise<number> {
   return Number(await redis.hget(keys.bytes, 'total'));
 }
 
-/** A user that may not call INFO has no memory limit: a full Redis refuses the write itself. */
-export async function usedMemoryShare(redis: Redis): Promise<number> {
-  const info = await ServerInfo.of(redis, 'memory').catch((error: unknown) => {
-    if (error instanceof Error && error.name === 'ReplyError') return undefined;
-    throw error;
-  });
-  const max = info?.number('maxmemory') ?? 0;
-  return max > 0 ? (info?.number('used_memory') ?? 0) / max : 0;
-}
-
-/** Whether Redis refused a command because it is at its `maxmemory`. */
-export function isOutOfMemory(error: unknown): boolean {
-  // Redis 6 tells it in the middle of the script's error.
-  return error instanceof Error && error.message.includes('OOM command not allowed');
-}
-
-/** Drops the bytes of chunks that left the queue untold, so that what they took is given to others. */
+/** Stops counting the bytes of chunks that were removed from the queue without settling. */
 export async function sweepBytes(redis: Redis, keys: Keys): Promise<void> {
   let cursor = '0';
   do {

@@ -1,12 +1,13 @@
 import { Queue } from 'bullmq';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
+import { repliesOf } from './commands.ts';
 import type { Redis } from './connect.ts';
 
-/** Enough for BullMQ's own use: nobody here listens to its events, because barriers stand on the change feed. */
+/** BullMQ's events that are kept. Nobody listens to them: outcomes are told on the change feed. */
 const EVENTS_KEPT = 100;
 
-/** A queue of BullMQ's. Its connection errors go to the log: an unheard one would end the process. */
+/** A queue of BullMQ's. Its `error` events go to the log: without a listener they would end the process. */
 export function openQueue(name: string, connection: Redis, keys: Keys, log: Logger): Queue {
   const queue = new Queue(name, {
     connection,
@@ -17,10 +18,10 @@ export function openQueue(name: string, connection: Redis, keys: Keys, log: Logg
   return queue;
 }
 
-/** What BullMQ parses of a job before any worker of ours sees it, and does without. */
+/** Fields of a job that BullMQ parses before our worker sees it, and can do without. */
 const PARSED_FIELDS = ['opts', 'progress', 'parent'];
 
-/** Drops those fields of a job that are no JSON: BullMQ could never fetch it, and it would come back for ever. */
+/** Drops those of these fields that are no JSON. BullMQ could never fetch the job, and it would come back for ever. */
 export async function dropUnreadableFields(redis: Redis, jobKey: string): Promise<void> {
   const texts = await redis.hmget(jobKey, ...PARSED_FIELDS);
   const unreadable = PARSED_FIELDS.filter((_, i) => !isReadable(texts[i]));
@@ -41,31 +42,22 @@ const LISTS = ['wait', 'active', 'paused'] as const;
 
 export interface QueuedBytes {
   readonly bytes: number;
-  /** More chunks wait than were measured: the rest is taken to be like them. */
+  /** More chunks wait than were measured; the others count as their average. */
   readonly estimated: boolean;
 }
 
-/** Bytes of the chunks in the writes queue: measured up to a hundred a list. */
+/** Bytes of the chunks in the writes queue. At most a hundred of each list are measured. */
 export async function queuedBytes(redis: Redis, keys: Keys): Promise<QueuedBytes> {
   const queue = `${keys.queuePrefix}:${WRITES_QUEUE}:`;
   const lists = redis.pipeline();
   for (const list of LISTS) lists.llen(queue + list).lrange(queue + list, 0, SAMPLED_JOBS - 1);
-  const replies = await repliesOf(lists.exec());
+  const replies = await repliesOf(lists);
   const jobs = replies.filter((reply) => typeof reply === 'number').reduce((sum, n) => sum + n, 0);
   const ids = replies.filter((reply) => Array.isArray(reply)).flat() as string[];
   if (ids.length === 0) return { bytes: 0, estimated: false };
   const sizes = redis.pipeline();
   for (const id of ids) sizes.hstrlen(queue + id, 'data');
-  const measured = (await repliesOf(sizes.exec())).reduce<number>((sum, size) => sum + Number(size), 0);
+  const measured = (await repliesOf(sizes)).reduce<number>((sum, size) => sum + Number(size), 0);
   const estimated = jobs > ids.length;
   return { bytes: Math.round(measured * (estimated ? jobs / ids.length : 1)), estimated };
-}
-
-async function repliesOf(
-  pending: Promise<[error: Error | null, reply: unknown][] | null>,
-): Promise<unknown[]> {
-  return ((await pending) ?? []).map(([error, reply]) => {
-    if (error !== null) throw error;
-    return reply;
-  });
 }

@@ -4,7 +4,7 @@ import { pause, within } from '../abortable.ts';
 import { type CopyKeys, ITEM_BUCKETS, type Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import type { FeedEntry, FeedListener } from './feed.ts';
-import { Script } from './commands.ts';
+import { Script, serverTimeMs } from './commands.ts';
 import { type Redis, ServerInfo } from './connect.ts';
 
 const adoptScript = new Script('adopt-cache');
@@ -188,8 +188,6 @@ export const LOOK_MS = 1000;
 /** The clocks of two machines drift apart by less than this share (crystals: 0.01 %, NTP slewing: 0.05 %). */
 const DRIFT = 0.001;
 
-const timeReply = z.tuple([z.coerce.number(), z.coerce.number()]);
-
 /**
  * When rows were asked for in Postgres: taken BEFORE the statement is sent, and given with the copies made from its answer.
  * A copy is only taken while nobody can have lost a newer one since.
@@ -230,15 +228,11 @@ export class CacheSession {
     // An epoch that cannot be made only costs the first write of its bucket a second look.
     const pipeline = redis.pipeline();
     for (const key of keys) pipeline.setnx(key, newEpoch());
-    const [, epochs, [seconds, micros]] = await Promise.all([
-      pipeline.exec(),
-      redis.mget(keys),
-      redis.time().then((reply) => timeReply.parse(reply)),
-    ]);
+    const [, epochs, timeMs] = await Promise.all([pipeline.exec(), redis.mget(keys), serverTimeMs(redis)]);
     return new CacheSession(
       copies,
       epochs.map((epoch) => epoch ?? ''),
-      seconds * 1000 + Math.floor(micros / 1000),
+      Math.floor(timeMs),
     );
   }
 

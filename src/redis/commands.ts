@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import type { Redis } from './connect.ts';
+import type { Pipeline, Redis } from './connect.ts';
 
 /** A Lua script of `scripts/`, called by its hash and loaded again whenever the server has forgotten it. */
 export class Script {
@@ -44,4 +44,31 @@ export async function readTogether(
   reads: readonly (readonly string[])[],
 ): Promise<unknown[]> {
   return repliesSchema.parse(await readScript.run(redis, keys, [JSON.stringify(reads)]));
+}
+
+export type Reply = readonly [error: Error | null, reply: unknown];
+
+/** What became of each command of a pipeline or transaction, in order. @throws when none was answered */
+export async function resultsOf(commands: Pipeline): Promise<Reply[]> {
+  return (await commands.exec()) ?? [];
+}
+
+/** The replies of a pipeline or transaction, in order. @throws the first error among them */
+export async function repliesOf(commands: Pipeline): Promise<unknown[]> {
+  return (await resultsOf(commands)).map(([error, reply]) => {
+    if (error !== null) throw error;
+    return reply;
+  });
+}
+
+// Text, whatever the types of the driver say.
+const timeReply = z.tuple([z.coerce.number(), z.coerce.number()]);
+
+/** The time of the server, in milliseconds since 1970, to the microsecond. */
+export async function serverTimeMs(redis: Redis): Promise<number> {
+  return timeToMs(timeReply.parse(await redis.time()));
+}
+
+export function timeToMs([seconds, microseconds]: readonly [number, number]): number {
+  return seconds * 1000 + microseconds / 1000;
 }

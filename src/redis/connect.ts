@@ -13,23 +13,23 @@ export type { ChainableCommander as Pipeline, Redis } from 'ioredis';
 export type ConnectionMode = 'failFast' | 'patient' | 'manual';
 
 const CONNECT_TIMEOUT_MS = 1000;
-/** ioredis gives a socket that is being closed so long, also one that is closed already, and the process lives on for it. */
+/** How long ioredis waits for a socket to close. It waits also for one that is closed already, and keeps the process alive. */
 const DISCONNECT_TIMEOUT_MS = 200;
 const MAX_RETRY_DELAY_MS = 1000;
 const QUIT_MS = 1000;
 
-/** A connection that is not yet connected. Its `error` events go to the log: an unheard one would end the process. */
+/** A connection that is not yet connected. Its `error` events go to the log: without a listener they would end the process. */
 export function createRedis(url: string, mode: ConnectionMode, log: Logger): Redis {
   const redis = new Redis(url, {
     lazyConnect: true,
-    // RESP3 answers XREAD with a flat map through `call`, and drops pushes; nothing here needs it.
+    // With RESP3 XREAD answers a flat map, and pushes are dropped. Nothing here needs RESP3.
     protocol: 2,
     connectTimeout: CONNECT_TIMEOUT_MS,
     disconnectTimeout: DISCONNECT_TIMEOUT_MS,
     enableOfflineQueue: mode === 'patient',
     autoResendUnfulfilledCommands: mode === 'patient',
     maxRetriesPerRequest: mode === 'patient' ? null : 0,
-    // A server that became a replica keeps its connections: its name may lead to another one by now.
+    // A server that became a replica keeps its connections. Connecting again by its name may find the new primary.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
     retryStrategy:
       mode === 'manual'
@@ -43,7 +43,7 @@ export function createRedis(url: string, mode: ConnectionMode, log: Logger): Red
 /** Waits until the connection takes commands. @throws what kept it from connecting, or a timeout. */
 export async function whenReady(redis: Redis, timeoutMs: number): Promise<void> {
   if (redis.status === 'ready') return;
-  // A lazy connection starts here; its own rejection is told by the events below.
+  // A lazy connection starts here. When it fails, the events below tell why.
   if (redis.status === 'wait') redis.connect().catch(() => undefined);
   await new Promise<void>((resolve, reject) => {
     let lastError: unknown;
@@ -77,9 +77,9 @@ export async function closeRedis(redis: Redis): Promise<void> {
 }
 
 /**
- * Lets the scripts that BullMQ defines on this connection run while Redis is at its `maxmemory`: for workers, which make room.
- * Redis refuses the first write of a script that may need memory, and allows whatever follows a write that cannot. Taking a
- * job begins with a write of the first kind; idle workers would never take what fills the memory.
+ * Lets BullMQ's scripts on this connection run while Redis is at its `maxmemory`. Workers need it: they free memory.
+ * When a script's first write may need memory, Redis refuses the script. When its first write needs none, such as this DEL,
+ * Redis allows all that follows. Taking a job begins with a write that may need memory.
  */
 export function runWhenFull(redis: Redis): void {
   const define = redis.defineCommand.bind(redis);
@@ -102,39 +102,7 @@ export function redisFix(error: unknown, variable: string): string {
 
 const OLDEST_REDIS = [6, 2] as const;
 
-/**
- * Refuses a server that is too old, or whose memory policy could evict accepted writes.
- * A policy that the server does not tell (managed services forbid CONFIG) is taken from INFO.
- * @throws UnsafeServerError with the fix in its message.
- */
-export async function checkQueueServer(redis: Redis, log: Logger): Promise<void> {
-  const info = await redis.info();
-  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
-  const version = field('valkey_version') ?? field('redis_version') ?? '0';
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  if (
-    field('valkey_version') === undefined &&
-    (major < OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor < OLDEST_REDIS[1]))
-  ) {
-    throw new UnsafeServerError(
-      `Redis ${version} is too old: Tierline needs Redis 6.2 or newer, or Valkey. Upgrade the server.`,
-    );
-  }
-  const policy = field('maxmemory_policy');
-  if (policy !== undefined && policy !== 'noeviction') {
-    throw new UnsafeServerError(
-      `Redis may evict accepted writes: its maxmemory-policy is ${policy}. Run CONFIG SET maxmemory-policy noeviction ` +
-        '(and set it in redis.conf); give the cache a Redis of its own with CACHE_REDIS_URL if it shall evict.',
-    );
-  }
-  if (field('aof_enabled') === '0') {
-    log.warn(
-      'Redis keeps no append-only file: a restart loses writes that were accepted but not yet settled. Set appendonly yes.',
-    );
-  }
-}
-
-/** The fields of INFO, as text by their names. */
+/** What a server says of itself: the fields of INFO by their names. */
 export class ServerInfo {
   readonly #fields: ReadonlyMap<string, string>;
 
@@ -151,6 +119,19 @@ export class ServerInfo {
     return new ServerInfo(section === undefined ? await redis.info() : await redis.info(section));
   }
 
+  /** As `Redis 7.2.4`. */
+  get product(): string {
+    const valkey = this.text('valkey_version');
+    return valkey === undefined ? `Redis ${this.text('redis_version') ?? '0'}` : `Valkey ${valkey}`;
+  }
+
+  /** Whether it is Redis 6.2 or newer, or Valkey. */
+  get isNewEnough(): boolean {
+    if (this.text('valkey_version') !== undefined) return true;
+    const [major = 0, minor = 0] = (this.text('redis_version') ?? '0').split('.').map(Number);
+    return major > OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor >= OLDEST_REDIS[1]);
+  }
+
   text(name: string): string | undefined {
     return this.#fields.get(name);
   }
@@ -162,16 +143,52 @@ export class ServerInfo {
 }
 
 /**
+ * Refuses a server that is too old, or whose memory policy could evict accepted writes. Some managed services do not tell
+ * their policy; they are taken.
+ * @throws UnsafeServerError with the fix in its message
+ */
+export async function checkQueueServer(redis: Redis, log: Logger): Promise<void> {
+  const info = await ServerInfo.of(redis);
+  if (!info.isNewEnough) {
+    throw new UnsafeServerError(
+      `${info.product} is too old: Tierline needs Redis 6.2 or newer, or Valkey. Upgrade the server.`,
+    );
+  }
+  const policy = info.text('maxmemory_policy');
+  if (policy !== undefined && policy !== 'noeviction') {
+    throw new UnsafeServerError(
+      `Redis may evict accepted writes: its maxmemory-policy is ${policy}. Run CONFIG SET maxmemory-policy noeviction ` +
+        '(and set it in redis.conf); give the cache a Redis of its own with CACHE_REDIS_URL if it shall evict.',
+    );
+  }
+  if (info.text('aof_enabled') === '0') {
+    log.warn(
+      'Redis keeps no append-only file: a restart loses writes that were accepted but not yet settled. Set appendonly yes.',
+    );
+  }
+}
+
+/** Memory in use as a share of `maxmemory`; 0 when there is no limit, and when the user may not call INFO. */
+export async function usedMemoryShare(redis: Redis): Promise<number> {
+  const info = await ServerInfo.of(redis, 'memory').catch((error: unknown) => {
+    if (isReply(error)) return undefined;
+    throw error;
+  });
+  const max = info?.number('maxmemory') ?? 0;
+  return max > 0 ? (info?.number('used_memory') ?? 0) / max : 0;
+}
+
+/**
  * What a failed command means for whoever wrote something.
- * `away`: no answer, or one that says "not now" or "not you": try again. `memory`: the server is full; what frees memory it
- * still does. `data`: it will never take this command on this key.
+ * `away`: no answer, or a reply after which the same command can succeed: try again. `memory`: the server is full; commands
+ * that free memory still work. `data`: it will never take this command on this key.
  */
 export type RedisFailure = 'away' | 'memory' | 'data';
 
 /**
- * Replies after which the same command can succeed: the server is busy, loading, a replica, cannot write its disk, moved the
- * slot, or has not been told who we are. Redis 6 wraps the errors of a script's commands in one of its own, so the word is
- * looked for anywhere.
+ * Replies after which the same command can succeed: the server is busy, is loading, is a replica, cannot write its disk,
+ * moved the slot, or does not know the user. Redis 6 wraps the errors of a script's commands in one of its own, so the word
+ * may stand anywhere.
  */
 const NOT_NOW =
   /\b(BUSY|LOADING|TRYAGAIN|CLUSTERDOWN|MOVED|ASK|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM|NOSCRIPT|UNKILLABLE)\b|max number of clients/;
@@ -183,7 +200,7 @@ export function redisFailure(error: unknown): RedisFailure {
   return NOT_NOW.test(message) ? 'away' : 'data';
 }
 
-/** An error that Redis answered, and not one of the connection. */
-function isReply(error: unknown): boolean {
+/** Whether Redis answered this error. Otherwise the connection failed. */
+export function isReply(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError';
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { pause } from '../abortable.ts';
 import { type CopyKeyParts, type CopyKeys, type Keys, parseCopyKey } from '../keys.ts';
 import { type Pipeline, type Redis, redisFailure } from './connect.ts';
+import { repliesOf, resultsOf } from './commands.ts';
 
 /** Values fetched at once: what one group takes in memory, unless a single value is larger. */
 const GROUP_BYTES = 1024 * 1024;
@@ -44,7 +45,7 @@ export interface CopyValue extends CopyKey {
 export async function* readCopies(cache: Redis, copies: readonly CopyKey[]): AsyncGenerator<CopyValue[]> {
   const sizes = cache.pipeline();
   for (const { key } of copies) sizes.strlen(key);
-  const replies = (await sizes.exec()) ?? [];
+  const replies = await resultsOf(sizes);
   const foreign: CopyValue[] = [];
   let group: CopyKey[] = [];
   let bytes = 0;
@@ -93,7 +94,7 @@ async function forEachKey(
 ): Promise<void> {
   const pipeline = cache.pipeline();
   for (const { key } of copies) add(pipeline, key);
-  for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error;
+  await repliesOf(pipeline);
 }
 
 const SCAN_COUNT = 4000;
@@ -203,14 +204,12 @@ export async function saveTurn(redis: Redis, keys: Keys, turn: CopyTurn): Promis
 
 /** The turn is the last one now, and lost writes that it did not see again are no longer lost. */
 export async function endTurn(redis: Redis, keys: Keys, turn: CopyTurn): Promise<void> {
-  const replies = await redis
+  const turns = redis
     .multi()
     .hset(keys.copyTurns, 'last', JSON.stringify(turn))
     .hdel(keys.copyTurns, 'current')
-    .zremrangebyscore(keys.lostWrites, '-inf', `(${turn.number}`)
-    .exec();
-  const failed = replies?.find(([error]) => error !== null);
-  if (failed?.[0] != null) throw failed[0];
+    .zremrangebyscore(keys.lostWrites, '-inf', `(${turn.number}`);
+  await repliesOf(turns);
 }
 
 /** Ids that are listed; more of them are only counted. 10,000 ids take a megabyte. */

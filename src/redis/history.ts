@@ -5,6 +5,7 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { isReplay } from '../schema/job.ts';
 import type { Redis } from './connect.ts';
+import { repliesOf } from './commands.ts';
 
 /**
  * What settled over the last hour, for plots: one hash a minute whose fields `<slot>:<step>` count the items that settled
@@ -64,10 +65,9 @@ export async function readSeries(redis: Redis, keys: Keys, nowMs: number): Promi
   const minutes = [...new Set(slots.map((slot) => Math.floor(slot / SLOTS)))];
   const pipeline = redis.pipeline();
   for (const minute of minutes) pipeline.hgetall(keys.series(minute));
-  const replies = (await pipeline.exec()) ?? [];
+  const replies = await repliesOf(pipeline);
   const counts = new Map<number, [step: number, items: number][]>();
-  replies.forEach(([error, reply], i) => {
-    if (error !== null) throw error;
+  replies.forEach((reply, i) => {
     for (const [field, items] of Object.entries(reply as Record<string, string>)) {
       const [slot = 0, step = 0] = field.split(':').map(Number);
       const at = (minutes[i] as number) * SLOTS + slot;

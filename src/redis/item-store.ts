@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { bucketOf } from '../keys.ts';
 import { encodeStored, STORED_HEAD_CHARS, type StoredItem } from '../schema/stored-item.ts';
 import { type CacheGeneration, type CacheSession, type Look, LOOK_MS, newEpoch } from './cache-generation.ts';
-import { type Pipeline, type Redis, redisFailure } from './connect.ts';
-import { isUnknownScript, Script } from './commands.ts';
+import { type Redis, redisFailure } from './connect.ts';
+import { isUnknownScript, repliesOf, type Reply, resultsOf, Script } from './commands.ts';
 
 const setNewerScript = new Script('set-newer');
 const dropCopyScript = new Script('drop-copy');
@@ -122,7 +122,7 @@ export class ItemStore {
     for (const { bucket, places } of callsOf(ids)) {
       pipeline.del(copies.epoch(bucket), ...places.map((i) => copies.item(ids[i] as string)));
     }
-    for (const [error] of await resultsOf(pipeline)) if (error !== null) throw error;
+    await repliesOf(pipeline);
   }
 
   /**
@@ -175,7 +175,7 @@ export class ItemStore {
     calls: readonly BucketCall[],
     { session, at, epochs }: Look,
     likelyAbsent: boolean,
-  ): Promise<Result[]> {
+  ): Promise<Reply[]> {
     const pipeline = this.#redis.pipeline();
     for (const { bucket, places } of calls) {
       const keys = [session.copies.epoch(bucket)];
@@ -207,12 +207,6 @@ function callsOf(ids: readonly string[]): BucketCall[] {
     else places.push(i);
   });
   return Array.from(calls, ([bucket, places]) => ({ bucket, places }));
-}
-
-type Result = readonly [error: Error | null, reply: unknown];
-
-async function resultsOf(pipeline: Pipeline): Promise<Result[]> {
-  return (await pipeline.exec()) ?? [];
 }
 
 /** Milliseconds that copies made from rows live, and tombstones and fences. */

@@ -1,7 +1,6 @@
 import type { Config } from '../config.ts';
-import { serverOf } from '../connection-url.ts';
 import { messageOf, TierUnavailableError } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { type Logger, serverOf } from '../log.ts';
 import { closePool, createPool, type Pool, postgresFix } from '../postgres/pool.ts';
 import { checkPostgres } from '../postgres/server.ts';
 import { RedisBackend, type RedisConfig } from '../redis/backend.ts';

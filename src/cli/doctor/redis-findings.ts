@@ -4,6 +4,7 @@ import type { Logger } from '../../log.ts';
 import { closeRedis, createRedis, type Redis, redisFix, ServerInfo, whenReady } from '../../redis/connect.ts';
 import { duration, groupedDigits } from '../table.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
+import { serverTimeMs } from '../../redis/commands.ts';
 
 const TIMEOUT_MS = 2000;
 const SLOW_MS = 5;
@@ -36,13 +37,9 @@ export function settingsFindings(role: Role, info: ServerInfo): Finding[] {
 }
 
 function version(role: Role, info: ServerInfo): Finding {
-  const valkey = info.text('valkey_version');
-  if (valkey !== undefined) return ok(role, 'version', `Valkey ${valkey}`);
-  const redis = info.text('redis_version') ?? '0';
-  const [major = 0, minor = 0] = redis.split('.').map(Number);
-  return major > 6 || (major === 6 && minor >= 2)
-    ? ok(role, 'version', `Redis ${redis}`)
-    : fail(role, 'version', `Redis ${redis}`, 'upgrade to Redis 6.2 or newer, or Valkey');
+  return info.isNewEnough
+    ? ok(role, 'version', info.product)
+    : fail(role, 'version', info.product, 'upgrade to Redis 6.2 or newer, or Valkey');
 }
 
 function queueFindings(info: ServerInfo): Finding[] {
@@ -110,10 +107,7 @@ function mib(bytes: number): string {
 }
 
 async function times(role: Role, redis: Redis): Promise<Finding[]> {
-  const trips = await roundTrips(async () => {
-    const [seconds, micros] = await redis.time();
-    return Number(seconds) * 1000 + Number(micros) / 1000;
-  });
+  const trips = await roundTrips(() => serverTimeMs(redis));
   return [latency(role, trips, SLOW_MS), ...(role === 'redis' ? [skew(role, trips)] : [])];
 }
 
