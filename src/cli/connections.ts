@@ -10,7 +10,7 @@ import type { TieredReader } from '../read/tiered-reader.ts';
 import type { Merkle } from '../types.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { FeedTail } from '../redis/feed.ts';
-import type { ItemStore } from '../redis/item-store.ts';
+import type { CopyStore } from '../tiers/tier.ts';
 import { Backends } from '../tiers/backends.ts';
 
 const REDIS_TIMEOUT_MS = 2000;
@@ -18,7 +18,7 @@ const MIN_ENQUEUE_TIMEOUT_MS = 5000;
 
 export interface Copies {
   readonly cache: Redis;
-  readonly items: ItemStore;
+  readonly items: CopyStore;
 }
 
 /** The connections of a command. Each is opened when it is first asked for; all are closed together. */

@@ -7,7 +7,7 @@ import type { Pool } from '../postgres/pool.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import type { CacheGeneration } from '../redis/cache-generation.ts';
 import type { Redis } from '../redis/connect.ts';
-import type { ItemStore } from '../redis/item-store.ts';
+import type { CopyStore } from '../tiers/tier.ts';
 import { Backends } from '../tiers/backends.ts';
 
 /** What the pages are made from. */
@@ -19,7 +19,7 @@ export interface Sources {
   readonly queue: Redis;
   readonly cache: Redis;
   readonly generation: CacheGeneration;
-  readonly items: ItemStore;
+  readonly items: CopyStore;
   readonly pool: Pool;
   readonly writes: Queue;
   readonly ranges: Queue;

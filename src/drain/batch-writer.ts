@@ -3,12 +3,12 @@ import { type Chunk, foldOps, newestStamps, type Op, opsOf, type Row } from '../
 import { type Stamp, stampToMs } from '../clock.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind } from '../postgres/pool.ts';
-import type { Look } from '../redis/cache-generation.ts';
 import { sweptAmong } from '../redis/chunk-notes.ts';
 import { recordSettled } from '../redis/history.ts';
 import { type Barrier, earlierWork, type NotedChunk, type OpenRange } from '../redis/in-flight.ts';
 import { type FeedJob, toFeedChanges } from '../schema/feed.ts';
 import { isReplay, setsState } from '../schema/job.ts';
+import type { Look } from '../tiers/tier.ts';
 import { copyAndSettle, copyRows } from './copy-writer.ts';
 import { countOutcomes, feedJobs } from './outcome.ts';
 import { applyIsolating, type Isolated, refuseLate, unitsOf } from './refusals.ts';

@@ -3,7 +3,7 @@ import { stampToMs, UNWRITTEN } from '../clock.ts';
 import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
 import { readRows } from '../postgres/read-items.ts';
-import { type CacheSession, type Look, LOOK_MS } from '../redis/cache-generation.ts';
+import { LOOK_MS } from '../redis/cache-generation.ts';
 import type { Settlement } from '../redis/in-flight.ts';
 import {
   CacheUnknownError,
@@ -13,6 +13,7 @@ import {
   storedEntry,
 } from '../redis/item-store.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
+import type { CopyStore, Look } from '../tiers/tier.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 /** Rows as their batch left them, and how some of them stand otherwise by now. */
@@ -122,7 +123,7 @@ function byAge(cacheRows: readonly Row[], look: Look): [recent: Row[], old: Row[
   return [cacheRows.filter(isRecent), cacheRows.filter((row) => !isRecent(row))];
 }
 
-function knownSession({ items }: WriterParts): CacheSession {
+function knownSession({ items }: WriterParts): NonNullable<CopyStore['session']> {
   if (items.session === undefined) throw new CacheUnknownError();
   return items.session;
 }

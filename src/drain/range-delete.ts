@@ -11,9 +11,9 @@ import {
   type RangeProgress,
 } from '../postgres/range-deletes.ts';
 import { readRows } from '../postgres/read-items.ts';
-import type { Look } from '../redis/cache-generation.ts';
 import { othersBefore } from '../redis/in-flight.ts';
 import { type FeedJob, NO_CHANGES, toFeedChanges } from '../schema/feed.ts';
+import type { Look } from '../tiers/tier.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import type { RangeJob } from '../schema/job.ts';
 import { copyAndSettle, copyRows, copyStoredRows, type WrittenRows } from './copy-writer.ts';

@@ -8,14 +8,14 @@ import { highestStamp } from '../postgres/totals.ts';
 import { raiseClock } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
 import { settleBatch, type Settlement } from '../redis/in-flight.ts';
-import type { ItemStore } from '../redis/item-store.ts';
 import type { OutcomeStatus } from '../schema/feed.ts';
+import type { CopyStore } from '../tiers/tier.ts';
 
 /** What everything that writes through the tiers runs on. */
 export interface WriterParts {
   readonly pool: Pool;
   readonly queue: Redis;
-  readonly items: ItemStore;
+  readonly items: CopyStore;
   readonly keys: Keys;
   readonly digester: Digester;
   readonly config: Config;

@@ -2,12 +2,13 @@ import type { Pool } from '../postgres/pool.ts';
 import { readRows } from '../postgres/read-items.ts';
 import type { CopyValue } from '../redis/copies.ts';
 import type { Redis } from '../redis/connect.ts';
-import { type ItemStore, type Lifetimes, storedEntry } from '../redis/item-store.ts';
+import { type Lifetimes, storedEntry } from '../redis/item-store.ts';
+import type { CopyStore } from '../tiers/tier.ts';
 
 export interface RepairParts {
   readonly pool: Pool;
   readonly cache: Redis;
-  readonly items: ItemStore;
+  readonly items: CopyStore;
   readonly config: Lifetimes;
 }
 

@@ -46,12 +46,12 @@ export async function lostWrites(parts: LostWriteParts, ids: readonly string[]):
 
 /** The copies of `ids`, a bounded number of bytes at a time. @throws CacheUnknownError */
 export function copiesOf(
-  { cache, items }: Pick<LostWriteParts, 'cache' | 'items'>,
+  { cache, items, keys }: Pick<LostWriteParts, 'cache' | 'items' | 'keys'>,
   ids: readonly string[],
 ): AsyncGenerator<CopyValue[]> {
   const { session } = items;
   if (session === undefined) throw new CacheUnknownError();
-  return readCopies(cache, copyKeysOf(session.copies, ids));
+  return readCopies(cache, copyKeysOf(keys.copies(session.copies.generation), ids));
 }
 
 /** @param values read before this is called: a copy is written after its row, so a row that is older now has lost the write. */

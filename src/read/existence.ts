@@ -7,7 +7,7 @@ import type { Redis } from '../redis/connect.ts';
 import { pendingStamps } from '../redis/in-flight.ts';
 import { type StoredHead, versionOf } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
-import type { RedisTier } from '../tiers/redis.ts';
+import type { CopyTier } from '../tiers/copy-tier.ts';
 import type { Status } from '../types.ts';
 import type { Floors } from './floors.ts';
 import type { ItemReads } from './item-reads.ts';
@@ -35,7 +35,7 @@ interface Question {
  */
 export class ExistenceCheck {
   readonly #floors: Floors;
-  readonly #l2: RedisTier;
+  readonly #l2: CopyTier;
   readonly #l3: PostgresTier;
   readonly #filter: TrustedFilter;
   readonly #limit: LimitFunction;
@@ -43,7 +43,7 @@ export class ExistenceCheck {
   #waiting: Question[] = [];
   #absent = 0;
 
-  constructor(floors: Floors, l2: RedisTier, l3: PostgresTier, filter: TrustedFilter, config: Config) {
+  constructor(floors: Floors, l2: CopyTier, l3: PostgresTier, filter: TrustedFilter, config: Config) {
     this.#floors = floors;
     this.#l2 = l2;
     this.#l3 = l3;
@@ -147,7 +147,7 @@ export interface StatusParts {
   readonly keys: Keys;
   /** Milliseconds to wait for Redis. */
   readonly timeoutMs: number;
-  readonly l2: RedisTier;
+  readonly l2: CopyTier;
   readonly l3: PostgresTier;
   readonly floors: Floors;
   readonly reads: ItemReads;

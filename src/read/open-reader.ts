@@ -10,7 +10,7 @@ import type { FeedTail } from '../redis/feed.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
-import { RedisTier } from '../tiers/redis.ts';
+import { CopyTier } from '../tiers/copy-tier.ts';
 import type { Reader, ReadCounters } from '../types.ts';
 import { Coherence } from './coherence.ts';
 import { ExistenceCheck } from './existence.ts';
@@ -60,7 +60,7 @@ export async function connectReader(
   const { queue, cache, generation, feed: tail, pool, keys } = backends;
 
   const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
-  const l2 = new RedisTier(backends.items, { ...config, timeoutMs: config.l2TimeoutMs }, log);
+  const l2 = new CopyTier(backends.items, { ...config, timeoutMs: config.l2TimeoutMs }, log);
   const l3 = new PostgresTier(pool, config.l3TimeoutMs);
   const source = new FilterSource(pool, queue, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs: config.l2TimeoutMs };
@@ -126,7 +126,7 @@ interface Counted {
   readonly pendingReads: PendingReads;
   readonly coherence: Coherence;
   readonly lookup: TierLookup;
-  readonly l2: RedisTier;
+  readonly l2: CopyTier;
   readonly l3: PostgresTier;
   readonly existence: ExistenceCheck;
   readonly filter: TrustedFilter;

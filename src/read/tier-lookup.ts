@@ -2,10 +2,10 @@ import pLimit, { type LimitFunction } from 'p-limit';
 import type { Config } from '../config.ts';
 import { TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Look } from '../redis/cache-generation.ts';
+import type { Look } from '../tiers/tier.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
-import type { RedisTier } from '../tiers/redis.ts';
+import type { CopyTier } from '../tiers/copy-tier.ts';
 
 /** Statements that Postgres gets for one chunk: 1,000 ids by four statements at once took a quarter less time than by two. */
 const L3_STATEMENTS = 2;
@@ -45,7 +45,7 @@ export interface LookupCounts {
  * requests and never around ids: p-limit costs a few µs a task, an id in an MGET less than 2.
  */
 export class TierLookup {
-  readonly #l2: RedisTier;
+  readonly #l2: CopyTier;
   readonly #l3: PostgresTier;
   readonly #absence: AbsenceProof;
   readonly #l2Limit: LimitFunction;
@@ -54,7 +54,7 @@ export class TierLookup {
   readonly #log: Logger;
   readonly #counts = { l2Hits: 0, l2Misses: 0, l3Hits: 0, l3Misses: 0 };
 
-  constructor(l2: RedisTier, l3: PostgresTier, absence: AbsenceProof, config: Config, log: Logger) {
+  constructor(l2: CopyTier, l3: PostgresTier, absence: AbsenceProof, config: Config, log: Logger) {
     this.#l2 = l2;
     this.#l3 = l3;
     this.#absence = absence;

@@ -4,7 +4,7 @@ import { toItem } from '../schema/live-item.ts';
 import { serializeJson } from '../schema/json.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
-import type { RedisTier } from '../tiers/redis.ts';
+import type { CopyTier } from '../tiers/copy-tier.ts';
 import type { Tier } from '../tiers/tier.ts';
 import type { Item, Lookup } from '../types.ts';
 import type { Floors } from './floors.ts';
@@ -17,14 +17,14 @@ const MAX_COPIES = 4;
 export class VerifiedReads {
   readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
-  readonly #l2: RedisTier;
+  readonly #l2: CopyTier;
   readonly #l3: Tier;
   readonly #lookup: (id: string) => Promise<Lookup>;
 
   constructor(
     l1: MemoryTier<L1Entry>,
     floors: Floors,
-    l2: RedisTier,
+    l2: CopyTier,
     l3: Tier,
     lookup: (id: string) => Promise<Lookup>,
   ) {

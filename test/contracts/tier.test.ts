@@ -5,7 +5,7 @@ import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis } from '../../src/redis/connect.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
-import { RedisTier } from '../../src/tiers/redis.ts';
+import { CopyTier } from '../../src/tiers/copy-tier.ts';
 import type { Tier } from '../../src/tiers/tier.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
@@ -17,13 +17,13 @@ const TIERS: Record<
   string,
   (deployment: Deployment) => Promise<{ tier: Tier; backend: Proxy; close(): Promise<unknown> }>
 > = {
-  RedisTier: async ({ config, keys, log, redis: queue }) => {
+  CopyTier: async ({ config, keys, log, redis: queue }) => {
     const backend = await startProxy(config.redisUrl);
     const redis = createRedis(backend.url, 'failFast', log);
     await redis.connect();
     const generation = new CacheGeneration(redis, queue, keys, config, log);
     await generation.known(5000);
-    const tier = new RedisTier(new ItemStore(redis, generation), { ...config, timeoutMs: 2000 }, log);
+    const tier = new CopyTier(new ItemStore(redis, generation), { ...config, timeoutMs: 2000 }, log);
     return { tier, backend, close: () => closeRedis(redis).then(() => generation.close()) };
   },
   PostgresTier: async ({ config, log }) => {

@@ -14,7 +14,7 @@ import type { StoredItem } from '../../src/schema/stored-item.ts';
 import { FilterSource } from '../../src/tiers/filter-source.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
-import { RedisTier } from '../../src/tiers/redis.ts';
+import { CopyTier } from '../../src/tiers/copy-tier.ts';
 import type { Deployment } from './deployment.ts';
 
 /** While it is shut, answers are held back after the tier has given them: what happens meanwhile comes too late for them. */
@@ -50,7 +50,7 @@ export class Gate {
   }
 }
 
-class GatedRedisTier extends RedisTier {
+class GatedCopyTier extends CopyTier {
   readonly gate = new Gate();
 
   override async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
@@ -70,7 +70,7 @@ class GatedPostgresTier extends PostgresTier {
 export interface ReadSide {
   readonly l1: MemoryTier<L1Entry>;
   readonly floors: Floors;
-  readonly l2: GatedRedisTier;
+  readonly l2: GatedCopyTier;
   readonly l3: GatedPostgresTier;
   readonly tail: FeedTail;
   readonly coherence: Coherence;
@@ -89,7 +89,7 @@ export async function openReadSide(
   const timeoutMs = config.l2TimeoutMs;
   const tail = new FeedTail(feedUrl, keys, log);
   const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
-  const l2 = new GatedRedisTier(items, { ...config, timeoutMs }, log);
+  const l2 = new GatedCopyTier(items, { ...config, timeoutMs }, log);
   const l3 = new GatedPostgresTier(pool, config.l3TimeoutMs);
   const source = new FilterSource(pool, redis, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };
