@@ -22,11 +22,11 @@ function heldWrites() {
   const looks = { now: 0, oldest: 0 };
   const written: StoredItem[][] = [];
   const waiting: (() => void)[] = [];
-  let onWrite: () => void = () => undefined;
+  let onWrite: (() => void) | undefined;
   const backfill = new Backfill<number>(
     (items) => {
       written.push([...items]);
-      onWrite();
+      onWrite?.();
       return new Promise((resolve) => waiting.push(resolve));
     },
     (look) => look >= looks.oldest,
