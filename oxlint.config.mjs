@@ -65,7 +65,6 @@ const longFunctions = {
   'src/drain/batch-writer.ts': 'the steps of one batch: Postgres, copies, outcomes',
   'src/read/open-reader.ts': 'opens the backends and joins the parts of a reader',
   'src/producer/queue-producer.ts': 'the steps of one call for many items',
-  'src/metrics/deployment-metrics.ts': 'lists the gauges',
   'src/metrics/drain-metrics.ts': 'lists the counters and histograms',
 };
 

@@ -18,6 +18,7 @@
  *   {ns}:cache        hash    generation of the L2 copies, server: run id of the cache server it was made for
  *   {ns}:copy-turns   hash    the sweep of L2: JSON of the turn under way (current) and of the one before (last)
  *   {ns}:lost-writes  zset    item id -> the turn that found its L2 copy newer than its row
+ *   {ns}:signed-out:<s> string  dashboard session s was signed out before its time; expires with the session
  *   {ns}:writes:*     BullMQ's queue of chunks
  *   {ns}:ranges-queue:* BullMQ's queue of range deletes
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
@@ -45,6 +46,7 @@ export interface Keys {
   readonly copyTurns: string;
   readonly lostWrites: string;
   outcome(chunkId: string): string;
+  signedOut(sessionId: string): string;
   /** BullMQ's key of a job. */
   job(queue: string, jobId: string): string;
   series(minute: number): string;
@@ -99,6 +101,7 @@ export function keysOf(namespace: string): Keys {
     lostWrites: `${tag}:lost-writes`,
     series: (minute) => `${tag}:series:${minute}`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,
+    signedOut: (sessionId) => `${tag}:signed-out:${sessionId}`,
     cache: `${tag}:cache`,
     job: (queue, jobId) => `${tag}:${queue}:${jobId}`,
     itemPrefix,

@@ -1,6 +1,6 @@
 import type { Config } from '../config.ts';
 import { startDrain } from '../drain/start-drain.ts';
-import { startProbes } from '../health/start-probes.ts';
+import { startProbes } from '../health/probes.ts';
 import type { ServiceModule } from '../lifecycle/run-process.ts';
 import { startWithProbes } from '../lifecycle/with-probes.ts';
 import type { Logger } from '../log.ts';

@@ -3,10 +3,11 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { FastifyAdapter } from '@bull-board/fastify';
 import type { Queue } from 'bullmq';
 import type { FastifyInstance } from 'fastify';
-import { jobSummary, visibleData } from './job-summary.ts';
+import { printable } from '../printable.ts';
+import { chunkSchema, kindAt, type OperationKind, rangeSchema } from '../schema/job.ts';
 import type { Sources } from './sources.ts';
 
-export const BOARD_PATH = '/queues';
+const BOARD_PATH = '/queues';
 
 /**
  * Mounts Bull Board at `/queues`, to look at queues and jobs. It has no authentication of its own: the guard stands before it.
@@ -17,9 +18,10 @@ export const BOARD_PATH = '/queues';
 export async function mountBullBoard(
   app: FastifyInstance,
   { config, writes, ranges, maintenance }: Sources,
+  basePath: string,
 ): Promise<void> {
   const server = new FastifyAdapter();
-  server.setBasePath(BOARD_PATH);
+  server.setBasePath(basePath + BOARD_PATH);
   const queues = [
     adapter(writes, 'Accepted writes on their way into the tiers, up to a few hundred a job'),
     adapter(ranges, 'Deletes of whole prefixes and states'),
@@ -37,8 +39,8 @@ export async function mountBullBoard(
     options: {
       uiConfig: {
         boardTitle: 'Tierline queues',
-        boardLogo: { path: '/assets/icon.svg', width: 28, height: 28 },
-        miscLinks: [{ text: 'Back to Tierline', url: '/' }],
+        boardLogo: { path: `${basePath}/assets/icon.svg`, width: 28, height: 28 },
+        miscLinks: [{ text: 'Back to Tierline', url: `${basePath}/` }],
         hideDocsLink: true,
         // Its icon is coloured by an inline style, and the overview has the figures.
         hideRedisDetails: true,
@@ -79,4 +81,44 @@ function ownPage(page: string): string {
   return page
     .replace(/<link[^>]*https:\/\/fonts\.googleapis\.com[^>]*>/g, '')
     .replace(/<div id="root">.*?<\/style>\s*<\/div>/s, '<div id="root"></div>');
+}
+
+const OPERATIONS: Readonly<Record<OperationKind, string>> = {
+  putJson: 'put (JSON)',
+  putBinary: 'put (binary)',
+  delete: 'delete',
+  setState: 'set state',
+};
+const FIRST_IDS = 5;
+
+/** A job's data or result as it is, with escapes for what cannot be seen in its texts. */
+export function visibleData(data: unknown): unknown {
+  const text = JSON.stringify(data) as string | undefined;
+  if (text === undefined) return data;
+  return JSON.parse(text, (_key, value: unknown) => (typeof value === 'string' ? printable(value) : value));
+}
+
+/** What Bull Board shows of a job of ours in place of what it holds: no content, and a page that stays quick. */
+export function jobSummary(data: unknown): object {
+  const chunk = chunkSchema.safeParse(data).data;
+  if (chunk !== undefined) {
+    const operations: Record<string, number> = {};
+    chunk.ids.forEach((_, index) => {
+      const name = OPERATIONS[kindAt(chunk, index)];
+      operations[name] = (operations[name] ?? 0) + 1;
+    });
+    return {
+      operations,
+      items: chunk.ids.length,
+      bytes: chunk.bodies.reduce((sum, body) => sum + Buffer.byteLength(body), 0),
+      firstIds: chunk.ids.slice(0, FIRST_IDS).map(printable),
+      firstVersion: chunk.first,
+      ...(chunk.atomic === true ? { atomic: true } : {}),
+    };
+  }
+  const range = rangeSchema.safeParse(data).data;
+  if (range !== undefined) {
+    return { operation: `delete ${range.kind}`, [range.kind]: printable(range.value), version: range.stamp };
+  }
+  return { operation: 'unknown', bytes: Buffer.byteLength(JSON.stringify(data) ?? '') };
 }

@@ -1,5 +1,4 @@
 import type { Queue } from 'bullmq';
-import { messageOf } from '../errors.ts';
 import { readTotals, type Totals } from '../postgres/totals.ts';
 import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
@@ -7,18 +6,12 @@ import { type ChoreRun, choreRuns, readSeries, type SeriesPoint } from '../redis
 import { type QueuedBytes, queuedBytes } from '../redis/bull-queue.ts';
 import { type Redis, ServerInfo } from '../redis/connect.ts';
 import type { Keys } from '../keys.ts';
-import { type CopyTurns, countLost, lostIds, readTurns } from '../redis/copies.ts';
+import { type CopyTurns, countCopies, countLost, lostIds, readTurns } from '../redis/copies.ts';
 import type { Pressure } from '../types.ts';
-import type { CopyCount, CopyCounter } from './copy-counter.ts';
-import { inTime } from './patience.ts';
+import { type Answer, answerOf } from './answer.ts';
 import type { Sources } from './sources.ts';
 
 const LOST_IDS_SHOWN = 10;
-
-/** What one backend says, or why it says nothing: half a page is better than none. */
-export type Answer<T> =
-  | { readonly ok: true; readonly value: T }
-  | { readonly ok: false; readonly why: string };
 
 export interface QueueFigures {
   readonly backlog: Backlog;
@@ -125,10 +118,49 @@ async function cacheFigures({ cache }: Sources, counter: CopyCounter): Promise<C
   };
 }
 
-async function answerOf<T>(work: Promise<T>): Promise<Answer<T>> {
-  try {
-    return { ok: true, value: await inTime(work) };
-  } catch (error) {
-    return { ok: false, why: messageOf(error) };
+export interface CopyCount {
+  readonly copies: number;
+  readonly atMs: number;
+}
+
+/** A count is shown for this time. Counting a million copies takes about ten seconds, and one second of Redis. */
+const FRESH_MS = 10_000;
+/** How long to wait for the generation of the copies. */
+const GENERATION_MS = 2000;
+
+/** The number of L2 copies, counted in the background whenever a page asks and the last count has aged. */
+export class CopyCounter {
+  readonly #sources: Pick<Sources, 'cache' | 'generation' | 'keys' | 'log'>;
+  readonly #stop = new AbortController();
+  #last: CopyCount | undefined;
+  #counting: Promise<void> | undefined;
+
+  constructor(sources: Pick<Sources, 'cache' | 'generation' | 'keys' | 'log'>) {
+    this.#sources = sources;
+  }
+
+  /** The newest count there is; undefined before the first one. */
+  get latest(): CopyCount | undefined {
+    if (Date.now() - (this.#last?.atMs ?? 0) > FRESH_MS && !this.#stop.signal.aborted) {
+      this.#counting ??= this.#count().finally(() => (this.#counting = undefined));
+    }
+    return this.#last;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await this.#counting;
+  }
+
+  async #count(): Promise<void> {
+    const { cache, generation, keys, log } = this.#sources;
+    try {
+      await generation.confirm();
+      const { copies: current } = await generation.known(GENERATION_MS);
+      const copies = await countCopies(cache, keys, current.generation, this.#stop.signal);
+      this.#last = { copies, atMs: Date.now() };
+    } catch (error) {
+      if (!this.#stop.signal.aborted) log.debug({ err: error }, 'L2 copies could not be counted');
+    }
   }
 }

@@ -1,132 +1,132 @@
-import cookie from '@fastify/cookie';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import formbody from '@fastify/formbody';
-import fastify, {
-  type FastifyError,
-  type FastifyInstance,
-  type FastifyReply,
-  type FastifyRequest,
-} from 'fastify';
+import fastifyStatic from '@fastify/static';
+import type { FastifyInstance } from 'fastify';
+import type { Config } from '../config.ts';
+import { createHttpServer, type TellProblem } from '../health/http-server.ts';
+import { addProbes } from '../health/probes.ts';
 import { Readiness } from '../health/readiness.ts';
-import { InvalidItemError, TierUnavailableError, messageOf } from '../errors.ts';
-import { addDeploymentMetrics, type DeploymentSources } from '../metrics/deployment-metrics.ts';
+import type { Logger } from '../log.ts';
+import { addDeploymentMetrics } from '../metrics/deployment-metrics.ts';
 import { addProcessMetrics, createRegistry } from '../metrics/registry.ts';
-import { addActions } from './action-routes.ts';
-import { addAssets } from './assets.ts';
+import { StopPhases } from '../stop-phases.ts';
 import { mountBullBoard } from './bull-board.ts';
-import type { CopyCounter } from './copy-counter.ts';
-import type { Credentials } from './credentials.ts';
-import { addGuard } from './guard.ts';
-import { addPages, frameOf, send } from './page-routes.ts';
-import { problemPage } from './pages/problem-page.ts';
-import { addSecurityHeaders } from './security-headers.ts';
-import { Sessions } from './sessions.ts';
-import { addSignIn } from './sign-in-routes.ts';
-import type { Sources } from './sources.ts';
+import { Credentials } from './credentials.ts';
+import { type Authenticate, addGuard } from './guard.ts';
+import { type FrameOf, frames, problemPage, send } from './layout.ts';
+import { CopyCounter } from './overview-figures.ts';
+import { addActions, addPages } from './routes.ts';
+import { addSignIn } from './sign-in.ts';
+import { openSources, type Sources } from './sources.ts';
 
 export interface Dashboard {
+  /** Does not listen yet. */
   readonly app: FastifyInstance;
   readonly readiness: Readiness;
   /** Every route there is, those of Bull Board included. */
-  readonly routes: readonly Route[];
+  readonly routes: readonly { readonly method: string; readonly url: string }[];
+  /** Answers the requests that have come, then ends, within `shutdownMs` also when a backend is away. */
+  close(): Promise<void>;
 }
 
-export interface Route {
-  readonly method: string;
-  readonly url: string;
+export interface DashboardOptions {
+  /** Begins the path of every page: `/tierline`, or nothing. */
+  readonly basePath?: string;
+  /** Decides in place of our own credentials. */
+  readonly authenticate?: Authenticate | undefined;
+  /** For a whole request to arrive. Forms are small, and a slow sender would keep its connection for minutes. @default 10000 */
+  readonly requestTimeoutMs?: number;
 }
 
-/** What a form takes at most. */
-const MAX_BODY_BYTES = 64 * 1024;
-/** For a whole request to arrive, headers and body: forms are small. Without it a slow sender keeps its connection for minutes. */
-const REQUEST_TIMEOUT_MS = 10_000;
-/** For a connection on which nothing moves, an answer that nobody reads included; longer than any page takes. */
-const IDLE_TIMEOUT_MS = 60_000;
-
-/** The dashboard's HTTP side, not yet listening. The guard comes first, so that no route can be without it. */
-export async function createServer(
-  sources: Sources,
-  credentials: Credentials,
-  counter: CopyCounter,
-  requestTimeoutMs = REQUEST_TIMEOUT_MS,
+/** @throws ConfigError without credentials, QueueUnavailableError, TierUnavailableError, SchemaMissingError, MerkleKeyError */
+export async function createDashboard(
+  config: Config,
+  log: Logger,
+  { basePath = '', authenticate, requestTimeoutMs = 10_000 }: DashboardOptions = {},
 ): Promise<Dashboard> {
-  const { config, log, keys, queue, cache, pool } = sources;
-  // No request log: paths carry ids, which may name people.
-  const app = fastify({
-    logger: false,
-    bodyLimit: MAX_BODY_BYTES,
-    requestTimeout: requestTimeoutMs,
-    connectionTimeout: IDLE_TIMEOUT_MS,
-    // Node looks for late requests every 30 s unless it is told otherwise.
-    http: { headersTimeout: requestTimeoutMs, connectionsCheckingInterval: requestTimeoutMs / 4 },
-    forceCloseConnections: true,
-  });
-  const routes: Route[] = [];
+  const access = authenticate ?? new Credentials(config);
+  const frame = frames(config, basePath, authenticate === undefined);
+  const { sources, close: closeSources } = await openSources(config, log);
+  const { queue, pool, keys } = sources;
+  const counter = new CopyCounter(sources);
+  const readiness = new Readiness({ queue, pool, keys, config, log });
+  const tell = tellWith(frame);
+  const app = await createHttpServer({ requestTimeoutMs, https: config.dashboardHttps, log, tell });
+  const routes: { method: string; url: string }[] = [];
   app.addHook('onRoute', ({ method, url }) => {
     routes.push(...[method].flat().map((one) => ({ method: one, url })));
   });
-  addSecurityHeaders(app, config.dashboardHttps);
-  await app.register(cookie);
   await app.register(formbody);
-  const sessions = new Sessions(config.dashboardSessionMs);
-  addGuard(app, config, credentials, sessions);
-  addProblems(app, sources);
-
-  const readiness = new Readiness({ queue, pool, keys, config, log });
-  addProbes(app, readiness);
-  addMetrics(app, { queue, cache, db: pool, keys, config, log });
-  addAssets(app);
-  await addSignIn(app, config, log, credentials, sessions);
-  addPages(app, sources, counter);
-  addActions(app, sources);
-  await mountBullBoard(app, sources);
-  return { app, readiness, routes };
-}
-
-function addProbes(app: FastifyInstance, readiness: Readiness): void {
-  app.get('/healthz', { config: { access: 'public' } }, () => ({ status: 'alive' }));
-  app.get('/readyz', { config: { access: 'public' } }, async (_request, reply) => {
-    const report = await readiness.report();
-    return reply.code(report.ready ? 200 : 503).send(report);
-  });
-}
-
-function addMetrics(app: FastifyInstance, sources: DeploymentSources): void {
-  const registry = createRegistry('dashboard');
-  addProcessMetrics(registry);
-  addDeploymentMetrics(registry, sources);
-  app.get('/metrics', async (_request, reply) =>
-    reply.type(registry.contentType).send(await registry.metrics()),
+  // The guard comes first, so that no route can be without it.
+  await addGuard(app, sources, access, basePath);
+  await app.register(
+    async (scope) => {
+      addProbes(scope, { readiness, metrics: metricsOf(sources) });
+      await addAssets(scope);
+      if (access instanceof Credentials) await addSignIn(scope, sources, access, basePath);
+      addPages(scope, sources, counter, frame);
+      addActions(scope, sources, basePath);
+      await mountBullBoard(scope, sources, basePath);
+    },
+    { prefix: basePath },
   );
+
+  async function close(): Promise<void> {
+    readiness.enter('stopping');
+    const phases = new StopPhases(config.shutdownMs);
+    await phases.within(
+      'work',
+      app.close().then(() => counter.close()),
+    );
+    await phases.within('connections', closeSources());
+  }
+  return { app, readiness, routes, close };
 }
 
-/** Answers for what went wrong: a page for people, JSON for programs, and nothing that a stranger could use. */
-function addProblems(app: FastifyInstance, sources: Sources): void {
-  const answer = (
-    request: FastifyRequest,
-    reply: FastifyReply,
-    status: number,
-    title: string,
-    why: string,
-  ) => {
+/** A page for people, JSON for programs. */
+function tellWith(frame: FrameOf): TellProblem {
+  return (request, reply, { status, title, why }) => {
+    // The only errors with 403 are those of @fastify/csrf-protection, which names what is wrong with a token.
+    const text = status === 403 ? 'The form has expired or came from elsewhere. Open the page again.' : why;
     reply.code(status);
     return request.headers.accept?.includes('text/html') === true
-      ? send(reply, problemPage(frameOf(sources, request), title, why))
-      : reply.send({ error: why });
+      ? send(reply, problemPage(frame(request, reply), title, text))
+      : reply.send({ error: text });
   };
+}
 
-  app.setNotFoundHandler((request, reply) =>
-    answer(request, reply, 404, 'Not found', 'There is no such page.'),
-  );
+function metricsOf({ queue, cache, pool: db, keys, config, log }: Sources) {
+  const registry = createRegistry('dashboard');
+  addProcessMetrics(registry);
+  addDeploymentMetrics(registry, { queue, cache, db, keys, config, log });
+  return registry;
+}
 
-  app.setErrorHandler((error: FastifyError, request, reply) => {
-    if (error instanceof InvalidItemError)
-      return answer(request, reply, 400, 'That cannot be', error.message);
-    if (error instanceof TierUnavailableError)
-      return answer(request, reply, 503, 'Unavailable', error.message);
-    const status = error.statusCode ?? 500;
-    if (status === 429) return answer(request, reply, 429, 'Too many attempts', 'Try again in a minute.');
-    if (status < 500) return answer(request, reply, status, 'That cannot be', messageOf(error));
-    sources.log.error({ err: error, route: request.routeOptions.url }, 'dashboard request failed');
-    return answer(request, reply, 500, 'Something went wrong', 'The reason is in the log of the dashboard.');
+const OWN = fileURLToPath(new URL('./assets', import.meta.url));
+const UPLOT = dirname(createRequire(import.meta.url).resolve('uplot/dist/uPlot.esm.js'));
+
+/** `isPublic`: the sign-in page needs it. */
+const ASSETS = [
+  { name: 'style.css', folder: OWN, file: 'style.css', isPublic: true },
+  { name: 'icon.svg', folder: OWN, file: 'icon.svg', isPublic: true },
+  { name: 'live.js', folder: OWN, file: 'live.js', isPublic: false },
+  { name: 'plots.js', folder: OWN, file: 'plots.js', isPublic: false },
+  { name: 'uplot.js', folder: UPLOT, file: 'uPlot.esm.js', isPublic: false },
+  { name: 'uplot.css', folder: UPLOT, file: 'uPlot.min.css', isPublic: false },
+] as const;
+
+/** A scope of its own: Bull Board registers @fastify/static too. */
+async function addAssets(app: FastifyInstance): Promise<void> {
+  await app.register(async (scope) => {
+    await scope.register(fastifyStatic, { root: OWN, serve: false, cacheControl: false });
+    for (const { name, folder, file, isPublic } of ASSETS) {
+      scope.get(`/assets/${name}`, { config: isPublic ? { access: 'public' } : {} }, (_request, reply) => {
+        // A browser asks again with each page, and gets the body only after an update.
+        reply.header('cache-control', 'private, no-cache');
+        return reply.sendFile(file, folder);
+      });
+    }
   });
 }

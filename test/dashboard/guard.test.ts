@@ -104,8 +104,12 @@ for (const [what, headers] of [
   });
 }
 
-test('with a cookie of another process every route answers 401', async (t) => {
-  const { headers } = await readOnly.signIn();
+test('with a cookie of a dashboard with other credentials every route answers 401', async (t) => {
+  const other = await quietDashboard(deployment, {
+    dashboardToken: 'another-token-of-32-characters-or-more',
+  });
+  t.teardown(() => other.close());
+  const { headers } = await other.signIn();
   for (const { method, url, name } of targets().filter(({ name }) => !PUBLIC.has(name))) {
     t.is((await dashboard.request({ method, url, headers })).statusCode, 401, name);
   }

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { jobSummary, visibleData } from '../../src/dashboard/job-summary.ts';
+import { jobSummary, visibleData } from '../../src/dashboard/bull-board.ts';
 
 const chunk = {
   v: 1,

@@ -1,7 +1,6 @@
 import test from 'ava';
 import { loadConfig } from '../../src/config.ts';
-import { Credentials } from '../../src/dashboard/credentials.ts';
-import { hashPassword, verifyPassword } from '../../src/dashboard/password.ts';
+import { Credentials, hashPassword, verifyPassword } from '../../src/dashboard/credentials.ts';
 import { ConfigError } from '../../src/errors.ts';
 
 test.serial('a hash verifies its password alone, and is different each time', async (t) => {

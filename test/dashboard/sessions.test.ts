@@ -1,61 +1,81 @@
 import test from 'ava';
-import { sameText, Sessions } from '../../src/dashboard/sessions.ts';
-import { ownPath } from '../../src/dashboard/sign-in-routes.ts';
+import { ownPath } from '../../src/dashboard/sign-in.ts';
+import { quietDashboard, type QuietDashboard } from '../helpers/dashboard.ts';
+import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
-const HOUR = 3_600_000;
-const NOW = Date.UTC(2026, 0, 1);
+const HOUR_S = 3600;
+const CREDENTIALS = { dashboardSessionMs: HOUR_S * 1000 };
 
-test('a session is found by its cookie until it is over', (t) => {
-  const sessions = new Sessions(HOUR);
-  const { cookie, session } = sessions.begin(NOW);
-  t.deepEqual(sessions.find(cookie, NOW), session);
-  t.deepEqual(sessions.find(cookie, NOW + HOUR - 1), session);
-  t.is(sessions.find(cookie, NOW + HOUR), undefined);
+let deployment: Deployment;
+let dashboard: QuietDashboard;
+let other: QuietDashboard;
+test.before(async () => {
+  deployment = await createDeployment();
+  dashboard = await quietDashboard(deployment, CREDENTIALS);
+  other = await quietDashboard(deployment, CREDENTIALS);
+});
+test.after.always(async () => {
+  await dashboard.close();
+  await other.close();
+  await deployment.close();
 });
 
-test('a cookie that was changed, cut, or signed by another process is none', (t) => {
-  const sessions = new Sessions(HOUR);
-  const { cookie } = sessions.begin(NOW);
-  const [id, expires, signature] = cookie.split('.') as [string, string, string];
-  const forged = [
-    `${id}.${Number(expires) + HOUR}.${signature}`,
-    `x${id}.${expires}.${signature}`,
-    `${id}.${expires}.`,
-    `${id}.${expires}`,
-    `${cookie}.x`,
-    `${id}.NaN.${signature}`,
-    '',
-    new Sessions(HOUR).begin(NOW).cookie,
-  ];
-  for (const text of forged) t.is(sessions.find(text, NOW), undefined, text);
-  t.is(sessions.find(undefined, NOW), undefined);
+async function statusAt(to: QuietDashboard, cookie: string): Promise<number> {
+  return (await to.request({ url: '/', headers: { cookie } })).statusCode;
+}
+
+/** The cookie of a session that began some seconds ago. */
+function cookieOf(ageSeconds: number): string {
+  const began = Math.round(Date.now() / 1000) - ageSeconds;
+  const session = dashboard.app.createSecureSession({ id: 'a-session', __ts: began });
+  const name = `tierline-${deployment.options.namespace}`;
+  return `${name}=${encodeURIComponent(dashboard.app.encodeSecureSession(session))}`;
+}
+
+test('a session is found by its cookie until it is over', async (t) => {
+  t.is(await statusAt(dashboard, cookieOf(0)), 200);
+  t.is(await statusAt(dashboard, cookieOf(HOUR_S - 60)), 200);
+  t.is(await statusAt(dashboard, cookieOf(HOUR_S + 1)), 401);
 });
 
-test('the token of a form is no signature of a session', (t) => {
-  const sessions = new Sessions(HOUR);
-  const { cookie, session } = sessions.begin(NOW);
-  const [id, expires] = cookie.split('.') as [string, string];
-  t.is(sessions.find(`${id}.${expires}.${session.csrfToken}`, NOW), undefined);
+test('a request does not make a session last longer', async (t) => {
+  const { headers } = await dashboard.signIn();
+  const again = await dashboard.request({ url: '/', headers });
+  t.is(again.statusCode, 200);
+  t.is(again.headers['set-cookie'], undefined);
 });
 
-test('a session that signed out stays out, others stay in', (t) => {
-  const sessions = new Sessions(HOUR);
-  const [one, two] = [sessions.begin(NOW), sessions.begin(NOW)];
-  sessions.end(one.session, NOW);
-  t.is(sessions.find(one.cookie, NOW + 1), undefined);
-  t.deepEqual(sessions.find(two.cookie, NOW + 1), two.session);
-  sessions.end(two.session, NOW + HOUR - 1);
-  t.is(
-    sessions.find(one.cookie, NOW + HOUR - 1),
-    undefined,
-    'remembered until it would have ended by itself',
-  );
+test('every dashboard with the same credentials knows the session, and that it was signed out', async (t) => {
+  const { headers, csrf } = await dashboard.signIn();
+  const sent = { ...headers, 'x-csrf-token': csrf };
+  t.is(await statusAt(other, headers['cookie'] ?? ''), 200);
+  t.is((await other.request({ method: 'POST', url: '/merkle/verify', headers: sent })).statusCode, 303);
+  t.is((await other.request({ method: 'POST', url: '/sign-out', headers: sent })).statusCode, 303);
+  t.is(await statusAt(dashboard, headers['cookie'] ?? ''), 401);
+  t.is(await statusAt(dashboard, cookieOf(0)), 200, 'other sessions stay');
 });
 
-test('texts of different length compare as different', (t) => {
-  t.true(sameText('abc', 'abc'));
-  t.false(sameText('abc', 'abcd'));
-  t.false(sameText('', 'a'));
+test('a cookie that was changed, cut, or made with other credentials is none', async (t) => {
+  const stranger = await quietDashboard(deployment, {
+    ...CREDENTIALS,
+    dashboardToken: 'another-token-of-32-characters-or-more',
+  });
+  t.teardown(() => stranger.close());
+  const [name = '', value = ''] = cookieOf(0).split('=');
+  const cut = decodeURIComponent(value);
+  const [text = '', nonce = ''] = cut.split(';');
+  const forged = [`x${text};${nonce}`, `${text};`, text, `;${nonce}`, `${nonce};${text}`, cut.slice(1), ''];
+  for (const one of forged) {
+    t.is(await statusAt(dashboard, `${name}=${encodeURIComponent(one)}`), 401, one);
+  }
+  t.is(await statusAt(dashboard, (await stranger.signIn()).headers['cookie'] ?? ''), 401);
+});
+
+test('a session without a sign-in opens nothing', async (t) => {
+  const session = dashboard.app.createSecureSession({ _csrf: 'a-secret' });
+  const name = `tierline-${deployment.options.namespace}`;
+  const value = encodeURIComponent(dashboard.app.encodeSecureSession(session));
+  t.is(await statusAt(dashboard, `${name}=${value}`), 401);
 });
 
 for (const [next, leadsTo] of [
@@ -73,5 +93,17 @@ for (const [next, leadsTo] of [
 ] as const) {
   test(`a sign-in for ${JSON.stringify(next)} leads to ${leadsTo}`, (t) => {
     t.is(ownPath(next), leadsTo);
+  });
+}
+
+for (const [next, leadsTo] of [
+  ['/tierline/item?id=a', '/tierline/item?id=a'],
+  ['/tierline', '/tierline/'],
+  ['/elsewhere', '/tierline/'],
+  ['/tierline/../elsewhere', '/tierline/'],
+  ['/tierlines/', '/tierline/'],
+] as const) {
+  test(`a sign-in below /tierline for ${next} leads to ${leadsTo}`, (t) => {
+    t.is(ownPath(next, '/tierline'), leadsTo);
   });
 }

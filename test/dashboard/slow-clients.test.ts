@@ -1,7 +1,8 @@
 import type { AddressInfo } from 'node:net';
 import test from 'ava';
-import { ProbeServer } from '../../src/health/probe-server.ts';
+import { createProbeServer } from '../../src/health/probes.ts';
 import { createLogger } from '../../src/log.ts';
+import { createRegistry } from '../../src/metrics/registry.ts';
 import { quietDashboard, TOKEN } from '../helpers/dashboard.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { headOf, sendSlowly } from '../helpers/slow-request.ts';
@@ -40,15 +41,13 @@ test('I10: a body that never ends keeps no connection of the dashboard, whatever
 test('I10: nor one of the probes', async (t) => {
   const sources = {
     readiness: { report: () => Promise.resolve({ ready: true, checks: [] }) },
-    metrics: { metrics: () => Promise.resolve(''), contentType: 'text/plain' },
+    metrics: createRegistry('test'),
     log: createLogger('test', 'silent'),
   };
-  const server = new ProbeServer(
-    { port: 0, host: '127.0.0.1', token: undefined, requestTimeoutMs: REQUEST_TIMEOUT_MS },
-    sources,
-  );
+  const server = await createProbeServer(sources, undefined, REQUEST_TIMEOUT_MS);
   t.teardown(() => server.close());
-  const { port } = await server.listen();
+  await server.listen({ port: 0, host: '127.0.0.1' });
+  const { port } = server.server.address() as AddressInfo;
   await Promise.all(
     ['GET', 'POST', 'HEAD', 'DELETE'].flatMap((method) =>
       ['/healthz', '/readyz', '/metrics', '/nothing'].map((url) =>

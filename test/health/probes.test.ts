@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import test from 'ava';
-import { startProbes } from '../../src/health/start-probes.ts';
+import { startProbes } from '../../src/health/probes.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { startWithProbes } from '../../src/lifecycle/with-probes.ts';

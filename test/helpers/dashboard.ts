@@ -1,9 +1,6 @@
 import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
 import { loadConfig, type Options } from '../../src/config.ts';
-import { CopyCounter } from '../../src/dashboard/copy-counter.ts';
-import { Credentials } from '../../src/dashboard/credentials.ts';
-import { createServer, type Dashboard } from '../../src/dashboard/server.ts';
-import { openSources } from '../../src/dashboard/sources.ts';
+import { createDashboard, type Dashboard } from '../../src/dashboard/server.ts';
 import type { Deployment } from './deployment.ts';
 
 export const TOKEN = 'a-token-of-more-than-32-characters';
@@ -14,7 +11,6 @@ export interface QuietDashboard extends Dashboard {
   /** As a browser that signed in; the form's token is there to be sent. */
   signIn(): Promise<{ readonly headers: Record<string, string>; readonly csrf: string }>;
   request(options: InjectOptions): Promise<Response>;
-  close(): Promise<void>;
 }
 
 export async function quietDashboard(
@@ -23,9 +19,9 @@ export async function quietDashboard(
   requestTimeoutMs?: number,
 ): Promise<QuietDashboard> {
   const config = loadConfig({ ...deployment.options, dashboardToken: TOKEN, ...extra });
-  const { sources, close } = await openSources(config, deployment.log);
-  const counter = new CopyCounter(sources);
-  const dashboard = await createServer(sources, new Credentials(config), counter, requestTimeoutMs);
+  const dashboard = await createDashboard(config, deployment.log, {
+    ...(requestTimeoutMs !== undefined && { requestTimeoutMs }),
+  });
   const { app } = dashboard;
   await app.ready();
   return {
@@ -36,18 +32,13 @@ export async function quietDashboard(
         method: 'POST',
         url: '/sign-in',
         headers: { 'content-type': 'application/x-www-form-urlencoded' },
-        payload: new URLSearchParams({ secret: TOKEN }).toString(),
+        payload: new URLSearchParams({ secret: config.dashboardToken ?? TOKEN }).toString(),
       });
-      const cookies = response.cookies.map(({ name, value }) => `${name}=${value}`);
+      const cookies = response.cookies.map(({ name, value }) => `${name}=${encodeURIComponent(value)}`);
       const headers = { cookie: cookies.join('; ') };
       const page = await app.inject({ url: '/dead-letters', headers });
       const csrf = /name="csrf" value="([^"]+)"/.exec(page.body)?.[1] ?? '';
       return { headers, csrf };
-    },
-    async close() {
-      await app.close();
-      await counter.close();
-      await close();
     },
   };
 }

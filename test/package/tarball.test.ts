@@ -140,7 +140,7 @@ test('tierline/errors gives the same classes and loads no client of a server', a
   await t.notThrowsAsync(run(process.execPath, ['--input-type=module', '-e', load], { cwd: ROOT }));
 });
 
-// `@fastify/static` and `light-my-request` stand among the dependencies, which use them, because later ones want Node 22.
+// `@fastify/cookie`, `@fastify/static` and `light-my-request` are dependencies with a version because later ones want Node 22.
 test('every dependency takes the Node that this runs on, which is the one that the package asks for', async (t) => {
   const install = run('npm', ['ci', '--dry-run', '--ignore-scripts', '--engine-strict', '--offline'], {
     cwd: ROOT,

@@ -3,7 +3,7 @@ import uPlot from './uplot.js';
 
 const style = document.createElement('link');
 style.rel = 'stylesheet';
-style.href = '/assets/uplot.css';
+style.href = new URL('./uplot.css', import.meta.url).href;
 document.head.append(style);
 
 const hhmm = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 16);
@@ -90,7 +90,7 @@ function draw() {
 }
 
 async function load() {
-  const response = await fetch('/series.json', { cache: 'no-store' });
+  const response = await fetch(new URL('../series.json', import.meta.url), { cache: 'no-store' });
   if (!response.ok) return;
   const first = figures === undefined;
   figures = await response.json();

@@ -1,8 +1,9 @@
-import { bytes, count, duration, ago, percent } from '../figures.ts';
-import { type Content, type Html, html } from '../html.ts';
-import type { Answer, OverviewFigures, QueueFigures, SweepFigures } from '../overview-figures.ts';
-import { actionForm, type Frame, page } from './layout.ts';
-import { plots, seriesTable } from './series-view.ts';
+import { bytes, count, duration, ago, percent } from './figures.ts';
+import { type Content, type Html, html } from './html.ts';
+import type { OverviewFigures, QueueFigures, SweepFigures } from './overview-figures.ts';
+import type { Answer } from './answer.ts';
+import { actionForm, type Frame, itemLink, page } from './layout.ts';
+import { SLOT_MS, type SeriesPoint } from '../redis/history.ts';
 
 const REFRESH_MS = 2000;
 
@@ -13,15 +14,15 @@ export function overviewPage(frame: Frame, figures: OverviewFigures): Html {
     refreshMs: REFRESH_MS,
     content: html`<div class="title"><h1>Overview</h1>
 <p class="updates"><span data-live="now">As of ${clock(figures.nowMs)}</span> <button type="button" class="quiet" data-pause hidden>Pause updates</button></p></div>
-<div data-live="warnings" role="status">${warnings(figures)}</div>
+<div data-live="warnings" role="status">${warnings(frame, figures)}</div>
 <section aria-labelledby="tiers"><h2 id="tiers">Items</h2><div class="cards" data-live="tiers">${tierCards(figures)}</div></section>
 <section aria-labelledby="backlog"><h2 id="backlog">Waiting and in flight</h2><div class="cards" data-live="backlog">${backlogCards(figures)}</div>
 <div class="actions" data-live="draining">${draining(frame, figures)}</div></section>
-<section aria-labelledby="hour"><h2 id="hour">Throughput and latency, last hour</h2>${plots()}
+<section aria-labelledby="hour"><h2 id="hour">Throughput and latency, last hour</h2>${plots(frame)}
 <details><summary>The same figures as a table, a row a minute</summary><div class="scroll" tabindex="0" role="region" aria-label="Figures of the last hour" data-live="series">${seriesTable(
       figures.queue.ok ? figures.queue.value.series : [],
     )}</div></details></section>
-<section aria-labelledby="processes"><h2 id="processes">Processes and upkeep</h2><div class="cards" data-live="processes">${processCards(figures)}</div>
+<section aria-labelledby="processes"><h2 id="processes">Processes and upkeep</h2><div class="cards" data-live="processes">${processCards(frame, figures)}</div>
 <div class="scroll" tabindex="0" role="region" aria-label="Chores" data-live="chores">${choreTable(figures)}</div></section>`,
   });
 }
@@ -32,7 +33,7 @@ function clock(ms: number): Html {
 }
 
 /** What somebody should look at. Most of the time nothing. */
-function warnings({ queue, workers, cache, totals }: OverviewFigures): Content {
+function warnings(frame: Frame, { queue, workers, cache, totals }: OverviewFigures): Content {
   const notices: Content[] = [];
   for (const [name, answer] of [
     ['The queue (Redis)', queue],
@@ -41,7 +42,7 @@ function warnings({ queue, workers, cache, totals }: OverviewFigures): Content {
   ] as const) {
     if (!answer.ok) notices.push(html`<p class="notice bad">${name} cannot be asked: ${answer.why}</p>`);
   }
-  if (queue.ok && queue.value.sweep.lost > 0) notices.push(lostWrites(queue.value.sweep));
+  if (queue.ok && queue.value.sweep.lost > 0) notices.push(lostWrites(frame, queue.value.sweep));
   if (queue.ok && queue.value.isPaused) {
     notices.push(html`<p class="notice warn">Draining is paused: writes are accepted but do not settle.</p>`);
   }
@@ -59,10 +60,8 @@ function warnings({ queue, workers, cache, totals }: OverviewFigures): Content {
 }
 
 /** The alarm of the sweep: nobody but L2 has these writes, so somebody must act. */
-function lostWrites({ lost, lostIds }: SweepFigures): Html {
-  const ids = lostIds.map(
-    (id, i) => html`${i > 0 && ', '}<a href="/item?id=${encodeURIComponent(id)}"><code>${id}</code></a>`,
-  );
+function lostWrites(frame: Frame, { lost, lostIds }: SweepFigures): Html {
+  const ids = lostIds.map((id, i) => html`${i > 0 && ', '}${itemLink(frame, id, html`<code>${id}</code>`)}`);
   return html`<p class="notice bad">Postgres has lost ${count(lost)} settled ${lost === 1 ? 'write' : 'writes'} that Redis (L2) still has, as after a failover to a replica that lagged. Look at <code>tierline copies lost</code>, then write them back with <code>tierline copies restore --all</code>. ${ids}${lost > lostIds.length && ', …'}</p>`;
 }
 
@@ -126,7 +125,7 @@ function pressure({ pressure: { level, ratio } }: QueueFigures): readonly [Conte
   ];
 }
 
-function processCards({ nowMs, queue, workers, totals }: OverviewFigures): Content {
+function processCards({ basePath }: Frame, { nowMs, queue, workers, totals }: OverviewFigures): Content {
   return [
     card('Drain workers', workers, ({ drain }) => connections(drain)),
     card('Maintenance', workers, ({ maintenance }) => connections(maintenance)),
@@ -137,7 +136,7 @@ function processCards({ nowMs, queue, workers, totals }: OverviewFigures): Conte
     }),
     card('L2 against Postgres', queue, ({ sweep }) => sweepCard(sweep, nowMs)),
     card('Dead letters', totals, ({ deadLetters }) => [
-      html`<a href="/dead-letters">${count(deadLetters)}</a>`,
+      html`<a href="${basePath}/dead-letters">${count(deadLetters)}</a>`,
       deadLetters === 0 ? 'nothing was refused' : 'refused by Postgres',
     ]),
   ];
@@ -184,4 +183,56 @@ function card<T>(
 ): Html {
   const [figure, note] = answer.ok ? show(answer.value) : ['?', 'cannot be asked'];
   return html`<div class="card"><h3>${title}</h3><p class="figure">${figure}</p><p>${note}</p></div>`;
+}
+
+/** What `plots.js` draws: columns, times in seconds; null where nothing settled. */
+interface SeriesColumns {
+  readonly at: readonly number[];
+  readonly perSecond: readonly number[];
+  readonly p50: readonly (number | null)[];
+  readonly p99: readonly (number | null)[];
+}
+
+export function seriesColumns(points: readonly SeriesPoint[]): SeriesColumns {
+  return {
+    at: points.map(({ atMs }) => atMs / 1000),
+    perSecond: points.map(({ items }) => items / (SLOT_MS / 1000)),
+    p50: points.map(({ p50Ms }) => p50Ms ?? null),
+    p99: points.map(({ p99Ms }) => p99Ms ?? null),
+  };
+}
+
+/** Places for the plots, which scripts fill; what they show stands in the table below them. */
+function plots({ basePath }: Frame): Html {
+  return html`<div class="plots">
+<figure><figcaption>Items settled a second</figcaption><div class="plot" data-plot="throughput" aria-hidden="true"></div></figure>
+<figure><figcaption>Settle latency, median and 99 of 100</figcaption><div class="plot" data-plot="latency" aria-hidden="true"></div></figure>
+</div><script type="module" src="${basePath}/assets/plots.js"></script>`;
+}
+
+/** Newest first; minutes in which nothing settled are left out. */
+function seriesTable(points: readonly SeriesPoint[]): Html {
+  const minutes = new Map<number, SeriesPoint[]>();
+  for (const point of points) {
+    const minute = Math.floor(point.atMs / 60_000);
+    minutes.set(minute, [...(minutes.get(minute) ?? []), point]);
+  }
+  const rows = [...minutes]
+    .map(([minute, slots]) => ({
+      minute,
+      items: slots.reduce((sum, { items }) => sum + items, 0),
+      p50: worst(slots.map(({ p50Ms }) => p50Ms)),
+      p99: worst(slots.map(({ p99Ms }) => p99Ms)),
+    }))
+    .filter(({ items }) => items > 0)
+    .toReversed();
+  if (rows.length === 0) return html`<p class="dim">Nothing settled in the last hour.</p>`;
+  return html`<table><caption class="hidden">Figures of the last hour by minute</caption><thead><tr><th scope="col">Minute (UTC)</th><th scope="col" class="number">Items settled</th><th scope="col" class="number">Highest median</th><th scope="col" class="number">Highest 99 of 100</th></tr></thead><tbody>${rows.map(
+    ({ minute, items, p50, p99 }) =>
+      html`<tr><th scope="row">${new Date(minute * 60_000).toISOString().slice(11, 16)}</th><td class="number">${count(items)}</td><td class="number">${duration(p50)}</td><td class="number">${duration(p99)}</td></tr>`,
+  )}</tbody></table>`;
+}
+
+function worst(latencies: readonly (number | undefined)[]): number {
+  return Math.max(0, ...latencies.map((latency) => latency ?? 0));
 }

@@ -1,10 +1,50 @@
-import { VERIFY_STEPS } from '../../postgres/merkle-verify.ts';
-import { verifyProgressSchema, verifyResultSchema } from '../../maintenance/on-demand.ts';
-import { count, duration, percent, time } from '../figures.ts';
-import { type Content, fieldValue, type Html, html } from '../html.ts';
-import type { MerkleFigures } from '../merkle-figures.ts';
-import { isUnderWay, type RequestedJob } from '../requested-jobs.ts';
-import { actionForm, type Frame, page } from './layout.ts';
+import { merkleChildren, merklePrefix, merkleRoot } from '../postgres/merkle-nodes.ts';
+import { readL3 } from '../postgres/pool.ts';
+import { selectIds } from '../postgres/read-items.ts';
+import type { MerkleChild, MerkleNode } from '../types.ts';
+import { VERIFY_STEPS } from '../postgres/merkle-verify.ts';
+import { VERIFY_JOB, verifyProgressSchema, verifyResultSchema } from '../maintenance/on-demand.ts';
+import { count, duration, percent, time } from './figures.ts';
+import { type Content, fieldValue, type Html, html } from './html.ts';
+import { isUnderWay, type RequestedJob, requestedJobs } from './requested-jobs.ts';
+import { actionForm, type Frame, itemLink, page } from './layout.ts';
+
+import type { Sources } from './sources.ts';
+
+export interface MerkleFigures {
+  readonly root: MerkleNode;
+  readonly path: string;
+  readonly node: MerkleNode;
+  readonly children: readonly MerkleChild[];
+  /** Where the next page of children begins. */
+  readonly next: string | undefined;
+  /** Some ids below the path. */
+  readonly ids: readonly string[];
+  readonly moreIds: boolean;
+  readonly verifications: readonly RequestedJob[];
+}
+
+const CHILDREN = 50;
+const IDS = 20;
+const JOBS = 5;
+
+/** @throws TierUnavailableError, SchemaMissingError */
+export async function merkleFigures(
+  { pool, maintenance }: Sources,
+  path: string,
+  after: string,
+): Promise<MerkleFigures> {
+  const [root, node, { children, next }, ids, verifications] = await Promise.all([
+    readL3(() => merkleRoot(pool)),
+    readL3(() => (path === '' ? merkleRoot(pool) : merklePrefix(pool, path))),
+    readL3(() => merkleChildren(pool, path, after, CHILDREN)),
+    path === ''
+      ? { rows: [], more: false }
+      : readL3(() => selectIds(pool, { by: 'prefix', key: `${path}.` }, '', IDS)),
+    requestedJobs(maintenance, VERIFY_JOB, JOBS),
+  ]);
+  return { root, path, node, children, next, ids: ids.rows, moreIds: ids.more, verifications };
+}
 
 const REFRESH_MS = 1000;
 
@@ -26,9 +66,9 @@ ${actionForm(frame, '/merkle/verify', 'Verify now')}
         : html`<ul class="runs">${verifications.map(verification)}</ul>`
     }</div></section>
 <section aria-labelledby="prefixes"><h2 id="prefixes">Prefixes</h2>
-${crumbs(figures.path)}
-<form class="search" method="get" action="/merkle"><label for="path">Prefix</label><input id="path" name="path" value="${fieldValue(figures.path)}" autocomplete="off" spellcheck="false"><button>Go</button></form>
-<div data-live="node">${node(figures)}</div></section>`,
+${crumbs(frame, figures.path)}
+<form class="search" method="get" action="${frame.basePath}/merkle"><label for="path">Prefix</label><input id="path" name="path" value="${fieldValue(figures.path)}" autocomplete="off" spellcheck="false"><button>Go</button></form>
+<div data-live="node">${node(frame, figures)}</div></section>`,
   });
 }
 
@@ -69,34 +109,34 @@ function differences(
   )}</ul></details>`;
 }
 
-function crumbs(path: string): Html {
+function crumbs(frame: Frame, path: string): Html {
   const parts = path === '' ? [] : path.split('.');
-  return html`<nav aria-label="Prefix"><ol class="crumbs"><li><a href="/merkle"${path === '' && html` aria-current="page"`}>all</a></li>${parts.map(
+  return html`<nav aria-label="Prefix"><ol class="crumbs"><li><a href="${frame.basePath}/merkle"${path === '' && html` aria-current="page"`}>all</a></li>${parts.map(
     (part, i) =>
-      html`<li><a href="${linkTo(parts.slice(0, i + 1).join('.'))}"${i === parts.length - 1 && html` aria-current="page"`}>${part === '' ? '(empty)' : part}</a></li>`,
+      html`<li><a href="${linkTo(frame, parts.slice(0, i + 1).join('.'))}"${i === parts.length - 1 && html` aria-current="page"`}>${part === '' ? '(empty)' : part}</a></li>`,
   )}</ol></nav>`;
 }
 
-function node({ path, node: own, children, next, ids, moreIds }: MerkleFigures): Html {
+function node(frame: Frame, { path, node: own, children, next, ids, moreIds }: MerkleFigures): Html {
   return html`<p><b>${count(own.count)}</b> items below ${path === '' ? 'the root' : html`<code>${path}</code>`}, digest <code class="digest">${own.digest}</code></p>
 ${
   children.length > 0 &&
   html`<div class="scroll" tabindex="0" role="region" aria-label="Prefixes one level below"><table><caption>One level below</caption><thead><tr><th scope="col">Prefix</th><th scope="col" class="number">Items</th><th scope="col">Digest</th></tr></thead><tbody>${children.map(
     (child) =>
-      html`<tr><th scope="row"><a href="${linkTo(child.path)}">${child.path}</a></th><td class="number">${count(child.count)}</td><td><code class="digest">${child.digest}</code></td></tr>`,
+      html`<tr><th scope="row"><a href="${linkTo(frame, child.path)}">${child.path}</a></th><td class="number">${count(child.count)}</td><td><code class="digest">${child.digest}</code></td></tr>`,
   )}</tbody></table></div>`
 }
-${next !== undefined && html`<p><a href="${linkTo(path)}&amp;after=${encodeURIComponent(next)}">More prefixes</a></p>`}
-${itemsBelow(ids, moreIds)}`;
+${next !== undefined && html`<p><a href="${linkTo(frame, path)}&amp;after=${encodeURIComponent(next)}">More prefixes</a></p>`}
+${itemsBelow(frame, ids, moreIds)}`;
 }
 
-function itemsBelow(ids: readonly string[], more: boolean): Content {
+function itemsBelow(frame: Frame, ids: readonly string[], more: boolean): Content {
   if (ids.length === 0) return false;
   return html`<h3>Items below it${more && ', the first of them'}</h3><ul class="ids">${ids.map(
-    (id) => html`<li><a href="/item?id=${encodeURIComponent(id)}">${id}</a></li>`,
+    (id) => html`<li>${itemLink(frame, id, id)}</li>`,
   )}</ul>`;
 }
 
-function linkTo(path: string): string {
-  return `/merkle?path=${encodeURIComponent(path)}`;
+function linkTo({ basePath }: Frame, path: string): string {
+  return `${basePath}/merkle?path=${encodeURIComponent(path)}`;
 }
