@@ -5,7 +5,7 @@ interface Cancellable {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The one place that decides whether a public call may begin: not after `close()`, and not with an aborted signal. */
+/** Decides whether a public call may begin: not after `close()`, and not with an aborted signal. */
 export class CallGate {
   readonly #owner: 'producer' | 'reader' | 'store';
   #closed = false;
@@ -44,7 +44,7 @@ export class CallGate {
     return this.run(admitted.signal, () => work(admitted));
   }
 
-  /** A part of a call that has begun. */
+  /** Runs a part of a call that has begun. */
   async run<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     this.#refuseWhenClosed();
     signal?.throwIfAborted();
@@ -55,7 +55,7 @@ export class CallGate {
     }
   }
 
-  /** A backend that this process closed is not one to ask again later. */
+  /** After `close()` a backend is unavailable because it was closed here, so the error says that. */
   reasonFor(error: unknown): unknown {
     return this.#closed && error instanceof TierUnavailableError ? this.#refusal(error) : error;
   }

@@ -23,11 +23,11 @@
  *   {ns}:ranges-queue:* BullMQ's queue of range deletes
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
  *   ns:item:{b}:<g>:<id> string  the L2 copy of one item; b is its bucket, 0 to 63, g the generation of the copies
- *   ns:bucket:{b}:epoch  string  changes when the bucket lost copies: a look at Postgres from before counts no more
+ *   ns:bucket:{b}:epoch  string  changes when the bucket lost copies: copies of rows that were read before are refused
  *
- * The braces are a Redis Cluster hash tag: whatever one script or transaction touches together lies in one slot. The L2
- * copies spread over the slots of 64 buckets, so that one script writes all that a batch has in a bucket: 4 µs of Redis and 8 µs
- * of the worker an item went into a call each. Only reads (MGET) name copies of several buckets in one command.
+ * The braces are a Redis Cluster hash tag: all keys of one script or transaction lie in one slot. The L2 copies spread over
+ * the slots of 64 buckets, and one script call writes all copies of a batch in a bucket: a call an item would cost 4 µs of
+ * Redis and 8 µs of the worker more. Only reads (MGET) name copies of several buckets in one command.
  */
 export interface Keys {
   readonly queuePrefix: string;
@@ -50,7 +50,7 @@ export interface Keys {
   /** BullMQ's key of a job. */
   job(queue: string, jobId: string): string;
   series(minute: number): string;
-  /** Begins the key of every L2 copy, of whatever generation. */
+  /** The key of every L2 copy, of any generation, begins with it. */
   readonly itemPrefix: string;
   copies(generation: string): CopyKeys;
 }
@@ -59,7 +59,7 @@ export interface Keys {
 export interface CopyKeys {
   readonly generation: string;
   item(id: string): string;
-  /** Of all generations: it lies in the slot of the bucket's copies, and no id makes the same key. */
+  /** One for all generations. It lies in the slot of the bucket's copies, and no id makes the same key. */
   epoch(bucket: number): string;
 }
 
@@ -70,7 +70,7 @@ export interface CopyKeyParts {
 }
 
 export const ITEM_BUCKETS = 64;
-/** FNV-1a of the whole id: of ids that differ in one place only, a sample would miss it. */
+/** FNV-1a of the whole id. A hash of some of its characters would put ids that differ elsewhere into one bucket. */
 export function bucketOf(id: string): number {
   let mixed = id.length;
   for (let i = 0; i < id.length; i++) mixed = Math.imul(mixed ^ id.charCodeAt(i), 0x0100_0193);
@@ -127,7 +127,7 @@ export function parseCopyKey({ itemPrefix }: Keys, key: string): CopyKeyParts | 
   return { generation: found[1] as string, id: key.slice(itemPrefix.length + found[0].length) };
 }
 
-/** Generations are numbers in base 36. False for a text that is none. */
+/** Generations are numbers in base 36. False for any other text. */
 export function isOlderGeneration(generation: string, than: string): boolean {
   return /^[\da-z]+$/.test(generation) && Number.parseInt(generation, 36) < Number.parseInt(than, 36);
 }

@@ -20,14 +20,14 @@ const REDACTED = [
   'data',
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
-/** Connection URLs inside messages (drivers quote them in errors) lose their user info. */
+/** Drivers quote connection URLs in their errors. User and password are cut out. */
 const CREDENTIALS_IN_URL = /\b(rediss?|postgres(?:ql)?):\/\/[^\s@/]*@/gi;
 
 export function withoutCredentials(text: string): string {
   return text.replace(CREDENTIALS_IN_URL, '$1://[redacted]@');
 }
 
-/** Protocol, host and port of a URL: what may stand in messages. */
+/** Protocol, host and port of a URL, for messages: without user and password. */
 export function serverOf(url: string): string {
   const { protocol, host } = new URL(url);
   return `${protocol}//${host}`;
@@ -47,7 +47,7 @@ export function createLogger(name: string, level: string, destination?: Destinat
   return destination === undefined ? pino(options) : pino(options, destination);
 }
 
-/** What a log line may say of an error: Postgres puts row values into `detail` and `where`, so only these fields pass. */
+/** The fields of an error that may be logged. Postgres puts row values into others, such as `detail` and `where`. */
 function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { message: String(error) };
   const code = (error as { code?: unknown }).code;

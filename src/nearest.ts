@@ -1,7 +1,7 @@
-/** The known name that was probably meant; undefined when none is near. */
+/** The known name that was probably meant; undefined when none is similar. */
 export function nearMiss(name: string, known: readonly string[]): string | undefined {
   const best = nearest(name, known);
-  // One slip in three characters, and two in any name: `limt`, `NAMESPCE`, `MAXITEMS`.
+  // At least two edits, and one for every five characters: `limt`, `NAMESPCE`, `MAXITEMS`.
   const allowed = Math.max(2, Math.floor(name.length / 5));
   return best !== undefined && editDistance(plain(name), plain(best)) <= allowed ? best : undefined;
 }
@@ -17,7 +17,7 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   return best;
 }
 
-/** Case is no slip worth counting. */
+/** Differences in case are not counted. */
 function plain(name: string): string {
   return name.toLowerCase();
 }

@@ -1,21 +1,21 @@
 /**
- * Characters that nobody sees and that change what people read: controls, which move a terminal's cursor, bidirectional
- * controls, which make `exe.png` of `gnp.exe`, zero-width characters, which make two ids look alike, and line breaks.
- * The properties are Unicode's (Cc, Cf, Zl, Zp); the single ones are letters and marks that have no shape.
+ * Invisible characters that change what people read. Controls move a terminal's cursor, bidirectional controls turn
+ * `gnp.exe` into `exe.png`, zero-width characters make two ids look alike, and line breaks end a line.
+ * The properties are Unicode's (Cc, Cf, Zl, Zp); the single characters are letters and marks without a shape.
  */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u115F\u1160\u3164\uFFA0]|\u034F|\u17B4|\u17B5/gu;
 
 const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
 /**
- * Stored text for people's eyes, on pages and terminals: one line, with escapes in the place of what cannot be seen. They
- * are those of JSON, so a line of JSON stays the same JSON.
+ * Stored text as pages and terminals show it: one line, with escapes in place of invisible characters. The escapes are
+ * those of JSON, so a line of JSON stays the same JSON.
  */
 export function printable(text: string): string {
   return text.replace(UNSEEN, (character) => SHORT[character] ?? escaped(character));
 }
 
-/** The same for text whose line breaks are ours. */
+/** The same for text in which we put the line breaks. */
 export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }

@@ -1,20 +1,20 @@
-// Hardly more than types: whatever is imported here is loaded before the first signal can be heard.
+// Import little but types here: all of it is loaded before the process listens to signals.
 import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
-import type { Service } from './service.ts';
+import type { Service } from './with-probes.ts';
 
 export interface ServiceModule {
   start(config: Config, log: Logger): Promise<Service>;
 }
 
-/** Shares of `shutdownMs`: how long a stop waits for a start that is under way, and when the process ends whatever hangs. */
+/** Shares of `shutdownMs`: how long a stop waits for a start that is under way, and when the process ends in any case. */
 const START_SHARE = 0.3;
 const EXIT_SHARE = 0.95;
 
 /**
- * Runs one service as the whole process. SIGTERM and SIGINT are heard before its modules are loaded; they close it and end
- * the process with 0 within `shutdownMs`. A failed start or stop ends it with 1, and so does a second signal, at once.
+ * Runs one service as the whole process. SIGTERM and SIGINT close the service and end the process with 0 within `shutdownMs`,
+ * also while its modules are still loading. A failed start or stop ends it with 1. A second signal ends it with 1 at once.
  * @param load imports the service.
  */
 export async function runProcess(name: string, load: () => Promise<ServiceModule>): Promise<void> {
@@ -27,7 +27,7 @@ export async function runProcess(name: string, load: () => Promise<ServiceModule
     if (stopping) process.exit(1);
     stopping = true;
     log?.info({ signal }, 'stopping');
-    // A backend that is away may hold a socket open for ever.
+    // A server that does not answer may keep a socket open for ever.
     setTimeout(() => process.exit(0), shutdownMs * EXIT_SHARE).unref();
     try {
       const service = await startedWithin(shutdownMs * START_SHARE, starting);
@@ -58,7 +58,7 @@ export async function runProcess(name: string, load: () => Promise<ServiceModule
   } catch (error) {
     if (stopping) return;
     log ??= createLogger(name, 'info');
-    // Where a wrong setting was found is of no use to whoever set it.
+    // The stack of a wrong setting helps nobody.
     if (error instanceof ConfigError) log.fatal({ code: error.code }, error.message);
     else log.fatal({ err: error }, 'start failed');
     process.exit(1);
@@ -70,7 +70,7 @@ function startedWithin(
   ms: number,
   starting: Promise<Service> | undefined,
 ): Promise<Service | undefined> | undefined {
-  // What keeps it from starting does not matter any more.
+  // An error of the start does not matter any more.
   return (
     starting &&
     within(

@@ -1,14 +1,17 @@
-import type { Service } from './service.ts';
+/** Something that a process runs until it is told to stop. */
+export interface Service {
+  close(): Promise<void>;
+}
 
-/** What tells the outside how a service is; `src/health` has one. */
+/** Tells others whether a service is ready; `src/health` has one. */
 interface Probes extends Service {
   running(): void;
   stopping(): void;
 }
 
 /**
- * A service and its probes as one service. The probes come first and go last: while the service starts and stops they
- * answer that it is not ready, and a probe that cannot start keeps the service from taking work.
+ * A service and its probes as one service. The probes start first and stop last, so that they say "not ready" while the
+ * service starts and stops. When the probes cannot start, the service takes no work.
  */
 export async function startWithProbes(
   startProbes: () => Promise<Probes>,

@@ -10,30 +10,30 @@ import { type Redis, ServerInfo } from './connect.ts';
 const adoptScript = new Script('adopt-cache');
 const adoptReply = z.tuple([z.string(), z.string()]);
 
-/** Between two attempts to learn the generation, doubled up to the second. */
+/** Pause between two attempts to learn the generation: the first, doubled up to the second. */
 const RETRY_MS = 20;
 const MAX_RETRY_MS = 1000;
-/** Before connecting anew to find the server that others use: two that find different servers must not chase each other. */
+/** Pause before connecting again to find the server that others use. Two processes on different servers must not chase each other. */
 const MOVE_MS = 500;
 
 export interface CacheGenerationOptions {
-  /** A cache server comes back with all that it acknowledged: its copies stay good over restarts. */
+  /** The cache server keeps all that it acknowledged over a restart, so its copies stay good. */
   readonly cacheNeverOlder: boolean;
 }
 
 /**
  * Which generation of L2 copies this process uses.
  *
- * A cache server that restarts, or a replica that takes its place, may have copies from before what has settled since.
- * Both show by another run id. So the queue's Redis keeps the generation together with the run id of the server that it
- * was made for; copies carry it in their keys; and whoever meets another server makes a new one before using it.
+ * A cache server that restarts, or a replica that takes its place, may hold copies that are older than what has settled.
+ * Both have another run id than the server before. So the queue's Redis keeps the generation together with the run id of its
+ * server, and the keys of copies hold the generation. A process that finds another server makes a new generation first.
  *
  * - **known** (`session`): connected, and the queue's Redis has said which generation belongs to this server.
- * - **unknown**: from the moment the connection is lost until that has been asked again. Nothing is read from L2 or
+ * - **unknown**: from the loss of the connection until the queue's Redis has said so again. Nothing is read from L2 or
  *   written to it.
  *
- * Others learn of a new generation by the feed. One whose server is not the one that it was made for connects again: it
- * may still be talking to the server that was replaced.
+ * The feed tells the other processes of a new generation. A process on another server than the generation's connects again,
+ * because it may still talk to the server that was replaced.
  */
 export class CacheGeneration implements FeedListener {
   readonly #cache: Redis;
@@ -43,14 +43,14 @@ export class CacheGeneration implements FeedListener {
   readonly #log: Logger;
   readonly #stop = new AbortController();
   #session: CacheSession | undefined;
-  /** What began in an earlier round says nothing of this one: another connection, or another generation told of. */
+  /** Grows with each connection and each generation the feed tells of. Answers to questions of an earlier round are ignored. */
   #round = 0;
-  /** No generation is known yet for this connection: its server is the one to use from now on. */
+  /** No generation was learned on this connection yet, so a new one may be made for its server. */
   #isNew = true;
   #lastError: unknown;
   #waiting: (() => void)[] = [];
 
-  /** @param cache not a `patient` connection: those send commands of a lost connection again on the next */
+  /** @param cache not a `patient` connection: after a loss it would send the same commands to another server */
   constructor(cache: Redis, queue: Redis, keys: Keys, options: CacheGenerationOptions, log: Logger) {
     this.#cache = cache;
     this.#queue = queue;
@@ -81,7 +81,7 @@ export class CacheGeneration implements FeedListener {
     });
   }
 
-  /** Asks the queue's Redis whether the generation is still the one in use; it is unknown when it is not. */
+  /** Asks the queue's Redis whether the generation is still in use. When it is not, it is unknown from now on. */
   async confirm(): Promise<void> {
     const session = this.#session;
     if (session === undefined) return;
@@ -93,7 +93,7 @@ export class CacheGeneration implements FeedListener {
     if (generation !== undefined && generation !== this.#session?.copies.generation) this.#follow();
   }
 
-  /** One of the entries that were missed may have told of a new generation. */
+  /** A missed entry may have told of a new generation. */
   onGap(): void {
     this.#follow();
   }
@@ -158,7 +158,7 @@ export class CacheGeneration implements FeedListener {
       throw new Error('the cache server does not tell its run_id; allow it the command INFO server');
     }
     let [generation, server] = await this.#ask(runId, this.#isNew);
-    // The queue's Redis lost it: this server is as good as any.
+    // The queue's Redis has lost the generation, so make one for this server.
     if (generation === '') [generation, server] = await this.#ask(runId, true);
     return server === runId ? CacheSession.begin(this.#cache, this.#keys.copies(generation)) : undefined;
   }
@@ -181,16 +181,16 @@ export class CacheGeneration implements FeedListener {
 }
 
 /**
- * How long after a look at Postgres its rows may be written to L2, in milliseconds of the cache server's clock. Long enough for a
- * batch's statement; whatever guards against older copies (tombstones, fences) must live longer.
+ * How long after a look at Postgres its rows may be written to L2, in milliseconds of the cache server's clock. A batch's
+ * statement takes less. Tombstones and fences guard against older copies, so they must live longer.
  */
 export const LOOK_MS = 1000;
 /** The clocks of two machines drift apart by less than this share (crystals: 0.01 %, NTP slewing: 0.05 %). */
 const DRIFT = 0.001;
 
 /**
- * When rows were asked for in Postgres: taken BEFORE the statement is sent, and given with the copies made from its answer.
- * A copy is only taken while nobody can have lost a newer one since.
+ * When rows were asked for in Postgres. Take it BEFORE the statement is sent, and give it with the copies made from the answer.
+ * L2 takes them only while it cannot have lost a newer copy since.
  */
 export interface Look {
   readonly session: CacheSession;
@@ -199,7 +199,7 @@ export interface Look {
   readonly epochs: readonly string[];
 }
 
-/** Epochs must differ, also those that one process gives. */
+/** No two epochs may be equal, whoever makes them. */
 const PROCESS = randomUUID().slice(0, 8);
 let epochsGiven = 0;
 
@@ -208,8 +208,8 @@ export function newEpoch(): string {
 }
 
 /**
- * One connection to one cache server, in one generation of copies. Knows the server's clock and the epochs of the buckets:
- * asked once when it begins, and told by every write since.
+ * One connection to one cache server, in one generation of copies. It asks for the server's clock and the buckets' epochs when
+ * it begins; afterwards each write tells them.
  */
 export class CacheSession {
   readonly copies: CopyKeys;
@@ -225,7 +225,7 @@ export class CacheSession {
 
   static async begin(redis: Redis, copies: CopyKeys): Promise<CacheSession> {
     const keys = Array.from({ length: ITEM_BUCKETS }, (_, bucket) => copies.epoch(bucket));
-    // An epoch that cannot be made only costs the first write of its bucket a second look.
+    // Errors are ignored: without an epoch the first write of the bucket only needs a second look.
     const pipeline = redis.pipeline();
     for (const key of keys) pipeline.setnx(key, newEpoch());
     const [, epochs, timeMs] = await Promise.all([pipeline.exec(), redis.mget(keys), serverTimeMs(redis)]);
@@ -237,20 +237,20 @@ export class CacheSession {
   }
 
   /**
-   * The server's time is what it said last and what has passed here since: never later than it is. The clock here goes on
-   * while this process is stopped, so a look that was taken before is old when it wakes.
+   * Adds the time that has passed here to what the server said last, and is never later than the server's clock. This
+   * clock goes on while the process is stopped, so a look from before the stop is too old afterwards.
    */
   look(): Look {
     const at = Math.floor(this.#serverMs + (performance.now() - this.#heardAt) * (1 - DRIFT));
     return { session: this, at, epochs: this.#epochs };
   }
 
-  /** Whether so little of its time has passed that copies sent now will be taken. */
+  /** Whether L2 will still take copies of this look that are sent now. */
   isFresh(look: Look): boolean {
     return look.session === this && this.look().at - look.at < LOOK_MS * 0.8;
   }
 
-  /** A write was answered. */
+  /** Tells what a write was answered. */
   heard(serverMs: number, bucket: number, epoch: string): void {
     this.#heardTime(serverMs);
     if (this.#epochs[bucket] !== epoch) this.#epochs = this.#epochs.with(bucket, epoch);

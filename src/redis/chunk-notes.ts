@@ -22,15 +22,15 @@ export interface StampRange {
   readonly first: Stamp;
   /** Changes when Redis lost its data. */
   readonly epoch: string;
-  /** What waits, this chunk with it. */
+  /** What waits in the queue, this chunk included. */
   readonly waiting: Waiting;
 }
 
-/** What a chunk asks room for. */
+/** The room that a chunk asks for. */
 export interface Admission {
-  /** What the chunk takes in the queue. */
+  /** Bytes that the chunk takes in the queue. */
   readonly bytes: number;
-  /** The fullest measure against its limit, 1 being full, from which the chunk is refused; 0: it never is. */
+  /** How full the queue may be for the chunk, as the largest ratio of a measure to its limit (1 is full); 0: any. */
   readonly refusedFrom: number;
   readonly limits: WaitingLimits;
 }
@@ -54,8 +54,8 @@ const ALWAYS: Admission = {
 export type Cover = Pick<RangeJob, 'kind' | 'value'>;
 
 /**
- * Takes one stamp an id of a chunk, or one for a range delete, and notes what is in flight and pending, in one step. One script
- * decides for all processes, so none of them gets more room than another.
+ * Takes one stamp for each id of a chunk, or one for a range delete, and notes the chunk as in flight and its ids as pending,
+ * in one step. One script decides for all processes, so all get room under the same rule.
  * @throws StampsRefused
  */
 export async function takeStamps(
@@ -95,7 +95,7 @@ export async function clockEpoch(redis: Redis, keys: Keys): Promise<string> {
   return z.string().parse(await raiseScript.run(redis, [keys.clock], ['0', randomUUID()]));
 }
 
-/** No stamp up to `stamp` (1 or more) will be given out any more. */
+/** Makes the clock give only stamps above `stamp` (1 or more). */
 export async function raiseClock(redis: Redis, keys: Keys, stamp: Stamp): Promise<void> {
   await raiseScript.run(redis, [keys.clock], [String(stamp), randomUUID()]);
 }
@@ -111,11 +111,11 @@ const timeoutScript = new Script('note-timeout');
 const sweepReply = z.tuple([z.int(), z.int(), z.string()]);
 const withdrawReply = z.enum(['withdrawn', 'queued', 'settled', 'lost']);
 
-/** For a producer whose clock of timers and Redis's differ, and for an add that is on the wire when its time is up. */
+/** Added to the time-out: the clocks of producer and Redis differ, and an add may be on the wire when its time is up. */
 const GRACE_MS = 3000;
-/** A job that is on the wire for longer than a day is none. */
+/** No job is on the wire for longer than a day. */
 const REMEMBERED_US = 24 * 3600 * 1_000_000;
-/** 10 MB of Redis. */
+/** They take 10 MB of Redis. */
 const REMEMBERED_CHUNKS = 100_000;
 
 export interface Swept {
@@ -123,7 +123,7 @@ export interface Swept {
   readonly ids: number;
 }
 
-/** Age in µs at which a chunk without a job is an orphan: no producer tries to add it any more. */
+/** Age in µs from which a chunk without a job is an orphan, because no producer tries to add it any more. */
 export async function orphanAgeUs(redis: Redis, keys: Keys, enqueueTimeoutMs: number): Promise<number> {
   const longest = Number(await redis.zscore(keys.timeouts, 'enqueue'));
   return (Math.max(longest, enqueueTimeoutMs) + GRACE_MS) * 1000;
@@ -134,7 +134,7 @@ export async function noteEnqueueTimeout(redis: Redis, keys: Keys, enqueueTimeou
   await timeoutScript.run(redis, [keys.timeouts], [enqueueTimeoutMs]);
 }
 
-/** Drops notes of chunks that were stamped but never queued. A few hundred ids a call, so Redis serves others in between. */
+/** Drops the notes of chunks that were stamped but never queued. Each call looks at a few hundred ids, so Redis serves others in between. */
 export async function sweepOrphans(redis: Redis, keys: Keys, ageUs: number): Promise<Swept> {
   let chunks = 0;
   let ids = 0;
@@ -148,7 +148,7 @@ export async function sweepOrphans(redis: Redis, keys: Keys, ageUs: number): Pro
   return { chunks, ids };
 }
 
-/** Only what holds up range deletes: the notes of chunks, and of ids those that the same call looks at. */
+/** Drops only the notes of chunks, which hold up range deletes, and those of the first few hundred ids. */
 export async function sweepOrphanedChunks(redis: Redis, keys: Keys, ageUs: number): Promise<number> {
   const [chunks] = await sweepPage(redis, keys, ageUs, '0');
   return chunks;
@@ -179,8 +179,8 @@ export interface DoubtfulChunk {
 }
 
 /**
- * Takes a chunk's notes back unless its job is in Redis. `withdrawn`: it will never be applied, also when the job arrives
- * later. `queued`, `settled`: its job did arrive. `lost`: Redis lost its data, nothing is known.
+ * Takes a chunk's notes back unless its job is in Redis. `withdrawn`: it will never be applied, even if the job arrives
+ * later. `queued`, `settled`: its job did arrive. `lost`: Redis lost its data, so nothing is known.
  */
 export async function withdrawChunk(
   redis: Redis,
@@ -204,7 +204,7 @@ export async function withdrawChunk(
   return withdrawReply.parse(reply);
 }
 
-/** Those of the chunks whose notes were taken back before their jobs arrived. The caller holds their jobs. */
+/** The chunks among these whose notes were taken back before their jobs arrived. The caller holds their jobs. */
 export async function sweptAmong(
   redis: Redis,
   keys: Keys,

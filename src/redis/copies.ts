@@ -4,7 +4,7 @@ import { type CopyKeyParts, type CopyKeys, type Keys, parseCopyKey } from '../ke
 import { type Pipeline, type Redis, redisFailure } from './connect.ts';
 import { repliesOf, resultsOf } from './commands.ts';
 
-/** Values fetched at once: what one group takes in memory, unless a single value is larger. */
+/** Bytes of the values that are fetched at once. A larger value is fetched alone. */
 const GROUP_BYTES = 1024 * 1024;
 
 export interface CopyKey extends CopyKeyParts {
@@ -19,8 +19,8 @@ export interface CopyPage {
 }
 
 /**
- * Keys that are no copies of this namespace are left out, whatever their names begin with.
- * @param slots of Redis's key table that are visited: so many keys of any kind, or a few more
+ * Leaves out keys that are no copies of this namespace.
+ * @param slots of Redis's key table to visit: about that many keys of any kind
  */
 export async function scanCopies(cache: Redis, keys: Keys, cursor: string, slots: number): Promise<CopyPage> {
   const [next, found] = await cache.scan(cursor, 'MATCH', `${escapeGlob(keys.itemPrefix)}*`, 'COUNT', slots);
@@ -31,17 +31,17 @@ export async function scanCopies(cache: Redis, keys: Keys, cursor: string, slots
   return { next, copies };
 }
 
-/** The keys of the copies of `ids` in one generation, whether or not there are any. */
+/** The keys that the copies of `ids` have in one generation, if there are copies. */
 export function copyKeysOf(copies: CopyKeys, ids: readonly string[]): CopyKey[] {
   return ids.map((id) => ({ key: copies.item(id), generation: copies.generation, id }));
 }
 
 export interface CopyValue extends CopyKey {
-  /** Undefined when the key holds something else than a text. */
+  /** Undefined when the key holds another type than a string. */
   readonly value: string | undefined;
 }
 
-/** The values of copies, a bounded number of bytes at a time. What is gone meanwhile is left out. */
+/** The values of copies, a bounded number of bytes at a time. Copies that are gone meanwhile are left out. */
 export async function* readCopies(cache: Redis, copies: readonly CopyKey[]): AsyncGenerator<CopyValue[]> {
   const sizes = cache.pipeline();
   for (const { key } of copies) sizes.strlen(key);
@@ -81,12 +81,12 @@ export async function dropKeys(cache: Redis, copies: readonly CopyKey[]): Promis
   await forEachKey(cache, copies, (pipeline, key) => pipeline.unlink(key));
 }
 
-/** Keeps copies until somebody acts: their time to live must not run out. */
+/** Takes the copies' time to live away, so that they stay until somebody acts. */
 export async function keepCopies(cache: Redis, copies: readonly CopyKey[]): Promise<void> {
   await forEachKey(cache, copies, (pipeline, key) => pipeline.persist(key));
 }
 
-/** One command a key, for copies of several buckets may lie on several servers. */
+/** One command a key: copies of several buckets may lie on several servers. */
 async function forEachKey(
   cache: Redis,
   copies: readonly CopyKey[],
@@ -98,12 +98,12 @@ async function forEachKey(
 }
 
 const SCAN_COUNT = 4000;
-/** Pause between two SCANs of 4,000 keys (one to two milliseconds of Redis each), so that counting leaves Redis most of its time. */
+/** Pause between two SCANs. Each takes Redis one to two milliseconds, so most of its time is left to others. */
 const PAUSE_MS = 5;
 
 /**
- * Counts the L2 copies by walking the keys: Redis has no counter of keys with a prefix, and its DBSIZE counts the queue
- * too. Copies of other generations, which nobody reads, are left out. Copies that come or go meanwhile may be missed, so the figure is a close estimate.
+ * Counts the L2 copies of one generation by walking the keys: Redis cannot count keys with a prefix, and DBSIZE counts the
+ * queue too. Copies that come or go meanwhile may be missed, so the figure is a close estimate.
  */
 export async function countCopies(
   redis: Redis,
@@ -140,15 +140,15 @@ const figuresSchema = z.object({
   checked: count,
   /** Older than their row, and replaced. */
   stale: count,
-  /** Not what any write stored, and replaced. */
+  /** Unreadable or not matching their hash, and replaced. */
   corrupt: count,
   /** Of deleted rows, and replaced by the tombstone or dropped. */
   deleted: count,
   /** Of an older generation, and dropped. */
   outdated: count,
-  /** Newer than their row while nothing of the id was on its way: Postgres lost a settled write. Kept. */
+  /** Newer than their row while no write of the id was pending: Postgres lost a settled write. They are kept. */
   lost: count,
-  /** Different from their row while a write of the id was on its way: left to the next turn. */
+  /** Different from their row while a write of the id was pending: left to the next turn. */
   inFlight: count,
 });
 /** What a turn of the sweep found. A key that Redis moves during the walk may be counted twice. */
@@ -167,18 +167,18 @@ export const NO_FIGURES: CopyFigures = {
 export const copyTurnSchema = z.object({
   /** 1 for the first turn of a deployment. */
   number: z.int().min(1),
-  /** Where SCAN goes on. */
+  /** The cursor with which SCAN goes on. */
   cursor: z.string(),
-  /** Of the copies when the cursor was given: another server would not know it. '' before the first page. */
+  /** Generation of the copies when the cursor was given; another server does not know the cursor. '' before the first page. */
   generation: z.string(),
-  /** Of Redis's key table, those that the walk has visited. */
+  /** Slots of Redis's key table that were visited. */
   slots: count,
   startedMs: z.number(),
   /** Milliseconds of work so far, pauses left out. */
   workedMs: z.number(),
   endedMs: z.number().optional(),
   figures: figuresSchema,
-  /** Lost writes for which the list of their ids had no room. */
+  /** Lost writes whose ids found no room in the list. */
   unlisted: count,
 });
 /** One walk over all L2 copies. */
@@ -202,7 +202,7 @@ export async function saveTurn(redis: Redis, keys: Keys, turn: CopyTurn): Promis
   await redis.hset(keys.copyTurns, 'current', JSON.stringify(turn));
 }
 
-/** The turn is the last one now, and lost writes that it did not see again are no longer lost. */
+/** Makes the turn the last one. Lost writes that it did not see again are no longer listed. */
 export async function endTurn(redis: Redis, keys: Keys, turn: CopyTurn): Promise<void> {
   const turns = redis
     .multi()
@@ -212,7 +212,7 @@ export async function endTurn(redis: Redis, keys: Keys, turn: CopyTurn): Promise
   await repliesOf(turns);
 }
 
-/** Ids that are listed; more of them are only counted. 10,000 ids take a megabyte. */
+/** How many ids are listed; further ones are only counted. 10,000 ids take a megabyte. */
 export const MAX_LISTED = 10_000;
 
 export interface NotedLosses {
@@ -223,8 +223,8 @@ export interface NotedLosses {
 }
 
 /**
- * The ids whose L2 copy is newer than their row, each with the turn of the sweep that saw it last. In the queue's Redis,
- * which evicts nothing.
+ * Lists ids whose L2 copy is newer than their row, each with the turn of the sweep that saw it last. The list is in the
+ * queue's Redis, which evicts nothing.
  */
 export async function noteLost(
   redis: Redis,
@@ -250,7 +250,7 @@ export async function lostIds(redis: Redis, keys: Keys, limit: number): Promise<
   return redis.zrange(keys.lostWrites, '0', String(limit - 1));
 }
 
-/** All of them, also those that the list had no room for. */
+/** Counts the listed ids and those that found no room in the list. */
 export async function countLost(redis: Redis, keys: Keys): Promise<number> {
   const [listed, { current, last }] = await Promise.all([
     redis.zcard(keys.lostWrites),

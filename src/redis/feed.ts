@@ -20,8 +20,8 @@ export interface FeedEntry {
 export interface FeedListener {
   onEntry?(entry: FeedEntry): void;
   /**
-   * Entries were missed for good. `trimmed`: the feed moved on without us. `lost`: Redis is not as we knew it, all or the
-   * newest of what was queued there is gone.
+   * Entries were missed for good. `trimmed`: the feed no longer holds them. `lost`: Redis lost its data, all of it or the
+   * newest.
    */
   onGap?(kind: 'trimmed' | 'lost'): void;
   /** The tail cannot see the feed from now on. */
@@ -30,9 +30,9 @@ export interface FeedListener {
   onLive?(): void;
 }
 
-/** How long one XREAD waits. Each empty wait also checks that the feed is still the one that was read before. */
+/** How long one XREAD waits. After an empty wait the tail checks that it is still the same feed. */
 const BLOCK_MS = 1000;
-/** An answer this late means a half-open socket: the server ended without a word, and TCP alone would wait minutes. */
+/** An answer this late means that the server ended without closing the socket. TCP alone would wait for minutes. */
 const ANSWER_MS = BLOCK_MS + 2000;
 const BATCH = 64;
 /** Between two attempts to start. */
@@ -45,11 +45,12 @@ const entriesReply = z
 /**
  * Follows the change feed on a connection of its own and tells its listeners of every entry once, in order.
  *
- * Two modes. *Live*: connected, and everything up to the head has been delivered. *Down*: anything else. Entries are
- * numbered without gaps, so a trimmed stream shows as a jump of the number; an emptied or replaced Redis shows as
- * another epoch, and one that came back without its newest data as a number that went down: both are checked on every
- * connect and every idle second. After a gap the tail goes on from the head: the listeners must drop what they
- * believed before.
+ * Two modes. *Live*: connected, and every entry up to the head has been delivered. *Down*: anything else.
+ *
+ * Entries are numbered without gaps. A jump of the number shows that the stream was trimmed. Another epoch shows that Redis was
+ * emptied or replaced, and a number that went down shows that it came back without its newest data; both are checked on
+ * every connect and every idle second. After a gap the tail goes on from the head, and the listeners must drop what they
+ * know.
  */
 export class FeedTail {
   readonly #redis: Redis;
@@ -78,7 +79,7 @@ export class FeedTail {
     return { epoch: this.#epoch, number: this.#number, id: this.#cursor };
   }
 
-  /** Whether every entry up to a head that was read elsewhere has been delivered here. */
+  /** Whether every entry up to `head`, which was read on another connection, has been delivered here. */
   hasReached(head: Pick<FeedPosition, 'epoch' | 'number'>): boolean {
     return this.#live && head.epoch === this.#epoch && head.number <= this.#number;
   }
@@ -89,8 +90,8 @@ export class FeedTail {
   }
 
   /**
-   * Takes its place at the feed's head and follows from there. A connection that is cut meanwhile is made again.
-   * @throws what kept it from there until the time was up
+   * Begins at the feed's head and follows from there. A connection that is cut meanwhile is made again.
+   * @throws the last error when the time is up
    */
   async start(timeoutMs: number): Promise<void> {
     const deadline = new Deadline(timeoutMs);
@@ -100,13 +101,13 @@ export class FeedTail {
     this.#running = this.#follow();
   }
 
-  /** Whether it got there; an attempt that may be followed by another ends in false. */
+  /** False when it failed and there is time for another attempt. */
   async #takePlace(deadline: Deadline): Promise<boolean> {
     try {
       // Not awaited: it has no time limit against a server that takes connections and says nothing.
       if (this.#redis.status === 'end' && !this.#closed) this.#redis.connect().catch(() => undefined);
       await whenReady(this.#redis, deadline.leftMs);
-      // A fresh namespace has no epoch yet; the first one to appear must not look like another Redis.
+      // A fresh namespace has no epoch yet. Make one, because an epoch that appears later would look like another Redis.
       await deadline.within(clockEpoch(this.#redis, this.#keys));
       const head = await deadline.within(this.#head());
       [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
@@ -140,7 +141,7 @@ export class FeedTail {
     }
   }
 
-  /** Reads what came; an empty wait checks the head instead. */
+  /** Delivers new entries. Checks the head when there are none. */
   async #readOnce(blockMs: number): Promise<boolean> {
     const wait = blockMs > 0 ? (['BLOCK', blockMs] as const) : [];
     const reply = entriesReply.parse(
@@ -169,7 +170,7 @@ export class FeedTail {
     for (const listener of this.#listeners) listener.onEntry?.(entry);
   }
 
-  /** Connects again, catches up from the cursor, and only then calls itself live. */
+  /** Connects again and delivers what it missed before it is live. */
   async #resume(): Promise<void> {
     if (this.#redis.status !== 'ready') {
       this.#redis.disconnect();
@@ -184,9 +185,9 @@ export class FeedTail {
   /** Finds the losses that no later entry would show. */
   async #checkHead(): Promise<void> {
     const head = await this.#head();
-    // Killed before its newest data was on disk, Redis comes back with fewer entries than we have seen.
+    // A Redis that was killed before its newest data was on disk comes back with fewer entries than we have seen.
     const lost = head.epoch !== this.#epoch || head.number < this.#number;
-    // Entries we never saw are counted but no longer there.
+    // Entries that we never saw were counted, and the stream no longer holds them.
     const trimmed = !lost && head.number > this.#number && (head.empty || head.id === this.#cursor);
     if (!lost && !trimmed) return;
     // An emptied Redis whose clock runs behind would number its entries below the old cursor.
@@ -231,7 +232,7 @@ const headReply = z.tuple([
 const numberReply = z.tuple([z.string().nullable(), z.coerce.number().nullable()]);
 const rangeReply = z.array(z.tuple([z.string(), z.array(z.string())]));
 
-/** Where the feed ends now, in one step. */
+/** The newest entry of the feed. */
 export async function feedHead(redis: Redis, keys: Keys): Promise<FeedHead> {
   const [[epoch, entries], newest] = headReply.parse(
     await readTogether(
@@ -251,7 +252,7 @@ export async function feedHead(redis: Redis, keys: Keys): Promise<FeedHead> {
   };
 }
 
-/** The same without the stream id: one cheap command, for who only asks "is there more than I have seen?". */
+/** The number of the newest entry, in one cheap command. */
 export async function feedNumber(redis: Redis, keys: Keys): Promise<Pick<FeedPosition, 'epoch' | 'number'>> {
   const [epoch, entries] = numberReply.parse(await redis.hmget(keys.clock, 'epoch', 'entries'));
   return { epoch: epoch ?? '', number: entries ?? 0 };
@@ -298,11 +299,11 @@ export interface FeedHistory {
   readonly mentions: readonly FeedMention[];
   /** Entries looked at. */
   readonly entries: number;
-  /** The whole feed was looked at, and not only its newest part. */
+  /** Whether the whole feed was looked at. */
   readonly complete: boolean;
 }
 
-/** Entries of one read: an entry of 1,000 ids has about 40 KB. */
+/** Entries of one read. An entry of 1,000 ids has about 40 KB. */
 const PAGE = 20;
 
 /** What the change feed still tells of one id, newest first, stopping after `maxMentions` or `maxMs`. */
@@ -313,7 +314,7 @@ export async function feedHistory(
   { maxMentions = 50, maxMs = 1500 } = {},
 ): Promise<FeedHistory> {
   const deadline = performance.now() + maxMs;
-  // Parsing every entry would take most of the time; the id as JSON stands in the text of the few that matter.
+  // Parsing is slow, so parse only the entries whose text holds the id as JSON.
   const needle = JSON.stringify(id);
   const mentions: FeedMention[] = [];
   let entries = 0;

@@ -8,9 +8,9 @@ import type { Redis } from './connect.ts';
 import { repliesOf } from './commands.ts';
 
 /**
- * What settled over the last hour, for plots: one hash a minute whose fields `<slot>:<step>` count the items that settled
- * in slot 0 to 5 (10 s each) with a latency of that step. A step is half an octave, so a latency read back is at most
- * 1.42 times too high. Bounded: about 61 hashes of a few dozen fields, each of which expires.
+ * What settled over the last hour, for plots. There is one hash a minute. Its fields `<slot>:<step>` count the items that
+ * settled in slot 0 to 5 (10 s each) with a latency of that step. A step is half an octave, so a latency read back is at most
+ * 1.42 times too high. Hashes expire, so there are about 61 of a few dozen fields.
  */
 const MINUTE_MS = 60_000;
 export const SLOT_MS = 10_000;
@@ -25,7 +25,7 @@ interface SeriesParts {
 }
 
 /**
- * Counts settled chunks, without waiting: the figures may lose a batch, the batch may not lose time or fail for them.
+ * Counts settled chunks. Nobody waits for it, so that it cannot delay a batch or make it fail; the figures may lose one.
  * @param atMs when they settled, on the clock that gives the stamps
  */
 export function recordSettled(
@@ -37,7 +37,7 @@ export function recordSettled(
   const slot = Math.floor(atMs / SLOT_MS) % SLOTS;
   const bySteps = new Map<number, number>();
   for (const { chunkId, job } of chunks) {
-    // A replayed dead letter has the stamp of long ago: its age is no latency.
+    // A replayed dead letter keeps its old stamp, so its age is no latency.
     if (isReplay(chunkId)) continue;
     const step = stepOf(atMs - stampToMs(job.first));
     bySteps.set(step, (bySteps.get(step) ?? 0) + job.ids.length);
@@ -53,12 +53,12 @@ export interface SeriesPoint {
   /** Start of the slot, in milliseconds since 1970. */
   readonly atMs: number;
   readonly items: number;
-  /** Latency that half of the items, and 99 of 100, did not exceed; undefined when nothing settled. */
+  /** Median and 99th percentile of the latency; undefined when nothing settled. */
   readonly p50Ms: number | undefined;
   readonly p99Ms: number | undefined;
 }
 
-/** The last hour, oldest first, one point a slot. The newest slot has ended, so that no plot ends in a dip. */
+/** The last hour, oldest first, one point a slot. Leaves out the current slot, which would end every plot in a dip. */
 export async function readSeries(redis: Redis, keys: Keys, nowMs: number): Promise<SeriesPoint[]> {
   const end = Math.floor(nowMs / SLOT_MS);
   const slots = Array.from({ length: KEPT_MINUTES * SLOTS }, (_, i) => end - KEPT_MINUTES * SLOTS + i);
@@ -112,7 +112,7 @@ export async function noteChore(redis: Redis, keys: Keys, chore: string, run: Ch
   await redis.hset(keys.chores, chore, JSON.stringify(run));
 }
 
-/** By name of the chore. */
+/** The last run of each chore, by its name. */
 export async function choreRuns(redis: Redis, keys: Keys): Promise<Map<string, ChoreRun>> {
   const stored = await redis.hgetall(keys.chores);
   return new Map(

@@ -18,7 +18,7 @@ const settleScript = new Script('settle');
 
 const settleReply = z.tuple([z.string(), z.number()]);
 
-/** A producer that lost its place on the feed may ask for outcomes this long. */
+/** How long outcomes are kept for producers that missed entries of the feed. */
 const OUTCOME_TTL_MS = 3_600_000;
 
 export interface Settlement {
@@ -39,8 +39,8 @@ export interface Settled {
 }
 
 /**
- * Announces a batch on the feed and clears its in-flight and pending notes, in one step. Undefined, and nothing is done, when
- * readers use another generation of copies than the batch wrote: they would not see it.
+ * Announces a batch on the feed and clears its in-flight and pending notes, in one step.
+ * @returns undefined, and nothing is done, when readers use another generation of copies than the batch wrote
  */
 export async function settleBatch(
   redis: Redis,
@@ -81,11 +81,11 @@ export async function settleBatch(
     ),
   );
   if (entryId === '') return undefined;
-  // A stream's ids begin with the server's time.
+  // The id of a stream entry begins with the server's time.
   return { entryId, atMs: Number.parseInt(entryId, 10), clockRaised: raised === 1 };
 }
 
-/** The newest unsettled stamp of each id; undefined where none is pending. */
+/** The newest unsettled stamp of each id; undefined when no write of it is pending. */
 export async function pendingStamps(
   redis: Redis,
   keys: Keys,
@@ -96,8 +96,7 @@ export async function pendingStamps(
 }
 
 /**
- * The first stamp of the oldest chunk in flight: every write stamped before it has settled. Infinity when none is in
- * flight.
+ * The first stamp of the oldest chunk in flight, below which every write has settled. Infinity when no chunk is in flight.
  */
 export async function settledBelow(redis: Redis, keys: Keys): Promise<Stamp> {
   const [, stamp] = await redis.zrange(keys.inflight, '0', '0', 'WITHSCORES');
@@ -160,9 +159,9 @@ export interface SeenVersion {
 }
 
 export interface SettledAnswer {
-  /** Every write with a stamp below it has settled, from now on; 0 when Redis has given out no stamp. */
+  /** Every write with a stamp below it has settled; 0 when Redis has given out no stamp. */
   readonly horizon: Stamp;
-  /** For each version that was asked about, whether it has settled. */
+  /** Whether each version has settled, in the order of the question. */
   readonly settled: readonly boolean[];
 }
 
@@ -177,9 +176,9 @@ const reply = z.tuple([
 /**
  * Which of these versions have settled: every tier has them, and the feed has announced them.
  *
- * A version that Postgres shows was queued before, and its chunk stands in `inflight` and its id in `pending` until it settles. So
- * it has settled when it lies below the oldest chunk in flight, or when its id is not pending. A range delete notes no
- * ids: a row that carries the stamp of one in flight has not settled.
+ * A version that Postgres shows was queued before. Until it settles, its chunk is in `inflight` and its id in `pending`. So it
+ * has settled when its stamps are below the oldest chunk in flight, or when its id is not pending. A range delete notes no
+ * ids, so a row with the stamp of a range delete in flight has not settled.
  * @param redis of the queue. One round trip, about 1 µs of Redis a version.
  */
 export async function settledCheck(
@@ -204,7 +203,7 @@ export async function settledCheck(
   return { horizon, settled };
 }
 
-/** What must have settled first: every chunk with a stamp below `chunks`, every range delete with one below `ranges`. */
+/** Is passed when every chunk with a stamp below `chunks` and every range delete with one below `ranges` has settled. */
 export interface Barrier {
   readonly chunks: Stamp;
   readonly ranges: Stamp;
@@ -212,7 +211,7 @@ export interface Barrier {
 
 /** The oldest chunk and the oldest range delete that have not settled; Infinity for none. */
 export interface Frontier extends Barrier {
-  /** The settle as of which it is: `nextSettle` waits for one after it. */
+  /** The newest settle when it was read. `nextSettle` waits for one after it. */
   readonly settle: string;
 }
 
@@ -220,7 +219,7 @@ export function isPassed(barrier: Barrier, frontier: Barrier): boolean {
   return frontier.chunks >= barrier.chunks && frontier.ranges >= barrier.ranges;
 }
 
-/** So many range deletes in a row are looked past for the oldest chunk; beyond, the frontier stands at the last of them. */
+/** To find the oldest chunk, at most so many older range deletes are skipped; after that the last of them stands for it. */
 const LOOKED_AT = 16;
 
 const pairs = z.array(z.string());
@@ -270,9 +269,9 @@ export interface NotedChunk {
 
 export interface EarlierWork {
   readonly ranges: readonly OpenRange[];
-  /** Of each chunk that asks: how many chunks with lower stamps have not settled. */
+  /** For each chunk of `asking`: how many chunks with lower stamps have not settled. */
   readonly chunksBefore: readonly number[];
-  /** Of each of these chunks: its stamp in flight; null when it is not noted there. */
+  /** For each of `chunks`: its stamp in flight, or null when it is not in flight. */
   readonly placed: readonly (Stamp | null)[];
 }
 
@@ -280,7 +279,7 @@ const stampOrNone = z.coerce.number().nullable();
 const coverSchema = z.tuple([z.number(), z.tuple([z.enum(['prefix', 'state']), z.string()])]);
 const earlierReply = z.tuple([z.array(z.string()), z.array(stampOrNone)]).rest(z.number());
 
-/** What is in flight as the chunks of `asking` see it, and where `chunks` stand in it. One round trip. */
+/** What is in flight before the chunks of `asking`, and whether `chunks` are in flight. One round trip. */
 export async function earlierWork(
   redis: Redis,
   keys: Keys,
@@ -312,8 +311,8 @@ export async function earlierWork(
 const othersReply = z.tuple([z.array(stampOrNone)]).rest(z.number());
 
 /**
- * Of each range delete, in the order of their stamps: how many others with lower stamps have not settled, those before it in
- * `jobs` left out.
+ * For each range delete, in the order of their stamps: how many chunks and range deletes with lower stamps have not settled,
+ * not counting those before it in `jobs`.
  */
 export async function othersBefore(redis: Redis, keys: Keys, jobs: readonly NotedChunk[]): Promise<number[]> {
   if (jobs.length === 0) return [];

@@ -21,19 +21,19 @@ export interface StoredEntry {
 }
 
 /**
- * What became of a copy. `stored`: L2 holds it. `newer`: L2 holds a newer one. `late`: refused, because the look it comes from
- * is too old or from before copies were lost: look again. `dropped`: Redis cannot take it (memory, or an error that is the
- * key's own); the older copy is gone too, so readers go on to L3.
+ * What became of a copy. `stored`: L2 holds it. `newer`: L2 holds a newer one. `late`: refused, because its look is too
+ * old or L2 lost copies since: look again. `dropped`: Redis cannot take it (no memory, or the key holds another type); the
+ * older copy is gone too, so readers go on to L3.
  */
 export type CopyFate = 'stored' | 'newer' | 'late' | 'dropped';
 
-/** The entries of one bucket, by their places. */
+/** The entries of one bucket, as places in the list of all. */
 interface BucketCall {
   readonly bucket: number;
   readonly places: readonly number[];
 }
 
-/** L2 cannot be used: which copies in it are good is not known at the moment. Try again. */
+/** L2 cannot be used, because it is not known at the moment which of its copies are good. Try again. */
 export class CacheUnknownError extends Error {
   constructor() {
     super('the generation of the copies is not known yet');
@@ -41,7 +41,7 @@ export class CacheUnknownError extends Error {
 }
 
 /**
- * The L2 copies: one text value an item, only ever replaced by a newer one, and only written from a fresh look at Postgres.
+ * The L2 copies: one text value an item. Only a newer one replaces it, and only a fresh look at Postgres writes it.
  * Every method throws `CacheUnknownError` while the generation of the copies is unknown.
  */
 export class ItemStore {
@@ -58,12 +58,12 @@ export class ItemStore {
     return this.#generation.session;
   }
 
-  /** Take it before the statement is sent whose rows are to be written; undefined while the generation is unknown. */
+  /** Take it before the statement that reads the rows is sent; undefined while the generation is unknown. */
   look(): Look | undefined {
     return this.#generation.session?.look();
   }
 
-  /** Asks whether the generation is still the one in use; it is unknown for a moment when it is not. */
+  /** Asks whether the generation is still in use. When it is not, it is unknown for a moment. */
   confirm(): Promise<void> {
     return this.#generation.confirm();
   }
@@ -73,15 +73,15 @@ export class ItemStore {
   }
 
   /**
-   * Values in the order of `ids`, null where there is none: a few MGETs sent together, so that the answers of one are looked
-   * at while Redis serves the next (500 ids: a fifth less time than one MGET).
+   * Values in the order of `ids`, null where there is none. Sends a few MGETs together: the caller reads one answer while
+   * Redis serves the next (500 ids: a fifth less time than one MGET).
    */
   getParts(ids: readonly string[]): Promise<(string | null)[]>[] {
     const { copies } = this.#known();
     return Array.from({ length: Math.ceil(ids.length / PART_IDS) }, (_, part) => {
       const keys = ids.slice(part * PART_IDS, (part + 1) * PART_IDS).map((id) => copies.item(id));
       const values = this.#redis.mget(keys);
-      // Whoever waits for the part before hears of a broken connection there.
+      // A caller that still waits for the part before sees the broken connection there.
       values.catch(() => undefined);
       return values;
     });
@@ -100,7 +100,7 @@ export class ItemStore {
     });
   }
 
-  /** One copy with its life in milliseconds, -1 for no end; undefined where there is none. For people to look at. */
+  /** One copy and its remaining life in milliseconds (-1 for no end), for people to look at; undefined where there is none. */
   async inspect(id: string): Promise<{ readonly value: string; readonly ttlMs: number } | undefined> {
     const key = this.#known().copies.item(id);
     const [value, ttlMs] = await Promise.all([this.#redis.get(key), this.#redis.pttl(key)]);
@@ -113,8 +113,8 @@ export class ItemStore {
   }
 
   /**
-   * Drops copies whatever they are. Their buckets begin a new epoch: one of them may have been all that kept an older copy
-   * out. DEL is taken from a full server too.
+   * Drops copies whatever they hold. Their buckets begin a new epoch, because a dropped copy may have kept an older one out.
+   * DEL works on a full server too.
    */
   async drop(ids: readonly string[]): Promise<void> {
     const { copies } = this.#known();
@@ -127,9 +127,9 @@ export class ItemStore {
 
   /**
    * Stores each entry unless a newer one is there: one call of the script a bucket, all in one round trip.
-   * @param look taken before the rows were asked for that the entries come from
-   * @param likelyAbsent hardly any has a copy yet: the script tries SET NX first (4 instead of 5 to 6 µs of Redis an item;
-   *   for an item that has one it is 1 µs more)
+   * @param look taken before the entries' rows were asked for
+   * @param likelyAbsent few have a copy yet, so the script tries SET NX first (4 instead of 5 to 6 µs of Redis an item; 1 µs
+   *   more for an item that has one)
    * @returns the fate of each entry
    * @throws what kept Redis from answering
    */
@@ -140,7 +140,7 @@ export class ItemStore {
   ): Promise<CopyFate[]> {
     const fates = entries.map((): CopyFate => 'late');
     if (look === undefined || entries.length === 0) return fates;
-    // A server is known by its connection: what was seen on another says nothing of this one.
+    // A look on another connection may be of another server.
     if (look.session !== this.#known()) return fates;
     const calls = callsOf(entries.map(({ id }) => id));
     let results = await this.#runScript(entries, calls, look, likelyAbsent);
@@ -209,20 +209,20 @@ function callsOf(ids: readonly string[]): BucketCall[] {
   return Array.from(calls, ([bucket, places]) => ({ bucket, places }));
 }
 
-/** Milliseconds that copies made from rows live, and tombstones and fences. */
+/** How long copies made from rows live, and tombstones and fences, in milliseconds. */
 export interface Lifetimes {
   readonly tombstoneTtlMs: number;
   readonly backfillTtlMs: number;
 }
 
-/** Whether it is a row whose content must not come into L2. */
+/** Whether the item's content must not come into L2. */
 export function isDurableOnly({ kind, tiers }: Pick<StoredItem, 'kind' | 'tiers'>): boolean {
   return tiers === 'durable' && kind !== 'deleted';
 }
 
 /**
- * What L2 keeps of an item: of one for L3 alone a fence without its content.
- * @param ttlMs life of a copy with content; 0 for no end. Left out: that of copies made from rows
+ * What L2 keeps of an item. Of an item for L3 alone it is a fence: the stamps without the content.
+ * @param ttlMs life of a copy with content; 0 for no end; by default that of copies made from rows
  */
 export function storedEntry(
   item: StoredItem,
@@ -238,7 +238,7 @@ export function storedEntry(
   };
 }
 
-/** An older copy must go, and an older back-fill must not come. */
+/** Replaces an older copy, and keeps an older back-fill out. */
 function fenceOf({ id, contentVersion, stateVersion, digest, contentHash, state }: StoredItem): StoredItem {
   return {
     id,

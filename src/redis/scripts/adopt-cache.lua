@@ -1,5 +1,5 @@
--- The generation of the L2 copies for one cache server. The copies of a server that was not the one before may be from long
--- ago, so it gets a generation of its own, and the feed tells those who still use the other.
+-- Gives the generation of the L2 copies for one cache server. Another server than before may hold old copies, so it gets a
+-- generation of its own, and the feed tells the processes that still use the one before.
 -- KEYS: 1 cache (hash)  2 clock (hash)  3 feed (stream)
 -- ARGV: 1 run id of the server  2 1 when another server makes a new generation, 0 to ask only
 --       3 1 when a cache server never comes back older: then every server has the same generation
@@ -8,8 +8,8 @@ local generation, server = unpack(redis.call('HMGET', KEYS[1], 'generation', 'se
 if generation and (server == ARGV[1] or ARGV[3] == '1') then return { generation, ARGV[1] } end
 if ARGV[2] == '0' then return { generation or '', server or '' } end
 
--- Milliseconds since 1970 in base 36, and above the generation before: so none is given twice, not even by a Redis that came
--- back older and has forgotten some.
+-- Milliseconds since 1970 in base 36, and above the generation before. So none is given twice, even by a Redis that lost its
+-- newest data.
 local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
 local time = redis.call('TIME')
 local number = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,9 +1,9 @@
--- Notes a chunk that replays dead letters as in flight and its ids as pending, unless a range delete is at work.
+-- Notes a chunk that replays dead letters as in flight and its ids as pending, unless a range delete is in flight.
 -- KEYS: 1 inflight (zset)  2 pending (hash)  3 ranges (zset)  4 clock (hash)
 -- ARGV: 1 chunk id  2 candidate epoch, kept if the clock has none  3.. id and stamp in turn
 -- Returns: the epoch, or false when a range delete has not settled
--- The chunk's own stamps are old, so it is noted under the time instead: every later range delete has a higher stamp and
--- waits for it, and its age reads as what it is.
+-- The chunk's own stamps are old, so note it under the current time. Every later range delete then has a higher stamp and
+-- waits for it, and its age is right.
 if redis.call('ZCARD', KEYS[3]) > 0 then return false end
 redis.call('HSETNX', KEYS[4], 'epoch', ARGV[2])
 local time = redis.call('TIME')

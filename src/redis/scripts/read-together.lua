@@ -1,5 +1,5 @@
--- Runs reads in one step. MULTI would do, were it not that a full Redis refuses each command of it, also those that only read.
--- KEYS: all that the reads name
+-- Runs reads in one step. It replaces MULTI, because a full Redis refuses every command in a MULTI, also reads.
+-- KEYS: every key of the reads
 -- ARGV: 1 JSON: the reads, each a list of the command and its arguments (as text, 7,000 at most)
 -- Returns: their replies
 local replies = {}

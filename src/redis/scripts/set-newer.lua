@@ -1,13 +1,13 @@
--- Stores each L2 value unless the stored one is newer (content stamp first, then state stamp); none of them when the look at
--- Postgres that they come from is too old, or from before the bucket lost copies: the newer one may be among those.
+-- Stores each L2 value unless the stored one is newer (content stamp first, then state stamp). Stores none when the look at
+-- Postgres that they come from is too old, or when the bucket has lost copies since: a lost copy may have been newer.
 -- KEYS: 1 epoch of the bucket  2.. the items, all of that bucket
 -- ARGV: 1 time of the look, in ms of this server's clock  2 ms that a look is good for  3 the bucket's epoch at the look
 --       4 an epoch that no other call gives  5 whether most items are expected to be absent (1 or 0)
 --       then for each item its value, whose characters 3-18 and 19-34 are the two stamps, zero-padded, and its life in ms,
---       0 for no end (not used when a copy of the same content is there: that one's life goes on)
+--       0 for no end (not used when a copy of the same content is there: that copy keeps its life)
 -- Returns: { this server's time in ms, the bucket's epoch, 1 or 0 when nothing was stored,
 --            places (from 1) of those for which a newer one is stored; the others are stored, now or before }
--- Zero-padded decimal text orders as its number does, so the 32 characters are compared as they are.
+-- Zero-padded decimal text sorts as its number does, so compare the 32 characters as text.
 local call, pcall = redis.call, redis.pcall
 local goodFor = tonumber(ARGV[2])
 local likelyAbsent = ARGV[5] == '1'
@@ -15,7 +15,7 @@ local shortLived = false
 
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- Other programs may have put a value of another type there.
+-- Another program may have stored a value of another type.
 local epoch = pcall('GET', KEYS[1])
 if type(epoch) ~= 'string' then
   epoch = ARGV[4]

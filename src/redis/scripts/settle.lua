@@ -1,5 +1,5 @@
--- Announces one batch on the feed and clears what it settled, in one step: who sees a chunk gone from inflight finds its
--- outcomes stored. Running it twice is harmless.
+-- Announces one batch on the feed and clears the notes of what it settled, in one step: once a chunk is gone from inflight,
+-- its outcomes are stored. Running it twice is harmless.
 -- KEYS: 1 feed (stream)  2 inflight (zset)  3 pending (hash)  4 clock (hash)  5 ranges (zset)  6 cache (hash)  7 bytes (hash)
 --       8 covers (hash)  9 settles (stream)  10.. outcome keys of chunks with exceptions
 -- ARGV: 1 feed entries to keep  2 jobs (JSON)  3 changes (JSON)  4 milliseconds to keep outcomes
@@ -9,7 +9,7 @@
 -- Returns: { the feed entry's id, 1 when the clock was raised above all stamps of Postgres since Redis was last empty };
 --          nothing was done and the id is '' when readers use another generation by now
 
--- A script whose first write cannot need memory may go on when Redis is full; what this one frees is what lets it recover.
+-- When a script's first write needs no memory, a full Redis lets it run. This one must: it frees memory.
 redis.call('ZREM', KEYS[2], '')
 
 local chunks, exceptions = tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -1,6 +1,6 @@
 -- Takes a range of stamps for one chunk and notes the chunk as in flight and its ids as pending. For a range delete it
--- takes one stamp and notes it among the ranges too, with what it covers. Refuses the chunk, and then notes nothing, while the queue
--- is fuller than the chunk's kind may find it.
+-- takes one stamp and notes it among the ranges too, with what it covers. While the queue is
+-- fuller than the chunk allows, it is refused and nothing is noted.
 -- KEYS: 1 clock (hash)  2 inflight (zset)  3 pending (hash)  4 ranges (zset)  5 bytes (hash)  6 covers (hash)
 -- ARGV: 1 chunk id  2 candidate epoch, kept if the clock has none  3 bytes of the chunk
 --       4 the ratio from which it is refused, '0' for never
@@ -8,7 +8,7 @@
 --       8 kind and value of a range delete as a JSON array, '' for a chunk  9.. the chunk's ids, in stamp order
 -- Returns: { first stamp or '0' when refused, epoch, ids pending, bytes in flight, used share of maxmemory (0: no maxmemory),
 --            first stamp of the oldest chunk in flight or '0' } (stamps and the share as text)
--- Numbers are formatted by hand: Lua's own tostring keeps 14 digits and a stamp has 16.
+-- Lua's tostring keeps 14 digits and a stamp has 16, so numbers are formatted here.
 local function text(stamp) return string.format('%.0f', stamp) end
 
 -- 6 µs. A user that may not call INFO has no memory limit; a full Redis answers OOM all the same.

@@ -1,4 +1,4 @@
--- Drops the bytes of chunks that are no longer in flight: workers of an older version settle without telling their bytes.
+-- Drops the bytes of chunks that are no longer in flight. Workers of an older version settle without doing so.
 -- KEYS: 1 bytes (hash)  2 inflight (zset)
 -- ARGV: 1 cursor, '0' to start
 -- Returns: the next cursor

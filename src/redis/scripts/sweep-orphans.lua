@@ -1,12 +1,12 @@
--- Drops notes of chunks that were stamped but never queued: their producer died in between or could not be told. Remembers
--- the chunks: should a job come later, a drain worker refuses it.
+-- Drops the notes of chunks that were stamped but never queued, because their producer died in between. Remembers the chunks,
+-- so that a drain worker refuses a job that comes later.
 -- KEYS: 1 inflight (zset)  2 pending (hash)  3 ranges (zset)  4 swept (zset)  5 covers (hash)
 -- ARGV: 1 age in µs from which a chunk without a job is an orphan  2 cursor of the pending scan, '0' to start
 --       3 µs for which chunks are remembered  4 how many at most
 --       5.. prefixes of the job keys of chunks and range deletes (same hash tag)
 -- Returns: { orphaned chunks dropped, pending ids dropped, next cursor }
--- A chunk whose job stands in the queue is never dropped, and a job that comes later finds its chunk remembered: a worker
--- that holds a job may ask at any time and gets the same answer.
+-- Never drops a chunk whose job is in the queue. Remembers a dropped chunk, so that a worker that holds its job gets the same
+-- answer whenever it asks.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local horizon = now - tonumber(ARGV[1])

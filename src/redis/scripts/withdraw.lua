@@ -1,5 +1,5 @@
--- Takes back what stamp.lua noted for a chunk whose job was not seen to arrive, unless the job is there after all. Remembers
--- the chunk: should the job come later, a drain worker refuses it.
+-- Takes back what stamp.lua noted for a chunk whose job may not have arrived, unless the job is there. Remembers the chunk, so
+-- that a drain worker refuses a job that comes later.
 -- KEYS: 1 inflight (zset)  2 pending (hash)  3 ranges (zset)  4 swept (zset)  5 clock (hash)  6 bytes (hash)
 --       7 job of the chunk  8 covers (hash)
 -- ARGV: 1 chunk id  2 epoch in which it was stamped  3 chunks to remember  4.. the chunk's ids, in stamp order
@@ -12,7 +12,7 @@ if not first then
 end
 if redis.call('EXISTS', KEYS[7]) == 1 then return 'queued' end
 
--- A full Redis lets a script go on whose first write needs no memory.
+-- The first write needs no memory, so a full Redis lets the script run.
 redis.call('ZREM', KEYS[1], chunk)
 redis.call('ZREM', KEYS[3], chunk)
 redis.call('HDEL', KEYS[8], chunk)
