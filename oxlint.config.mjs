@@ -60,11 +60,7 @@ const lengths = {
 };
 /** Functions that are still longer than that, by file. Each is one list of parts or of steps in their order. */
 const longFunctions = {
-  'src/maintenance/start-maintenance.ts': 'opens the backends and lists the chores',
-  'src/drain/start-drain.ts': 'opens the backends and joins the parts of a worker',
-  'src/drain/batch-writer.ts': 'the steps of one batch: Postgres, copies, outcomes',
   'src/read/open-reader.ts': 'opens the backends and joins the parts of a reader',
-  'src/producer/queue-producer.ts': 'the steps of one call for many items',
   'src/metrics/drain-metrics.ts': 'lists the counters and histograms',
 };
 

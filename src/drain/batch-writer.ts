@@ -20,8 +20,20 @@ export type ChunkFate = 'settled' | Barrier;
 interface SortedChunks {
   /** Those to be written, in the order given. */
   readonly chunks: readonly Chunk[];
-  readonly hurried: ReadonlySet<Chunk>;
+  /** Those of them that set states while an earlier write, which may bring the item, has not settled. */
+  readonly early: ReadonlySet<Chunk>;
+  /** Chunks that set states and must wait for an earlier range delete, with its barrier. */
   readonly blocked: ReadonlyMap<Chunk, Barrier>;
+}
+
+/** What is written at once. */
+interface Batch extends Pick<SortedChunks, 'chunks' | 'early'> {
+  readonly ops: readonly Op[];
+  /** Those that go to Postgres, and what they say. */
+  readonly durable: readonly Op[];
+  readonly durableRows: Row[];
+  /** What the others say: rows of L2 alone. */
+  readonly cacheRows: readonly Row[];
 }
 
 /**
@@ -37,11 +49,10 @@ export class BatchWriter {
 
   /** Returns the fate of each chunk. */
   async write(given: readonly Chunk[]): Promise<ChunkFate[]> {
-    // Asked while the rows are folded, so that it takes no time of its own; awaited before anything is written.
+    // Asked while the rows are folded, so that it takes no time of its own. It is awaited before anything is written.
     const asking = this.#late(given);
     asking.catch(() => undefined);
-    const { chunks, hurried, blocked } = await this.#sort(given);
-    const batchId = randomUUID();
+    const { chunks, early, blocked } = await this.#sort(given);
     const ops = chunks.flatMap(opsOf);
     const durable = ops.filter((op) => op.tiers !== 'cache');
     const durableRows = this.#fold(durable);
@@ -50,65 +61,52 @@ export class BatchWriter {
     if (late.size > 0) return this.#writeWithout(late, given);
     if (chunks.length === 0) return given.map((chunk) => blocked.get(chunk) as Barrier);
 
+    const settled = await this.#writeThrough({ chunks, early, ops, durable, durableRows, cacheRows });
+    return given.map((chunk) =>
+      settled.has(chunk) ? 'settled' : (blocked.get(chunk) ?? { chunks: chunk.job.first, ranges: 0 }),
+    );
+  }
+
+  /** Returns the chunks that have settled. */
+  async #writeThrough(batch: Batch): Promise<ReadonlySet<Chunk>> {
+    const batchId = randomUUID();
     const started = performance.now();
     let look: Look | undefined;
     const stored = await persist(this.#parts, 'l3', () => {
       look = this.#parts.items.look();
-      return this.#store(durableRows, durable, batchId);
+      return this.#store(batch.durableRows, batch.durable, batchId);
     });
     const inPostgres = performance.now();
-    const { rows } = stored;
     let inRedis = inPostgres;
-    let settling: Chunk[] = [];
-    let settledJobs: readonly FeedJob[] = [];
+    let ended: EndedChunks = { chunks: [], jobs: [] };
     const settledAtMs = await copyAndSettle(
       this.#parts,
-      (isFirst) => copyRows(this.#parts, isFirst ? look : undefined, stored, cacheRows),
+      (isFirst) => copyRows(this.#parts, isFirst ? look : undefined, stored, batch.cacheRows),
       ({ superseded }) => {
         inRedis = performance.now();
-        const jobs = feedJobs(chunks, {
-          ops,
-          rows: new Map(rows.map((row) => [row.id, row])),
-          differing: stored.differing,
-          cached: new Map(cacheRows.map((row, i) => [row.id, { row, stored: superseded[i] !== true }])),
-          dead: stored.dead,
-        });
-        // What looked for an item that an earlier write may bring is written again, once that write has settled.
-        const premature = new Set(
-          chunks.filter(
-            (chunk, i) =>
-              hurried.has(chunk) &&
-              jobs[i]?.outcome.exceptions?.some(({ status }) => status === 'missing') === true,
-          ),
-        );
-        settling = chunks.filter((chunk) => !premature.has(chunk));
-        settledJobs = jobs.filter((_, i) => !premature.has(chunks[i] as Chunk));
+        ended = endedChunks(batch, stored, superseded);
+        const rows = stored.rows.map((row) => stored.differing.get(row.id) ?? row);
+        const isWhole = ended.chunks.length === batch.chunks.length;
         return {
-          jobs: settledJobs,
-          changes: toFeedChanges(
-            rows.map((row) => stored.differing.get(row.id) ?? row),
-            cacheRows,
-          ),
-          settled: newestStamps(premature.size === 0 ? ops : settling.flatMap(opsOf)),
+          jobs: ended.jobs,
+          changes: toFeedChanges(rows, batch.cacheRows),
+          settled: newestStamps(isWhole ? batch.ops : ended.chunks.flatMap(opsOf)),
         };
       },
     );
-    recordSettled(this.#parts, settledAtMs, settling);
+    recordSettled(this.#parts, settledAtMs, ended.chunks);
     this.#parts.observer.batchWritten({
-      chunks: settledJobs.length,
-      outcomes: countOutcomes(settledJobs),
+      chunks: ended.chunks.length,
+      outcomes: countOutcomes(ended.jobs),
       postgresMs: inPostgres - started,
       redisMs: inRedis - inPostgres,
       feedMs: performance.now() - inRedis,
-      // A replayed dead letter has the stamp of long ago: its age is no latency.
-      settleLatencyMs: settling
+      // A replayed dead letter has an old stamp: its age is no latency.
+      settleLatencyMs: ended.chunks
         .filter(({ chunkId }) => !isReplay(chunkId))
         .map(({ job }) => settledAtMs - stampToMs(job.first)),
     });
-    const settled = new Set(settling);
-    return given.map((chunk) =>
-      settled.has(chunk) ? 'settled' : (blocked.get(chunk) ?? { chunks: chunk.job.first, ranges: 0 }),
-    );
+    return new Set(ended.chunks);
   }
 
   /** The chunks whose submits were refused before their jobs arrived. */
@@ -127,16 +125,15 @@ export class BatchWriter {
   }
 
   /**
-   * Which of these chunks can be written now. `blocked`: chunks that set states and must wait for an earlier range delete,
-   * with its barrier. `hurried`: those that set states while an earlier write, which may bring the item, is on its way. Asked
-   * before anything is stored: that write may come to its end between our statement and a question asked after it.
+   * Which of these chunks can be written now. It asks before anything is stored: an earlier write may settle between our
+   * statement and a question asked after it.
    */
   async #sort(given: readonly Chunk[]): Promise<SortedChunks> {
     const { queue, keys } = this.#parts;
-    const hurried = new Set<Chunk>();
+    const early = new Set<Chunk>();
     const blocked = new Map<Chunk, Barrier>();
     const setting = given.filter(({ job }) => setsState(job));
-    if (setting.length === 0) return { chunks: given, hurried, blocked };
+    if (setting.length === 0) return { chunks: given, early, blocked };
     const earlier = await persist(this.#parts, 'earlier', () =>
       earlierWork(queue, keys, setting.map(notedChunk), given.map(notedChunk)),
     );
@@ -146,15 +143,15 @@ export class BatchWriter {
       if (range !== undefined) blocked.set(chunk, { chunks: 0, ranges: range + 1 });
     }
     const chunks = given.filter((chunk) => !blocked.has(chunk));
-    // What is written together with a chunk is not on its way any more.
+    // Chunks of this batch are written together, so none of them waits for another.
     const together = new Map(
       given.flatMap((chunk, i) => (blocked.has(chunk) ? [] : [[chunk.chunkId, earlier.placed[i]]])),
     );
     setting.forEach((chunk, i) => {
       const known = [...together.values()].filter((stamp) => stamp != null && stamp < chunk.job.first).length;
-      if ((earlier.chunksBefore[i] ?? 0) > known) hurried.add(chunk);
+      if ((earlier.chunksBefore[i] ?? 0) > known) early.add(chunk);
     });
-    return { chunks, hurried, blocked };
+    return { chunks, early, blocked };
   }
 
   #fold(ops: readonly Op[]): Row[] {
@@ -172,6 +169,33 @@ export class BatchWriter {
       return applyIsolating(pool, unitsOf(ops), batchId, digester);
     }
   }
+}
+
+/** The chunks of a batch that end with it, and what became of each. */
+interface EndedChunks {
+  readonly chunks: readonly Chunk[];
+  readonly jobs: readonly FeedJob[];
+}
+
+/** A setState that found no item is left out while an earlier write may bring it: it is tried again once that has settled. */
+function endedChunks(
+  { chunks, early, ops, cacheRows }: Batch,
+  { rows, differing, dead }: Isolated,
+  superseded: readonly boolean[],
+): EndedChunks {
+  const jobs = feedJobs(chunks, {
+    ops,
+    rows: new Map(rows.map((row) => [row.id, row])),
+    differing,
+    cached: new Map(cacheRows.map((row, i) => [row.id, { row, stored: superseded[i] !== true }])),
+    dead,
+  });
+  const ends = chunks.map((chunk, i) => !(early.has(chunk) && foundNothing(jobs[i] as FeedJob)));
+  return { chunks: chunks.filter((_, i) => ends[i]), jobs: jobs.filter((_, i) => ends[i]) };
+}
+
+function foundNothing({ outcome }: FeedJob): boolean {
+  return outcome.exceptions?.some(({ status }) => status === 'missing') === true;
 }
 
 function notedChunk({ chunkId, job }: Chunk): NotedChunk {

@@ -18,14 +18,19 @@ import {
 import { CacheUnknownError } from '../redis/item-store.ts';
 import { pendingStamps, rangesInFlight } from '../redis/in-flight.ts';
 import { decodeStored } from '../schema/stored-item.ts';
-import type { ChoreObserver } from './chore-observer.ts';
 import { dropCopies, refreshCopies } from './copy-repair.ts';
 import { decodedCopy, judgeCopy, type Verdict } from './copy-verdict.ts';
 import { coverOf, type LostWriteParts, purgedBelow } from './lost-writes.ts';
 
+/** Hears how the sweep goes; it must not throw. */
+export interface SweepObserver {
+  /** A page of L2 copies was compared with their rows. */
+  copiesCompared(figures: CopyFigures): void;
+}
+
 export interface SweepParts extends LostWriteParts {
   readonly log: Logger;
-  readonly observer: ChoreObserver;
+  readonly observer: SweepObserver;
 }
 
 /** How often the chore comes by. */

@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { ChoreObserver } from '../maintenance/chore-observer.ts';
+import type { ChoreObserver } from '../maintenance/chores.ts';
 import type { CopyFigures } from '../redis/copies.ts';
 import { seconds, STAGE_BUCKETS } from './registry.ts';
 

@@ -180,8 +180,10 @@ export class PressureWatch {
 
   /** Asks Redis. @throws why it did not answer */
   async look(): Promise<void> {
+    const askedAt = performance.now();
     const waiting = await within(LOOK_TIMEOUT_MS, waitingNow(this.#redis, this.#keys));
-    this.told(waiting);
+    // The answer to a write that came meanwhile is newer.
+    if (this.#toldAt <= askedAt) this.told(waiting);
   }
 
   close(): void {

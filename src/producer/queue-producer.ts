@@ -215,68 +215,25 @@ export class QueueProducer implements Producer {
     signal: AbortSignal | undefined,
   ): Promise<BatchTicket> {
     const total = lengthOf(inputs);
-    if (atomic && total > MAX_ATOMIC_ITEMS) {
-      throw new InvalidItemError(
-        'items',
-        `has ${total} items; an atomic call takes at most ${MAX_ATOMIC_ITEMS}`,
-      );
-    }
-    const rejected: Rejection[] = [];
-    const operations: SizedOperation[] = [];
-    const indexes: number[] = [];
-    let bytes = 0;
-    for (let index = 0; index < total; index++) {
-      let input: T | undefined;
-      try {
-        input = inputs[index] as T;
-        const operation = parse(input);
-        bytes += operation.bytes;
-        operations.push(operation);
-        indexes.push(index);
-      } catch (error) {
-        const refusal = error instanceof TierlineError ? error : unreadable('item', error);
-        rejected.push({ index, id: nameOf(input, idOf), error: refusal });
-      }
-    }
-    if (atomic && bytes > this.#parts.config.maxContentBytes) {
-      throw new InvalidItemError(
-        'items',
-        `have ${bytes} bytes together; an atomic call takes at most ${this.#parts.config.maxContentBytes}`,
-      );
-    }
-    if (atomic && rejected.length > 0) {
-      const cause = rejected[0]?.error;
-      const others = operations.map(({ id }, i) => ({
-        index: indexes[i] as number,
-        id,
-        error: new AtomicRefusedError(`Refused with the whole call: ${messageOf(cause)}`, { cause }),
-      }));
-      return new SubmittedBatch(
-        total,
-        [],
-        [...rejected, ...others].sort((a, b) => a.index - b.index),
-      );
-    }
+    if (atomic) refuseLong(total);
+    const call = parseAll(inputs, total, parse, idOf);
+    const { operations, indexes, rejected } = call;
+    if (atomic) refuseLarge(call, this.#parts.config.maxContentBytes);
+    if (atomic && rejected.length > 0) return new SubmittedBatch(total, [], allRejected(call));
     if (operations.length === 0) return new SubmittedBatch(total, [], rejected);
 
     const results = await abortable(this.#collect(operations, atomic), signal);
     const tickets: ChunkTicket[] = [];
     results.forEach((result, i) => {
       if (result instanceof ChunkTicket) tickets.push(result);
-      else
-        rejected.push({
-          index: indexes[i] as number,
-          id: (operations[i] as SizedOperation).id,
-          error: result,
-        });
+      else {
+        const { id } = operations[i] as SizedOperation;
+        rejected.push({ index: indexes[i] as number, id, error: result });
+      }
     });
     const [failure] = results;
     if (tickets.length === 0 && !(failure instanceof ChunkTicket) && failure !== undefined) throw failure;
-    return new SubmittedBatch(
-      total,
-      tickets,
-      rejected.sort((a, b) => a.index - b.index),
-    );
+    return new SubmittedBatch(total, tickets, rejected.sort(byIndex));
   }
 
   /** Resolves when every operation is in Redis or refused, in their order. */
@@ -341,6 +298,73 @@ function lengthOf(inputs: unknown): number {
   } catch (cause) {
     throw unreadable('items', cause);
   }
+}
+
+/** The inputs of one call. */
+interface ParsedCall {
+  /** Those that can be queued. */
+  readonly operations: SizedOperation[];
+  /** Place of each operation in the call. */
+  readonly indexes: number[];
+  /** Content bytes of the operations together. */
+  readonly bytes: number;
+  readonly rejected: Rejection[];
+}
+
+function parseAll<T>(
+  inputs: readonly T[],
+  total: number,
+  parse: (input: T) => SizedOperation,
+  idOf: (input: T | undefined) => unknown,
+): ParsedCall {
+  const rejected: Rejection[] = [];
+  const operations: SizedOperation[] = [];
+  const indexes: number[] = [];
+  let bytes = 0;
+  for (let index = 0; index < total; index++) {
+    let input: T | undefined;
+    try {
+      input = inputs[index] as T;
+      const operation = parse(input);
+      bytes += operation.bytes;
+      operations.push(operation);
+      indexes.push(index);
+    } catch (error) {
+      const refusal = error instanceof TierlineError ? error : unreadable('item', error);
+      rejected.push({ index, id: nameOf(input, idOf), error: refusal });
+    }
+  }
+  return { operations, indexes, bytes, rejected };
+}
+
+/** @throws InvalidItemError */
+function refuseLong(total: number): void {
+  if (total <= MAX_ATOMIC_ITEMS) return;
+  throw new InvalidItemError('items', `has ${total} items; an atomic call takes at most ${MAX_ATOMIC_ITEMS}`);
+}
+
+/** @throws InvalidItemError */
+function refuseLarge({ bytes }: ParsedCall, maxBytes: number): void {
+  if (bytes <= maxBytes) return;
+  throw new InvalidItemError(
+    'items',
+    `have ${bytes} bytes together; an atomic call takes at most ${maxBytes}`,
+  );
+}
+
+/** Of an atomic call: the bad items, and the others because of them. */
+function allRejected({ operations, indexes, rejected }: ParsedCall): Rejection[] {
+  const cause = rejected[0]?.error;
+  const others = operations.map(({ id }, i) => ({
+    index: indexes[i] as number,
+    id,
+    error: new AtomicRefusedError(`Refused with the whole call: ${messageOf(cause)}`, { cause }),
+  }));
+  return [...rejected, ...others].sort(byIndex);
+}
+
+function byIndex(a: Rejection, b: Rejection): number {
+  return a.index - b.index;
 }
 
 /** The id of a refused input, '' when it has none that can be told. */

@@ -1,6 +1,6 @@
 import type { Options } from '../../src/config.ts';
 import { loadConfig } from '../../src/config.ts';
-import { type ChoreObserver, UNOBSERVED_CHORES } from '../../src/maintenance/chore-observer.ts';
+import { type ChoreObserver, UNOBSERVED_CHORES } from '../../src/maintenance/chores.ts';
 import { CopySweep } from '../../src/maintenance/copy-sweep.ts';
 import type { LostWriteParts } from '../../src/maintenance/lost-writes.ts';
 import { Digester, xorDigests } from '../../src/merkle/digest.ts';

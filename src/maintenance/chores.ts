@@ -1,0 +1,79 @@
+import type { Config } from '../config.ts';
+import type { Keys } from '../keys.ts';
+import type { Logger } from '../log.ts';
+import { foldDeltas, purgeTombstones } from '../postgres/merkle-delta.ts';
+import type { Pool } from '../postgres/pool.ts';
+import { purgeRanges } from '../postgres/range-deletes.ts';
+import { sweepBytes } from '../redis/backlog.ts';
+import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/chunk-notes.ts';
+import type { Redis } from '../redis/connect.ts';
+import { FilterSource } from '../tiers/filter-source.ts';
+import { type CopySweep, SWEEP_STEP_MS, type SweepObserver } from './copy-sweep.ts';
+
+/** Hears how the chores go; it must not throw. */
+export interface ChoreObserver extends SweepObserver {
+  /** @param ms how long it took. */
+  choreEnded(chore: string, ms: number, failed: boolean): void;
+}
+
+export const UNOBSERVED_CHORES: ChoreObserver = {
+  choreEnded: () => undefined,
+  copiesCompared: () => undefined,
+};
+
+const SWEEP_EVERY_MS = 60_000;
+/** Short, because range deletes wait for orphaned chunks. */
+const SWEEP_CHUNKS_EVERY_MS = 2000;
+const PURGE_EVERY_MS = 3_600_000;
+
+export interface Chore {
+  readonly everyMs: number;
+  readonly run: () => Promise<unknown>;
+}
+
+export interface ChoreParts {
+  readonly pool: Pool;
+  /** A `failFast` connection to the queue's Redis. */
+  readonly queue: Redis;
+  readonly keys: Keys;
+  readonly config: Config;
+  readonly log: Logger;
+}
+
+/** The recurring chores by name. */
+export function choresOf(
+  { pool, queue, keys, config, log }: ChoreParts,
+  copies: CopySweep,
+): Readonly<Record<string, Chore>> {
+  const orphanAge = () => orphanAgeUs(queue, keys, config.enqueueTimeoutMs);
+  const filters = new FilterSource(pool, queue, keys, log);
+  return {
+    fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
+    orphans: {
+      everyMs: SWEEP_CHUNKS_EVERY_MS,
+      run: async () => sweepOrphanedChunks(queue, keys, await orphanAge()),
+    },
+    sweep: {
+      everyMs: SWEEP_EVERY_MS,
+      run: async () => {
+        await sweepOrphans(queue, keys, await orphanAge());
+        await sweepBytes(queue, keys);
+      },
+    },
+    purge: {
+      everyMs: PURGE_EVERY_MS,
+      run: async () => {
+        const horizon = (Date.now() - config.purgeAfterMs) * 1000;
+        await purgeTombstones(pool, horizon);
+        await purgeRanges(pool, horizon);
+      },
+    },
+    copies: { everyMs: SWEEP_STEP_MS, run: () => copies.step() },
+    filter: {
+      everyMs: config.filterSnapshotEveryMs,
+      run: async () => {
+        if (config.filterMaxBytes > 0) await filters.refresh(config.filterMaxBytes);
+      },
+    },
+  };
+}
