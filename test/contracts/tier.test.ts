@@ -1,47 +1,79 @@
 import test, { type ExecutionContext } from 'ava';
 import { TierUnavailableError } from '../../src/errors.ts';
+import { ZERO_DIGEST } from '../../src/merkle/digest.ts';
 import { createPool } from '../../src/postgres/pool.ts';
+import { readRows } from '../../src/postgres/read-items.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis } from '../../src/redis/connect.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
+import { encodeStored } from '../../src/schema/stored-item.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
 import { CopyTier } from '../../src/tiers/copy-tier.ts';
-import type { Tier } from '../../src/tiers/tier.ts';
+import type { CopyStore, Look, Tier } from '../../src/tiers/tier.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { MemoryCopies } from '../helpers/memory-copies.ts';
 import { chunkOf } from '../helpers/operations.ts';
-import { type Proxy, startProxy } from '../helpers/proxy.ts';
+import { startProxy } from '../helpers/proxy.ts';
 import { writerOf } from '../helpers/writer.ts';
 
-/** What every tier that is asked for many ids promises. */
-const TIERS: Record<
-  string,
-  (deployment: Deployment) => Promise<{ tier: Tier; backend: Proxy; close(): Promise<unknown> }>
-> = {
-  CopyTier: async ({ config, keys, log, redis: queue }) => {
+interface Backend {
+  /** Answers nothing from now on. */
+  freeze(): void;
+  /** Answers with an error from now on. */
+  refuse(): unknown;
+  open(): unknown;
+}
+
+type Made<T> = T & { readonly backend: Backend; close(): Promise<unknown> };
+
+/** The engines of L2. */
+const ENGINES: Record<string, (deployment: Deployment) => Promise<Made<{ copies: CopyStore }>>> = {
+  redis: async ({ config, keys, log, redis: queue }) => {
     const backend = await startProxy(config.redisUrl);
     const redis = createRedis(backend.url, 'failFast', log);
     await redis.connect();
     const generation = new CacheGeneration(redis, queue, keys, config, log);
     await generation.known(5000);
-    const tier = new CopyTier(new ItemStore(redis, generation), { ...config, timeoutMs: 2000 }, log);
-    return { tier, backend, close: () => closeRedis(redis).then(() => generation.close()) };
+    const close = async () => {
+      await closeRedis(redis);
+      generation.close();
+      await backend.close();
+    };
+    return { copies: new ItemStore(redis, generation), backend, close };
   },
-  PostgresTier: async ({ config, log }) => {
-    const backend = await startProxy(config.databaseUrl);
-    const pool = createPool(backend.url, 2, log);
-    return { tier: new PostgresTier(pool, 300), backend, close: () => pool.end() };
+  memory: async () => {
+    const copies = new MemoryCopies();
+    return { copies, backend: copies, close: async () => undefined };
   },
 };
 
+/** The tiers that are asked for many ids. */
+const TIERS: Record<string, (deployment: Deployment) => Promise<Made<{ tier: Tier }>>> = {
+  ...Object.fromEntries(
+    Object.entries(ENGINES).map(([name, open]) => [
+      name,
+      async (deployment: Deployment) => {
+        const { copies, backend, close } = await open(deployment);
+        const { config, log, pool } = deployment;
+        const tier = new CopyTier(copies, { ...config, timeoutMs: 2000 }, log);
+        const look = copies.look();
+        // As a read that found no copies: on Redis the writer has made them.
+        if (look !== undefined) await tier.repair(await readRows(pool, IDS), look);
+        return { tier, backend, close };
+      },
+    ]),
+  ),
+  postgres: async ({ config, log }) => {
+    const backend = await startProxy(config.databaseUrl);
+    const pool = createPool(backend.url, 2, log);
+    const close = () => pool.end().then(() => backend.close());
+    return { tier: new PostgresTier(pool, 300), backend, close };
+  },
+};
+const IDS = ['json', 'binary', 'deleted'];
+
 async function setUp(t: ExecutionContext, name: string) {
   const deployment = await createDeployment();
-  const { tier, backend, close } = await (TIERS[name] as (typeof TIERS)[string])(deployment);
-  t.teardown(async () => {
-    await backend.open();
-    await close();
-    await backend.close();
-    await deployment.close();
-  });
   await writerOf(deployment).write([
     chunkOf([
       { id: 'json', stamp: 10, kind: 'json', body: '{"é":"%"}', state: 'open' },
@@ -49,6 +81,12 @@ async function setUp(t: ExecutionContext, name: string) {
       { id: 'deleted', stamp: 12, kind: 'delete' },
     ]),
   ]);
+  const { tier, backend, close } = await (TIERS[name] as (typeof TIERS)[string])(deployment);
+  t.teardown(async () => {
+    await backend.open();
+    await close();
+    await deployment.close();
+  });
   return { deployment, tier, backend };
 }
 
@@ -70,21 +108,66 @@ for (const name of Object.keys(TIERS)) {
     });
     t.like(answers[1], { body: Buffer.alloc(100, 7).toString('base64'), state: 'default', stateVersion: 0 });
     t.like(answers[2], { contentVersion: 12, stateVersion: 12, contentHash: '', body: '' });
-    t.deepEqual(await tier.getMany([]).catch(() => []), []);
+    t.deepEqual(await tier.getMany([]), []);
+    t.deepEqual(await tier.getHeads([]), []);
+    const heads = await tier.getHeads(['nobody', 'deleted', 'json']);
+    t.is(heads[0], undefined);
+    t.like(heads[1], { kind: 'deleted', contentVersion: 12, stateVersion: 12 });
+    t.like(heads[2], { kind: 'json', contentVersion: 10, stateVersion: 10 });
   });
 
-  test(`${name}: I2: both tiers hold the same image of a row`, async (t) => {
+  test(`${name}: I2: all tiers hold the same image of a row`, async (t) => {
     const { deployment, tier } = await setUp(t, name);
     const rows = new PostgresTier(deployment.pool, 1000);
-    const ids = ['json', 'binary', 'deleted'];
-    t.deepEqual(await tier.getMany(ids), await rows.getMany(ids));
+    t.deepEqual(await tier.getMany(IDS), await rows.getMany(IDS));
   });
 
   test(`${name}: I7 I8: a backend that cannot be asked is an error, down or silent, and not an answer`, async (t) => {
     const { tier, backend } = await setUp(t, name);
     backend.freeze();
     await t.throwsAsync(tier.getMany(['json']), { instanceOf: TierUnavailableError });
+    await t.throwsAsync(tier.getHeads(['json']), { instanceOf: TierUnavailableError });
     await backend.refuse();
     await t.throwsAsync(tier.getMany(['json']), { instanceOf: TierUnavailableError });
+  });
+}
+
+for (const [name, open] of Object.entries(ENGINES)) {
+  test(`${name}: I1 I6: an engine of L2 keeps the newest copy, and refuses those of an old look`, async (t) => {
+    const deployment = await createDeployment();
+    const { copies, close } = await open(deployment);
+    t.teardown(() => close().then(() => deployment.close()));
+    const valueAt = (stamp: number) =>
+      encodeStored({
+        id: 'a',
+        kind: 'json',
+        contentVersion: stamp,
+        stateVersion: 0,
+        tiers: 'all',
+        digest: ZERO_DIGEST,
+        contentHash: '',
+        state: 'default',
+        body: String(stamp),
+      });
+    const look = copies.look();
+    t.true(look !== undefined && copies.isFresh(look));
+    const set = (stamp: number, at: Look | undefined) =>
+      copies.setNewer([{ id: 'a', value: valueAt(stamp), ttlMs: 0 }], at);
+    const stored = async () => (await Promise.all(copies.getParts(['a', 'b']))).flat();
+    t.deepEqual(await set(20, undefined), ['late']);
+    t.deepEqual(await stored(), [null, null]);
+    t.deepEqual(await set(20, look), ['stored']);
+    t.deepEqual(await set(10, look), ['newer']);
+    t.deepEqual(await stored(), [valueAt(20), null]);
+    t.deepEqual(await copies.inspect('a'), { value: valueAt(20), ttlMs: -1 });
+    await copies.dropCopy('a', valueAt(10));
+    t.deepEqual(await stored(), [valueAt(20), null], 'another value has taken its place');
+    await copies.dropCopy('a', valueAt(20));
+    t.deepEqual(await stored(), [null, null]);
+    t.deepEqual(await set(20, look), ['stored']);
+    await copies.drop(['a']);
+    t.deepEqual(await set(10, look), ['late'], 'the copy that was dropped may have been newer');
+    t.deepEqual(await stored(), [null, null]);
+    t.deepEqual(await set(20, copies.look()), ['stored']);
   });
 }
