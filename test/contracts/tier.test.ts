@@ -132,23 +132,25 @@ for (const name of Object.keys(TIERS)) {
   });
 }
 
+function valueAt(stamp: number): string {
+  return encodeStored({
+    id: 'a',
+    kind: 'json',
+    contentVersion: stamp,
+    stateVersion: 0,
+    tiers: 'all',
+    digest: ZERO_DIGEST,
+    contentHash: '',
+    state: 'default',
+    body: String(stamp),
+  });
+}
+
 for (const [name, open] of Object.entries(ENGINES)) {
   test(`${name}: I1 I6: an engine of L2 keeps the newest copy, and refuses those of an old look`, async (t) => {
     const deployment = await createDeployment();
     const { copies, close } = await open(deployment);
     t.teardown(() => close().then(() => deployment.close()));
-    const valueAt = (stamp: number) =>
-      encodeStored({
-        id: 'a',
-        kind: 'json',
-        contentVersion: stamp,
-        stateVersion: 0,
-        tiers: 'all',
-        digest: ZERO_DIGEST,
-        contentHash: '',
-        state: 'default',
-        body: String(stamp),
-      });
     const look = copies.look();
     t.true(look !== undefined && copies.isFresh(look));
     const set = (stamp: number, at: Look | undefined) =>
