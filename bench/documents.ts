@@ -1,4 +1,4 @@
-import type { NewItem } from '../src/types.ts';
+import type { NewItem } from '../src/types/write.ts';
 
 /** Items of about 300 bytes of JSON, all different, under 1,000 prefixes. */
 export function documents(count: number, prefix = 'doc'): NewItem[] {

@@ -3,7 +3,7 @@ import { Queue } from 'bullmq';
 import { WRITES_QUEUE } from '../src/keys.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
 import { createRedis } from '../src/redis/connect.ts';
-import type { NewItem, Producer } from '../src/types.ts';
+import type { NewItem, Producer } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
 import { documents } from './documents.ts';

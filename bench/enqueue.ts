@@ -1,7 +1,7 @@
 import { Queue } from 'bullmq';
 import { openProducer } from '../src/producer/open-producer.ts';
 import { closeRedis, createRedis } from '../src/redis/connect.ts';
-import type { NewItem } from '../src/types.ts';
+import type { NewItem } from '../src/types/write.ts';
 import { createDeployment } from '../test/helpers/deployment.ts';
 import { documents } from './documents.ts';
 import { type BenchOptions, type Emit, perSecond, timed } from './metric.ts';

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { TierlineError } from '../src/errors.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
 import { ServerInfo } from '../src/redis/connect.ts';
-import type { BatchTicket, NewItem, Producer } from '../src/types.ts';
+import type { BatchTicket, NewItem, Producer } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
 import { documents } from './documents.ts';

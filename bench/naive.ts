@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
 import { createRedis } from '../src/redis/connect.ts';
-import type { NewItem } from '../src/types.ts';
+import type { NewItem } from '../src/types/write.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 import { eventually } from '../test/helpers/eventually.ts';
 import { timed } from './metric.ts';

@@ -1,6 +1,6 @@
 import { openProducer } from '../src/producer/open-producer.ts';
 import { textArray } from '../src/postgres/arrays.ts';
-import type { NewItem } from '../src/types.ts';
+import type { NewItem } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
 import { documents } from './documents.ts';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { NewItem } from '../src/types.ts';
+import type { NewItem } from '../src/types/write.ts';
 import { hashContent, keyHash } from '../src/merkle/digest.ts';
 import { createPool } from '../src/postgres/pool.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';

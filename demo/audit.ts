@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseCopyKey } from '../src/keys.ts';
 import { readBacklog } from '../src/redis/backlog.ts';
 import { decodeStored, versionOf } from '../src/schema/stored-item.ts';
-import type { Reader } from '../src/types.ts';
+import type { Reader } from '../src/types/read.ts';
 import type { Deployment, Scene } from './deployment.ts';
 import type { Found } from './model.ts';
 

@@ -1,4 +1,4 @@
-import type { NewItem } from '../src/types.ts';
+import type { NewItem } from '../src/types/write.ts';
 
 /** A type and not an interface: only types pass as JSON values. Records have more fields than these. */
 type City = {

@@ -1,5 +1,6 @@
 import { Digester, hashContent } from '../src/merkle/digest.ts';
-import type { Item, NewItem } from '../src/types.ts';
+import type { Item } from '../src/types/read.ts';
+import type { NewItem } from '../src/types/write.ts';
 
 /** What the store must hold of one id; content undefined: deleted. */
 interface Expected {

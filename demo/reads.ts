@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Reader } from '../src/types.ts';
+import type { Reader } from '../src/types/read.ts';
 import type { Deployment, Scene } from './deployment.ts';
 
 const READ_IDS = 20_000;

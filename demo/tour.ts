@@ -3,7 +3,7 @@ import { groupedDigits } from '../src/cli/table.ts';
 import { Terminal } from '../src/cli/terminal.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
 import { openReader } from '../src/read/open-reader.ts';
-import type { NewItem } from '../src/types.ts';
+import type { NewItem } from '../src/types/write.ts';
 import { audit } from './audit.ts';
 import { CITY_COUNT, cityWrites, type CityWrites } from './cities.ts';
 import { Crash } from './crash.ts';

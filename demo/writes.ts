@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BackpressureError } from '../src/errors.ts';
-import type { BatchTicket, NewItem, Producer } from '../src/types.ts';
+import type { BatchTicket, NewItem, Producer } from '../src/types/write.ts';
 import type { Scene } from './deployment.ts';
 
 const ITEMS_PER_CALL = 500;

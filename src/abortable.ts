@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { ConfigError, messageOf } from './errors.ts';
-import type { CallOptions } from './types.ts';
+import type { CallOptions } from './types/call.ts';
 
 /** Resolves after `ms`, or as soon as the signal is aborted. `ref: false` lets the process end meanwhile. */
 export async function pause(

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { ConfigError } from './errors.ts';
 import { nearest, nearMiss } from './nearest.ts';
 import { OPTIONS } from './options.ts';
-import type { CallOptions } from './types.ts';
+import type { CallOptions } from './types/call.ts';
 
 type Specs = typeof OPTIONS;
 export type Config = { readonly [K in keyof Specs]: z.output<Specs[K]['schema']> };

@@ -2,7 +2,7 @@ import { UNWRITTEN, type Stamp } from '../clock.ts';
 import { type Digest, type Digester, ZERO_DIGEST } from '../merkle/digest.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import { type ChunkJob, kindAt, type OperationKind, tiersAt } from '../schema/job.ts';
-import type { Tiers } from '../types.ts';
+import type { Tiers } from '../types/write.ts';
 
 /** A chunk with the id of its job. */
 export interface Chunk {

@@ -7,7 +7,7 @@ import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
 import { MerkleView } from '../read/merkle-view.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
-import type { Merkle } from '../types.ts';
+import type { Merkle } from '../types/merkle.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import type { CopyStore } from '../tiers/tier.ts';

@@ -1,7 +1,9 @@
 import { Buffer, isUtf8 } from 'node:buffer';
 import { messageOf } from '../errors.ts';
 import { serializeJson } from '../schema/json.ts';
-import type { Item, JsonValue, NewItem } from '../types.ts';
+import type { JsonValue } from '../types/call.ts';
+import type { Item } from '../types/read.ts';
+import type { NewItem } from '../types/write.ts';
 import { parseCsvRecord, type RawRecord, RecordSplitter } from './records.ts';
 
 /** One line of NDJSON that `tierline put` reads back as the same item. Binary content is base64. */

@@ -2,7 +2,8 @@ import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { BackpressureError, messageOf, TierlineError } from '../errors.ts';
 import { parseNewItem } from '../schema/item.ts';
-import type { BatchTicket, NewItem, Producer, WaitOptions } from '../types.ts';
+import type { WaitOptions } from '../types/call.ts';
+import type { BatchTicket, NewItem, Producer } from '../types/write.ts';
 import type { SourceLine } from './item-lines.ts';
 
 export interface LoaderOptions {

@@ -1,7 +1,7 @@
 import { merkleChildren, merklePrefix, merkleRoot } from '../postgres/merkle-nodes.ts';
 import { readL3 } from '../postgres/pool.ts';
 import { selectIds } from '../postgres/read-items.ts';
-import type { MerkleChild, MerkleNode } from '../types.ts';
+import type { MerkleChild, MerkleNode } from '../types/merkle.ts';
 import { VERIFY_STEPS } from '../postgres/merkle-verify.ts';
 import { VERIFY_JOB, verifyProgressSchema, verifyResultSchema } from '../maintenance/on-demand.ts';
 import { count, duration, percent, time } from './figures.ts';

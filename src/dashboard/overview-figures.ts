@@ -7,7 +7,7 @@ import { type QueuedBytes, queuedBytes } from '../redis/bull-queue.ts';
 import { type Redis, ServerInfo } from '../redis/connect.ts';
 import type { Keys } from '../keys.ts';
 import { type CopyTurns, countCopies, countLost, lostIds, readTurns } from '../redis/copies.ts';
-import type { Pressure } from '../types.ts';
+import type { Pressure } from '../types/write.ts';
 import { type Answer, answerOf } from './answer.ts';
 import type { Sources } from './sources.ts';
 

@@ -1,4 +1,11 @@
-import type { HashNode, LeafItem, LeafOptions, MerkleDiff, MerkleDifference, MerklePeer } from '../types.ts';
+import type {
+  HashNode,
+  LeafItem,
+  LeafOptions,
+  MerkleDiff,
+  MerkleDifference,
+  MerklePeer,
+} from '../types/merkle.ts';
 
 /** Items that are listed at once, about: half a megabyte. */
 const LISTED_ITEMS = 5000;

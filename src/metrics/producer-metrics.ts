@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ChunkQueued, ProducerObserver, RefusalKind } from '../producer/producer-observer.ts';
-import type { Producer } from '../types.ts';
+import type { Producer } from '../types/write.ts';
 import { seconds, STAGE_BUCKETS } from './registry.ts';
 
 /** What a process submits. Pass it to `openProducer` or `openStore` as the observer. */

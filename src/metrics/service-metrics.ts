@@ -1,6 +1,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { ProducerObserver } from '../producer/producer-observer.ts';
-import type { Producer, ReadCounters, Reader } from '../types.ts';
+import type { ReadCounters, Reader } from '../types/read.ts';
+import type { Producer } from '../types/write.ts';
 import { ProducerMetrics } from './producer-metrics.ts';
 
 /** What a service shows of its own producer, reader or store, in the prom-client registry that it serves itself. */

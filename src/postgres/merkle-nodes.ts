@@ -1,5 +1,5 @@
 import { LEAVES } from '../merkle/digest.ts';
-import type { HashNode, LeafItem, LeafOptions, MerkleChild, MerkleNode } from '../types.ts';
+import type { HashNode, LeafItem, LeafOptions, MerkleChild, MerkleNode } from '../types/merkle.ts';
 import { DELTA_PARENTS } from './merkle-delta.ts';
 import { type Queryable } from './pool.ts';
 import { DIGEST } from './read-items.ts';

@@ -1,5 +1,5 @@
 import { LEAVES } from '../merkle/digest.ts';
-import type { MerkleVerification } from '../types.ts';
+import type { MerkleVerification } from '../types/merkle.ts';
 import { DELTA_LEAVES, DELTA_PARENTS, LEAF_OF_ROW, SUM_OF_NODES, SUM_OF_ROWS } from './merkle-delta.ts';
 import { type Queryable, readL3 } from './pool.ts';
 

@@ -6,7 +6,7 @@ import type { Logger } from '../log.ts';
 import { NOTHING_WAITS, type Waiting, type WaitingLimits, waitingNow } from '../redis/backlog.ts';
 import type { Admission as AdmissionRequest } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
-import type { Pressure } from '../types.ts';
+import type { Pressure } from '../types/write.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 
 /** Mean delay of a submit when the queue is all but full. */

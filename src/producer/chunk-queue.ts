@@ -16,7 +16,7 @@ import {
 import { openQueue } from '../redis/bull-queue.ts';
 import { isReply, type Redis, redisFailure, whenReady } from '../redis/connect.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
-import type { Pressure } from '../types.ts';
+import type { Pressure } from '../types/write.ts';
 import { Admission, PressureWatch } from './admission.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { hasReserve, NOTED_BYTES, queuedBytes, type SizedOperation } from './operation.ts';

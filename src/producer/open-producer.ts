@@ -4,7 +4,7 @@ import { createLogger, type Logger } from '../log.ts';
 import { RedisBackend } from '../redis/backend.ts';
 import { checkQueueServer } from '../redis/connect.ts';
 import { noteEnqueueTimeout } from '../redis/chunk-notes.ts';
-import type { Producer } from '../types.ts';
+import type { Producer } from '../types/write.ts';
 import { ChunkQueue } from './chunk-queue.ts';
 import { ChunkTracker } from './chunk-tracker.ts';
 import { QueueProducer } from './queue-producer.ts';

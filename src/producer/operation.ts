@@ -1,7 +1,7 @@
 import { hashContent } from '../merkle/digest.ts';
 import type { SerializedItem } from '../schema/item.ts';
 import type { Operation } from '../schema/job.ts';
-import type { Tiers } from '../types.ts';
+import type { Tiers } from '../types/write.ts';
 
 /** An operation on its way into a chunk. */
 export interface SizedOperation extends Operation {

@@ -18,9 +18,9 @@ import {
   submitOptionsOf,
   waitOptionsOf,
 } from '../schema/options.ts';
+import type { CallOptions, WaitOptions } from '../types/call.ts';
 import type {
   BatchTicket,
-  CallOptions,
   NewItem,
   Pressure,
   Producer,
@@ -28,8 +28,7 @@ import type {
   Rejection,
   SubmitOptions,
   Ticket,
-  WaitOptions,
-} from '../types.ts';
+} from '../types/write.ts';
 import type { RangeJob } from '../schema/job.ts';
 import type { ChunkQueue } from './chunk-queue.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';

@@ -4,6 +4,7 @@ import type { Stamp } from '../clock.ts';
 import { JobRefusedError, SettleTimeoutError } from '../errors.ts';
 import type { ChunkOutcome, OperationException } from '../schema/feed.ts';
 import { waitOptionsOf } from '../schema/options.ts';
+import type { WaitOptions } from '../types/call.ts';
 import type {
   BatchOutcome,
   BatchTicket,
@@ -12,8 +13,7 @@ import type {
   RangeTicket,
   Rejection,
   Ticket,
-  WaitOptions,
-} from '../types.ts';
+} from '../types/write.ts';
 
 /** One accepted operation: operation `index` of its chunk. */
 export class ChunkTicket implements Ticket {

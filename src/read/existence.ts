@@ -8,7 +8,7 @@ import { pendingStamps } from '../redis/in-flight.ts';
 import { type StoredHead, versionOf } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { CopyTier } from '../tiers/copy-tier.ts';
-import type { Status } from '../types.ts';
+import type { Status } from '../types/read.ts';
 import type { Floors } from './floors.ts';
 import type { ItemReads } from './item-reads.ts';
 import { isBelow } from './l1-entry.ts';

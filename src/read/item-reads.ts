@@ -1,7 +1,7 @@
 import type { CallGate } from '../call-gate.ts';
 import { parseId, unreadable } from '../schema/item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
-import type { Item, Lookup, TierName } from '../types.ts';
+import type { Item, Lookup, TierName } from '../types/read.ts';
 import type { Coherence } from './coherence.ts';
 import { allDone, type PendingRead } from './pending-reads.ts';
 import type { Floors } from './floors.ts';

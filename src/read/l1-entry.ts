@@ -1,7 +1,7 @@
 import type { Stamp } from '../clock.ts';
 import { toItem } from '../schema/live-item.ts';
 import { storedChars, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
-import type { Item } from '../types.ts';
+import type { Item } from '../types/read.ts';
 
 /** The two stamps that order a row's versions. Compare both: two versions can share the larger one. */
 export interface Stamps {

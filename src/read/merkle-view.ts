@@ -13,8 +13,8 @@ import {
   pageOptionsOf,
   peerOf,
 } from '../schema/options.ts';
+import type { CallOptions, Page, PageOptions } from '../types/call.ts';
 import type {
-  CallOptions,
   DiffOptions,
   HashNode,
   LeafItem,
@@ -25,9 +25,7 @@ import type {
   MerkleNode,
   MerklePeer,
   MerkleVerification,
-  Page,
-  PageOptions,
-} from '../types.ts';
+} from '../types/merkle.ts';
 import { cursorAfter, idOfCursor } from './paging.ts';
 
 /** The Merkle tables, read. Exact in any snapshot: what is not folded yet is added. */

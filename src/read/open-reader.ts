@@ -11,7 +11,7 @@ import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
 import { CopyTier } from '../tiers/copy-tier.ts';
-import type { Reader, ReadCounters } from '../types.ts';
+import type { Reader, ReadCounters } from '../types/read.ts';
 import { Coherence } from './coherence.ts';
 import { ExistenceCheck } from './existence.ts';
 import { Floors, type SettledQuestion } from './floors.ts';

@@ -2,7 +2,7 @@ import { type Stamp, stampToMs } from '../clock.ts';
 import { ZERO_DIGEST } from '../merkle/digest.ts';
 import { toItem } from '../schema/live-item.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
-import type { Item } from '../types.ts';
+import type { Item } from '../types/read.ts';
 import { isNewer, type L1Entry } from './l1-entry.ts';
 
 /** What this process has written of one id and the tiers do not have yet. A register it did not write has stamp 0. */

@@ -1,6 +1,7 @@
 import { InvalidItemError } from '../errors.ts';
 import { isId } from '../schema/item.ts';
-import type { Page, Scan } from '../types.ts';
+import type { Page } from '../types/call.ts';
+import type { Scan } from '../types/read.ts';
 
 /** What a page is a page of. */
 interface Selection {

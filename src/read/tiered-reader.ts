@@ -8,22 +8,19 @@ import type { FeedPosition } from '../schema/feed.ts';
 import { parseId } from '../schema/item.ts';
 import { callOptionsOf, getOptionsOf, pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
+import type { CallOptions, Page, PageOptions } from '../types/call.ts';
+import type { BackendHealth, Health } from '../types/health.ts';
+import type { Merkle } from '../types/merkle.ts';
 import type {
-  BackendHealth,
-  CallOptions,
   GetOptions,
-  Health,
   Item,
   Lookup,
-  Merkle,
-  Page,
-  PageOptions,
   ReadCounters,
   Reader,
   Scan,
   ScanOptions,
   Status,
-} from '../types.ts';
+} from '../types/read.ts';
 import type { Coherence } from './coherence.ts';
 import type { L1Entry } from './l1-entry.ts';
 import type { ItemReads } from './item-reads.ts';

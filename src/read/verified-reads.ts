@@ -6,7 +6,7 @@ import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { CopyTier } from '../tiers/copy-tier.ts';
 import type { Tier } from '../tiers/tier.ts';
-import type { Item, Lookup } from '../types.ts';
+import type { Item, Lookup } from '../types/read.ts';
 import type { Floors } from './floors.ts';
 import { floorOf, type L1Entry, isBelow } from './l1-entry.ts';
 

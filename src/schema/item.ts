@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { InvalidItemError, messageOf } from '../errors.ts';
 import { nearMiss } from '../nearest.ts';
-import type { NewItem } from '../types.ts';
+import type { NewItem } from '../types/write.ts';
 import { serializeJson } from './json.ts';
 
 export const MAX_ID_BYTES = 255;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
 import { messageOf } from '../errors.ts';
-import type { Tiers } from '../types.ts';
+import type { Tiers } from '../types/write.ts';
 import { isId, isState } from './item.ts';
 import { Letters } from './letters.ts';
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { InvalidItemError, messageOf } from '../errors.ts';
-import type { JsonValue } from '../types.ts';
+import type { JsonValue } from '../types/call.ts';
 
 /** Deeper nesting overflows the stack of some JSON reader on the way (Postgres's stops near 6,000 levels). */
 const MAX_DEPTH = 512;

@@ -1,7 +1,8 @@
 import { inspect, type InspectOptions } from 'node:util';
 import { stampToMs } from '../clock.ts';
 import { CorruptItemError } from '../errors.ts';
-import type { Item, JsonValue } from '../types.ts';
+import type { JsonValue } from '../types/call.ts';
+import type { Item } from '../types/read.ts';
 import { flat, type StoredItem, versionOf } from './stored-item.ts';
 
 /** Lets a subclass give a private field to an object that it did not make. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
 import { LEAVES } from '../merkle/digest.ts';
-import type { LeafOptions, MerklePeer } from '../types.ts';
+import type { LeafOptions, MerklePeer } from '../types/merkle.ts';
 import { checked, stateSchema } from './item.ts';
 
 const MAX_PAGE_ITEMS = 1000;

@@ -4,7 +4,7 @@ import { DIGEST_CHARS, type Digest } from '../merkle/digest.ts';
 import { DEFAULT_STATE } from './item.ts';
 import { TIERS } from './job.ts';
 import { Letters } from './letters.ts';
-import type { Tiers } from '../types.ts';
+import type { Tiers } from '../types/write.ts';
 
 /**
  * The image of a row as L2 keeps it and as reads of Postgres build it: one text value, so that MGET, JSON and scripts take

@@ -7,7 +7,8 @@ import { InvalidItemError } from '../errors.ts';
 import { DEFAULT_STATE, parseNewItem, type SerializedItem } from '../schema/item.ts';
 import { insertOptionsOf } from '../schema/options.ts';
 import { toItem } from '../schema/live-item.ts';
-import type { InsertOptions, Item, NewItem, Producer, Reader } from '../types.ts';
+import type { InsertOptions, Item, Reader } from '../types/read.ts';
+import type { NewItem, Producer } from '../types/write.ts';
 
 type Content = NewItem['content'];
 

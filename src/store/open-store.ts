@@ -7,7 +7,7 @@ import { type ProducerObserver, UNOBSERVED_PRODUCER } from '../producer/producer
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
-import type { Store } from '../types.ts';
+import type { Store } from '../types/read.ts';
 import { GetOrInsert } from './get-or-insert.ts';
 import { OwnWrites } from './own-writes.ts';
 

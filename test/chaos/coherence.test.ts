@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Options } from '../../src/config.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import type { Producer } from '../../src/types.ts';
+import type { Producer } from '../../src/types/write.ts';
 import { TierlineError } from '../../src/errors.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';

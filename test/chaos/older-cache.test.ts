@@ -2,7 +2,7 @@ import test from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Reader } from '../../src/types.ts';
+import type { Reader } from '../../src/types/read.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';

@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import type { Producer } from '../../src/types.ts';
+import type { Producer } from '../../src/types/write.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';

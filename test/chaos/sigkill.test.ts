@@ -3,7 +3,7 @@ import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import type { NewItem, Producer, Ticket } from '../../src/types.ts';
+import type { NewItem, Producer, Ticket } from '../../src/types/write.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';

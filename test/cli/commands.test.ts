@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import test from 'ava';
 import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Item, Store } from '../../src/types.ts';
+import type { Item, Store } from '../../src/types/read.ts';
 import { runCommand, startCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';

@@ -2,7 +2,7 @@ import test from 'ava';
 import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
 import { type Maintenance, startMaintenance } from '../../src/maintenance/start-maintenance.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Store } from '../../src/types.ts';
+import type { Store } from '../../src/types/read.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { sweepAll } from '../helpers/copies.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';

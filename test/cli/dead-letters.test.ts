@@ -1,7 +1,7 @@
 import test from 'ava';
 import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Store } from '../../src/types.ts';
+import type { Store } from '../../src/types/read.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import type { Reader } from '../../src/types.ts';
+import type { Reader } from '../../src/types/read.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 

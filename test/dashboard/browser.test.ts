@@ -6,7 +6,7 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { hashPassword } from '../../src/dashboard/credentials.ts';
 import { readSeries } from '../../src/redis/history.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Store } from '../../src/types.ts';
+import type { Store } from '../../src/types/read.ts';
 import { launchBrowser, seriousFindings, watch } from '../helpers/browser.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';

@@ -3,7 +3,7 @@ import type { Options } from '../../src/config.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import type { Producer } from '../../src/types.ts';
+import type { Producer } from '../../src/types/write.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 

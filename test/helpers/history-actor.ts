@@ -1,5 +1,6 @@
 import { TierUnavailableError } from '../../src/errors.ts';
-import type { Item, NewItem, Store, SubmitOptions, Ticket } from '../../src/types.ts';
+import type { Item, Store } from '../../src/types/read.ts';
+import type { NewItem, SubmitOptions, Ticket } from '../../src/types/write.ts';
 import type { Expectation, History } from './history.ts';
 import type { ObservedVersions } from './observed-versions.ts';
 import type { Random } from './random.ts';

@@ -1,4 +1,4 @@
-import type { Item } from '../../src/types.ts';
+import type { Item } from '../../src/types/read.ts';
 import type { MixedOp } from './range-model.ts';
 
 /** What covers an id: it alone, a prefix, or (for a state) perhaps any. */

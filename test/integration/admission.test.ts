@@ -7,7 +7,7 @@ import { openProducer } from '../../src/producer/open-producer.ts';
 import { readBacklog, sweepBytes, waitingNow } from '../../src/redis/backlog.ts';
 import { takeStamps } from '../../src/redis/chunk-notes.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { NewItem, Producer } from '../../src/types.ts';
+import type { NewItem, Producer } from '../../src/types/write.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';

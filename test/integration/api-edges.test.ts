@@ -4,7 +4,10 @@ import { openProducer } from '../../src/producer/open-producer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { startDrain, type DrainWorker } from '../../src/drain/start-drain.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { CallOptions, MerklePeer, NewItem, Store, Ticket } from '../../src/types.ts';
+import type { CallOptions } from '../../src/types/call.ts';
+import type { MerklePeer } from '../../src/types/merkle.ts';
+import type { Store } from '../../src/types/read.ts';
+import type { NewItem, Ticket } from '../../src/types/write.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
 let deployment: Deployment;

@@ -5,7 +5,9 @@ import type { DrainWorker } from '../../src/drain/start-drain.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { AtomicRefusedError, InvalidItemError } from '../../src/errors.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { JsonValue, NewItem, Store } from '../../src/types.ts';
+import type { JsonValue } from '../../src/types/call.ts';
+import type { Store } from '../../src/types/read.ts';
+import type { NewItem } from '../../src/types/write.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
 const MIB = 1024 * 1024;

@@ -23,7 +23,7 @@ import {
 import { chunkStates } from '../../src/redis/in-flight.ts';
 import { CHUNK_JOB, RANGE_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Store } from '../../src/types.ts';
+import type { Store } from '../../src/types/read.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';

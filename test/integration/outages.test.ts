@@ -5,7 +5,7 @@ import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Options } from '../../src/config.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Producer } from '../../src/types.ts';
+import type { Producer } from '../../src/types/write.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';

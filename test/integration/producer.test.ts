@@ -5,7 +5,7 @@ import { ClosedError, QueueLostError, SettleTimeoutError } from '../../src/error
 import { WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Options } from '../../src/config.ts';
-import type { NewItem, Producer } from '../../src/types.ts';
+import type { NewItem, Producer } from '../../src/types/write.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 

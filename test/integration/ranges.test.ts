@@ -4,7 +4,7 @@ import { startDrain } from '../../src/drain/start-drain.ts';
 import { InvalidItemError } from '../../src/errors.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Store } from '../../src/types.ts';
+import type { Store } from '../../src/types/read.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';

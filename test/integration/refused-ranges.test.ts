@@ -10,7 +10,7 @@ import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import { RANGE_JOB } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Store } from '../../src/types.ts';
+import type { Store } from '../../src/types/read.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 

@@ -8,7 +8,7 @@ import { openProducer } from '../../src/producer/open-producer.ts';
 import { takeStamps } from '../../src/redis/chunk-notes.ts';
 import { CHUNK_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import type { Options } from '../../src/config.ts';
-import type { Producer, Ticket } from '../../src/types.ts';
+import type { Producer, Ticket } from '../../src/types/write.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';

@@ -2,7 +2,7 @@ import test from 'ava';
 import * as fc from 'fast-check';
 import { diffTrees } from '../../src/merkle/diff.ts';
 import { Digester, keyHash, xorDigests, ZERO_DIGEST } from '../../src/merkle/digest.ts';
-import type { LeafItem, MerkleNode, MerklePeer } from '../../src/types.ts';
+import type { LeafItem, MerkleNode, MerklePeer } from '../../src/types/merkle.ts';
 
 const digester = new Digester();
 const leafOf = (id: string) => keyHash(id) >>> 15;

@@ -6,7 +6,7 @@ import { decodeStored } from '../../src/schema/stored-item.ts';
 import { parseCopyKey } from '../../src/keys.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Item, Reader, Store } from '../../src/types.ts';
+import type { Item, Reader, Store } from '../../src/types/read.ts';
 import { sweepAll } from '../helpers/copies.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';

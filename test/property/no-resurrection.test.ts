@@ -3,7 +3,7 @@ import test from 'ava';
 import * as fc from 'fast-check';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import type { Reader } from '../../src/types.ts';
+import type { Reader } from '../../src/types/read.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { storedRows } from '../helpers/stored-rows.ts';

@@ -5,7 +5,7 @@ import { startDrain } from '../../src/drain/start-drain.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Reader, Store } from '../../src/types.ts';
+import type { Reader, Store } from '../../src/types/read.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { ObservedVersions } from '../helpers/observed-versions.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';

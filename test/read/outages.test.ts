@@ -3,7 +3,7 @@ import { startDrain } from '../../src/drain/start-drain.ts';
 import { TierUnavailableError } from '../../src/errors.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Reader } from '../../src/types.ts';
+import type { Reader } from '../../src/types/read.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';

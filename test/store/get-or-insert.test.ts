@@ -5,7 +5,7 @@ import { startDrain } from '../../src/drain/start-drain.ts';
 import { InvalidItemError } from '../../src/errors.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { GetOrInsert } from '../../src/store/get-or-insert.ts';
-import type { Store } from '../../src/types.ts';
+import type { Store } from '../../src/types/read.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 

@@ -5,7 +5,7 @@ import { ChunkTicket, TrackedChunk } from '../../src/producer/ticket.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { OwnWrites } from '../../src/store/own-writes.ts';
-import type { Store } from '../../src/types.ts';
+import type { Store } from '../../src/types/read.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
 async function setUp(

@@ -6,7 +6,7 @@ import { pressureOf } from '../../producer/admission.ts';
 import { readBacklog, waitingOf } from '../../redis/backlog.ts';
 import type { FeedEntry } from '../../redis/feed.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema } from '../../schema/feed.ts';
-import type { Status } from '../../types.ts';
+import type { Status } from '../../types/read.ts';
 import { action, type Context, command, examples, EXIT, type ExitCode, wholeNumber } from '../command.ts';
 import { duration, facts, groupedDigits, table, timeOf } from '../table.ts';
 

@@ -1,5 +1,5 @@
 import { Command } from '@commander-js/extra-typings';
-import type { MerkleNode } from '../../types.ts';
+import type { MerkleNode } from '../../types/merkle.ts';
 import { action, type Context, command, examples, EXIT } from '../command.ts';
 import { facts, table } from '../table.ts';
 
