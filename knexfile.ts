@@ -1,5 +1,5 @@
 import { loadConfig } from './src/config.ts';
 import { knexConfig } from './src/postgres/migrator.ts';
 
-/** For knex's own command line; `npm run migrate` uses the same configuration. */
+/** For knex's own command line. `tierline migrate` uses the same configuration. */
 export default knexConfig(loadConfig().databaseUrl);

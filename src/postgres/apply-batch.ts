@@ -23,7 +23,7 @@ function newestColumn(register: 'content' | 'state', column: string): string {
   return newest(register, (row) => `${row}.${column}`);
 }
 
-/** Half a row's digest. The content's share is what is left without the state's. */
+/** Half a row's digest. XOR with the state's share leaves the content's share. */
 function newestDigest(half: 'hi' | 'lo'): string {
   const content = newest('content', (row) => `${row}.digest_${half} # ${row}.state_digest_${half}`);
   return `${content} # ${newestColumn('state', `state_digest_${half}`)}`;

@@ -7,6 +7,9 @@ const DIGESTS = 'bit_xor(digest_hi) AS digest_hi, bit_xor(digest_lo) AS digest_l
 export const SUM_OF_ROWS = `count(*)::bigint AS item_count, ${DIGESTS}`;
 export const SUM_OF_NODES = `sum(item_count)::bigint AS item_count, ${DIGESTS}`;
 
+/** For sums of nodes: leaves out those without items. */
+export const NOT_EMPTY = 'HAVING sum(item_count) <> 0 OR bit_xor(digest_hi) <> 0 OR bit_xor(digest_lo) <> 0';
+
 /** The nodes in a row of `merkle_delta`. */
 export const DELTA_LEAVES =
   'unnest(leaves, leaf_counts, leaf_digests_hi, leaf_digests_lo) AS u (leaf, item_count, digest_hi, digest_lo)';

@@ -1,10 +1,10 @@
 import { LEAVES } from '../merkle/digest.ts';
 import type { HashNode, LeafItem, LeafOptions, MerkleChild, MerkleNode } from '../types/merkle.ts';
-import { DELTA_PARENTS } from './merkle-delta.ts';
-import { type Queryable } from './pool.ts';
+import { DELTA_PARENTS, NOT_EMPTY } from './merkle-delta.ts';
+import type { Queryable } from './pool.ts';
 import { DIGEST } from './read-items.ts';
 
-/** Count and digest of all nodes together, and nothing when there are none. */
+/** Count and digest of all nodes together; zeros when there are none. */
 const SUM = `coalesce(sum(item_count), 0)::bigint AS count,
   encode(int8send(coalesce(bit_xor(digest_hi), 0)) || int8send(coalesce(bit_xor(digest_lo), 0)), 'hex') AS digest`;
 
@@ -63,7 +63,7 @@ export async function hashNodes(
   const { rows } = await db.query<HashNode>(
     `SELECT leaf >> $1 AS node, ${SUM}
      FROM merkle_leaf_now WHERE leaf < ${LEAVES} AND ($2::int[] IS NULL OR leaf >> $3 = ANY($2))
-     GROUP BY 1 HAVING sum(item_count) <> 0 OR bit_xor(digest_hi) <> 0 OR bit_xor(digest_lo) <> 0 ORDER BY 1`,
+     GROUP BY 1 ${NOT_EMPTY} ORDER BY 1`,
     [LEAF_BITS - bits, within?.nodes ?? null, LEAF_BITS - (within?.bits ?? 0)],
   );
   return rows;

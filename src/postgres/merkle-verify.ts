@@ -1,11 +1,16 @@
 import { LEAVES } from '../merkle/digest.ts';
 import type { MerkleVerification } from '../types/merkle.ts';
-import { DELTA_LEAVES, DELTA_PARENTS, LEAF_OF_ROW, SUM_OF_NODES, SUM_OF_ROWS } from './merkle-delta.ts';
+import {
+  DELTA_LEAVES,
+  DELTA_PARENTS,
+  LEAF_OF_ROW,
+  NOT_EMPTY,
+  SUM_OF_NODES,
+  SUM_OF_ROWS,
+} from './merkle-delta.ts';
 import { type Queryable, readL3 } from './pool.ts';
 
 type Difference = MerkleVerification['differences'][number];
-
-const NOT_EMPTY = 'HAVING sum(item_count) <> 0 OR bit_xor(digest_hi) <> 0 OR bit_xor(digest_lo) <> 0';
 
 /** Nodes as the stored digests of the rows give them, and as the tree has them: (node, item_count, digest_hi, digest_lo). */
 const leavesOfRows = (where: string) =>
