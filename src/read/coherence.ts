@@ -8,10 +8,10 @@ import { floorOf, type L1Entry } from './l1-entry.ts';
 import type { OwnWriteView } from './own-writes.ts';
 import type { PendingReads } from './pending-reads.ts';
 
-/** Serves no entry: neither an epoch nor `NEVER`. */
+/** Equal to no epoch and not to `NEVER`: no entry is served. */
 const DOWN = -2;
 
-/** Learns of the same changes, in the same order. */
+/** Hears of the same changes in the same order, after L1. */
 export interface ChangeListener {
   onChanges(changes: FeedChanges): void;
   onGap(): void;
@@ -22,16 +22,15 @@ export interface ChangeListener {
 /**
  * Keeps L1 behind the change feed by one delivery at most (I6).
  *
- * - **live**: the tail sees the feed. L1 is served. A change takes the older entry of its id out of service and raises the
- *   fence of the read that is pending for it, so a value read before the change is never kept after it.
- * - **down**: the tail does not see the feed. L1 is bypassed. It still takes what is read, because on return the tail
- *   replays every change since its cursor before it is live again, and each finds its entry.
- * - A **gap** (trimmed stream, another Redis) means changes that will never be told. It starts a new epoch: every entry, and
- *   every read that began before, belongs to the old one and is not served. The range deletes of a deployment are
- *   meant to do the same.
+ * - **live**: the tail sees the feed. L1 is served. A change turns the older entry of its id into a floor and raises the
+ *   fence of the pending read of that id. So L1 never keeps a value that was read before the change.
+ * - **down**: the tail does not see the feed. L1 is not served. Answers are still kept in L1: when the tail comes back it
+ *   replays every change since its cursor before it is live, and each change finds its entry.
+ * - A **gap** (trimmed stream, another Redis) means that some changes will never be told. It starts a new epoch. Entries of
+ *   earlier epochs are not served, nor are the answers of reads that began in them.
  *
- * Entries taken out of service stay as floors: whatever a tier answers later must not be older. A Redis that comes back
- * without its last second of writes is found out by that, and L3 asked instead.
+ * A floor stays in L1: whatever a tier answers later must not be older. So a Redis that comes back without its last second
+ * of writes is noticed, and L3 is asked instead.
  */
 export class Coherence implements FeedListener {
   readonly #l1: MemoryTier<L1Entry>;
@@ -43,7 +42,7 @@ export class Coherence implements FeedListener {
   #epoch = 0;
   #live = false;
   #flushes = 0;
-  /** L1 entries of this epoch may be given out. A plain field: every hit compares it. */
+  /** L1 serves the entries of this epoch. A plain field, because every hit compares it. */
   serving = DOWN;
 
   constructor(
@@ -66,7 +65,7 @@ export class Coherence implements FeedListener {
     );
   }
 
-  /** How often all of L1 was taken out of service. */
+  /** How often all of L1 was dropped. */
   get flushes(): number {
     return this.#flushes;
   }
@@ -108,13 +107,13 @@ export class Coherence implements FeedListener {
     for (const other of this.#others) other.onLive?.();
   }
 
-  /** A write of this process has settled, perhaps as one that is in no row: in L2 only, or refused. */
+  /** A write of this process has settled. It may be in no row: written to L2 only, or refused. */
   ownSettled(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
     this.#floors.ownSettled(id, { contentVersion, stateVersion });
     this.#apply(id, contentVersion, stateVersion, true);
   }
 
-  /** @param noRow the change may be in no row: it must not outlive its copy as a floor. */
+  /** @param noRow the change may be in no row, so its stamps must not become a floor: every read would look for such a row in vain */
   #apply(id: string, contentVersion: Stamp, stateVersion: Stamp, noRow: boolean): void {
     this.#reads.raiseFence(id, contentVersion, stateVersion);
     if (!noRow) {
@@ -130,7 +129,7 @@ export class Coherence implements FeedListener {
     this.#l1.set(id, floor, 0);
   }
 
-  /** Serves nothing any more. The others go on hearing of changes: what waits to be filled in is still written. */
+  /** L1 serves nothing from now on. The other listeners still hear of changes, because the back-fill writes until it is closed. */
   close(): void {
     this.#live = false;
     this.serving = DOWN;

@@ -4,19 +4,19 @@ import type { SeenVersion, SettledAnswer } from '../redis/in-flight.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import { floorOf, isNewer, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 
-/** Until versions that are not known to have settled are asked about, and from then on between two questions. */
+/** Milliseconds before Redis is asked about versions that may not have settled, and between two such questions. */
 const CHECK_MS = 50;
-/** While there are none: how old the horizon may grow as long as writes go on. */
+/** The same while there are none and writes go on: the horizon gets no older than this. */
 const HORIZON_MS = 1000;
-/** Versions of one question: 2 ms of Redis. */
+/** Versions of one question: they take Redis 2 ms. */
 const CHECK_VERSIONS = 2000;
 
 /** Asks the queue's Redis which versions have settled. Rejects when it cannot be asked. */
 export type SettledQuestion = (seen: readonly SeenVersion[]) => Promise<SettledAnswer>;
 
 /**
- * How new an answer must be (I6): the *floor* of an id is the newest version that this process gave out. L1 keeps it with its
- * entry. But L1 evicts, so a floor that is still needed when its entry goes is kept here. It is needed in three cases:
+ * How new an answer must be (I6). The *floor* of an id is the newest version that this process has given out. L1 keeps it with
+ * the entry. When L1 evicts the entry, the floor is kept here as long as it is needed. It is needed in three cases:
  *
  * - **The version has not settled.** Postgres has a write before L2 and the feed do, so a later read of L2 could be older. The
  *   floor stays until the feed announces that version or a newer one, or until Redis says that it has settled.
@@ -24,14 +24,14 @@ export type SettledQuestion = (seen: readonly SeenVersion[]) => Promise<SettledA
  *   see `RecentAnswers`.
  * - **A scan holds a page** that contains the id: see `PageWatch`.
  *
- * Otherwise every later read finds that version or a newer one: L2 has it or nothing, and Postgres has it.
+ * Otherwise every later read finds that version or a newer one: Postgres has it, and L2 has it or no copy at all.
  *
- * The bound of the first case. Most rows settled long before they are read, and the feed announced them before this process
- * listened, so nothing here can wait for the feed alone. A version below the *horizon*, the oldest stamp in flight when Redis
- * was last asked, has settled and is never kept. The horizon is asked for at the start, at most once a second while the
- * feed brings entries, and every 50 ms while anything is kept, together with the notes of pending writes of each kept id. So
- * what is kept for longer than 100 ms is in flight, also while one stuck chunk holds the horizon back. While Redis
- * cannot be asked no write is accepted either: what is kept then is at most what was written in the second before.
+ * What bounds the first case: most rows settled long before they are read, and the feed announced them before this process
+ * listened, so a floor must not wait for the feed alone. A version below the *horizon*, the oldest stamp in flight when Redis
+ * was last asked, has settled and is never kept. Redis is asked for the horizon at the start, at most once a second while the
+ * feed brings entries, and every 50 ms while a floor is kept. Each time it is also asked whether the kept ids have pending
+ * writes. So a floor that is kept for longer than 100 ms belongs to a write in flight, also while one stuck chunk holds the
+ * horizon back. While Redis cannot be asked no write is accepted: then at most the writes of the last second are kept.
  *
  * A replayed dead letter has a stamp of long ago. Until its L2 copy is written it counts as settled, although it is not.
  */
@@ -75,7 +75,7 @@ export class Floors {
     return held === undefined ? beside : newestOf(held, beside);
   }
 
-  /** An answer was given out that L1 did not take. An older entry of L1 is served no more. */
+  /** An answer was given out that L1 did not take. If the entry of L1 is older it becomes a floor. */
   given(id: string, stamps: Stamps): void {
     const held = this.#l1.last(id);
     if (held === undefined) {
@@ -86,7 +86,7 @@ export class Floors {
     }
   }
 
-  /** An own write was given out before it settled. It may have been refused, so only what is in progress heeds it. */
+  /** An own write was given out before it settled. It may have been refused, so it counts only for the readings in progress. */
   ownSettled(id: string, stamps: Stamps): void {
     this.#recent.note(id, stamps);
     for (const watch of this.#watches) watch.note(id, stamps);
@@ -103,7 +103,7 @@ export class Floors {
     this.#checkIn(HORIZON_MS);
   }
 
-  /** Postgres has no such version any more: it came back older than it was. */
+  /** Postgres has no such version any more, because it came back older than it was. */
   forget(id: string): void {
     this.#unsettled.delete(id);
     this.#recent.forget(id);
@@ -114,7 +114,7 @@ export class Floors {
     return this.#recent.begin();
   }
 
-  /** @param rows of a page that is held for some time. Call `end` of the watch when it no longer is. */
+  /** @param rows of a page that a scan holds. Call `end` of the watch when the scan has left the page. */
   watch(rows: ReadonlyMap<string, Stamps>): PageWatch {
     const watch = new PageWatch(rows, () => this.#watches.delete(watch));
     for (const id of rows.keys()) {
@@ -131,7 +131,7 @@ export class Floors {
     this.#unsettled.clear();
   }
 
-  /** L1 does not hold `id` any more. */
+  /** L1 has evicted `id`. */
   #keep(id: string, stamps: Stamps): void {
     this.#recent.note(id, stamps);
     for (const watch of this.#watches) watch.note(id, stamps);
@@ -174,7 +174,7 @@ export class Floors {
       this.#release(seen.id, kept);
       this.#onSettled(seen.id, kept);
     } else {
-      // To the end, so that the others get their turn.
+      // Move it to the end, so that the next question asks about others.
       this.#unsettled.delete(seen.id);
       this.#unsettled.set(seen.id, kept);
     }
@@ -187,8 +187,8 @@ interface Generation {
 }
 
 /**
- * What left L1 while readings were in progress. A reading that began before an answer was given out may have looked at a
- * tier before that answer's write; it compares what it found with this, so that it gives out nothing older (I6).
+ * Answers that left L1 while readings were in progress. A reading that began before an answer was given out may have asked a
+ * tier before that answer was written. It compares what it found with these answers, so that it gives out nothing older (I6).
  *
  * There are two generations. A reading begins in the younger one, and answers are noted there. Once no reading of the older
  * generation is left, its answers are dropped and the younger one takes its place. So an answer is kept until every reading
@@ -241,8 +241,8 @@ export class RecentAnswers {
 }
 
 /**
- * A page of a scan whose items wait for the caller, perhaps for long. It takes note of their newer versions that were given
- * out meanwhile and that L1 does not hold any more; so it is bounded by its page.
+ * Watches a page of a scan whose items wait for the caller, perhaps for long. It notes which of them were given out in a newer
+ * version meanwhile, also when L1 has evicted that version. It holds no more than the ids of its page.
  */
 export class PageWatch {
   readonly #rows: Map<string, Stamps>;

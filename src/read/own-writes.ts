@@ -5,7 +5,7 @@ import { DEFAULT_STATE } from '../schema/item.ts';
 import type { Item } from '../types/read.ts';
 import { isNewer, type L1Entry } from './l1-entry.ts';
 
-/** What this process has written of one id and the tiers do not have yet. A register it did not write has stamp 0. */
+/** A write of this process that has not settled. The stamp of the part that it did not write, content or state, is 0. */
 export interface OwnWrite {
   readonly kind: 'json' | 'binary' | 'deleted';
   readonly contentVersion: Stamp;
@@ -15,7 +15,7 @@ export interface OwnWrite {
   readonly state: string;
 }
 
-/** Lets a reader see accepted writes of its own process (I11); the store connects it to the producer. */
+/** The own writes of a process, for its reader (I11). A store fills it from its producer. */
 export interface OwnWriteView {
   /** Ids in it. */
   readonly size: number;
@@ -30,7 +30,7 @@ export const NO_OWN_WRITES: OwnWriteView = {
   announced: () => undefined,
 };
 
-/** Whether the tiers could add nothing: content and state are both this process's own. */
+/** Whether content and state are both this process's own, so that no tier has to be asked. */
 export function isComplete(own: OwnWrite): boolean {
   return own.contentVersion > 0 && (own.kind === 'deleted' || own.stateVersion > 0);
 }

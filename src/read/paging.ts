@@ -3,7 +3,7 @@ import { isId } from '../schema/item.ts';
 import type { Page } from '../types/call.ts';
 import type { Scan } from '../types/read.ts';
 
-/** What a page is a page of. */
+/** The items that pages are taken from. */
 interface Selection {
   readonly by: 'state' | 'prefix' | 'children';
   readonly key: string;
@@ -11,7 +11,7 @@ interface Selection {
 
 /** Format of the text; a cursor may be kept longer than a process lives. */
 const FORMAT = 1;
-/** A key and an id of 255 bytes each, all of them escaped in JSON, take less. */
+/** The longest cursor is shorter: a key and an id of 255 bytes each, with every byte escaped in JSON. */
 const MAX_CHARS = 4200;
 
 /** The place after `id` in a selection, as opaque text that any process understands. */
@@ -30,7 +30,7 @@ export function idOfCursor(selection: Selection, cursor: string | undefined): st
   if (by !== selection.by || key !== selection.key) {
     throw new InvalidItemError('after', `is a cursor of ${by} ${JSON.stringify(key)}`);
   }
-  // One place has one spelling.
+  // Each place has one text: refuse the others.
   if (!isWithin(id, selection) || cursorAfter(selection, id) !== cursor) throw unknown();
   return id;
 }
@@ -56,13 +56,13 @@ function unknown(): InvalidItemError {
 
 /** A page whose items wait for the caller of a scan. */
 export interface HeldPage<T> extends Page<T> {
-  /** Makes one of its items what it is by now; undefined when it no longer belongs here. */
+  /** The current version of one of its items; undefined when it no longer belongs to the selection. */
   refresh(item: T): Promise<T | undefined>;
-  /** Called once, when no item of it will be refreshed any more. */
+  /** Called once, after the last `refresh`. */
   release(): void;
 }
 
-/** Streams pages one after another; only one is in memory, and each of its items is looked at again when its turn comes. */
+/** Streams one page after another. Only one page is in memory. Each item is refreshed just before it is given out. */
 export class PagedScan<T> implements Scan<T> {
   readonly #fetch: (after: string | undefined) => Promise<HeldPage<T>>;
   readonly #cursorOf: (item: T) => string;

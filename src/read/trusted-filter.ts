@@ -19,14 +19,14 @@ export interface TrustedFilterOptions {
 }
 
 /**
- * The membership filter of this process, and when its "no" may be believed (I7).
+ * The membership filter of this process. It knows when its "no" can be trusted (I7).
  *
- * - **none**: no filter. One is being loaded: from the stored snapshot and the feed since, or from the rows. While it
- *   loads, what the feed tells is added to it as well, so it is complete the moment loading ends.
- * - **behind**: a filter that holds every change the tail has delivered. It is believed about what had settled by then.
- * - **at the head**: the same, and the feed's head, asked for now, is no further. Only then is it a proof.
+ * - **none**: no filter yet. One is being loaded from the stored snapshot and the feed since, or from the rows. Changes
+ *   that the feed tells meanwhile are added to it, so it is complete as soon as loading ends.
+ * - **behind**: the filter holds every change that the tail has delivered. It is right about all that had settled by then.
+ * - **at the head**: the same, and the head of the feed, asked for now, is no further. Only then its "no" is a proof.
  *
- * A gap in the feed throws the filter away. Ids are never taken out; when a fifth is dead another is loaded beside it.
+ * A gap in the feed drops the filter. Ids are never removed. When a fifth of them is dead, another filter is loaded beside it.
  */
 export class TrustedFilter implements ChangeListener, AbsenceProof {
   readonly #source: FilterSource;
@@ -66,17 +66,17 @@ export class TrustedFilter implements ChangeListener, AbsenceProof {
     return { ids: this.#filter?.count ?? 0, sizeBytes: this.#filter?.byteLength ?? 0 };
   }
 
-  /** Whether what the filter says holds for everything that has been delivered, up to this moment's connection. */
+  /** Whether the filter holds every change that the tail has delivered, and the tail is connected. */
   get isTrusted(): boolean {
     return this.#filter !== undefined && this.#tail.live;
   }
 
-  /** No durable item of this id had settled by the newest delivered change. */
+  /** Whether no item of this id had settled by the newest delivered change. */
   lacks(id: string): boolean {
     return this.#filter !== undefined && this.#tail.live && !this.#filter.has(id);
   }
 
-  /** Ids that have no row as of this call: those the filter lacks, if the feed's head holds nothing it has not seen. */
+  /** Those of the ids that have no row now: the filter lacks them, and it has seen all up to the head of the feed. */
   async provenAbsent(ids: readonly string[]): Promise<ReadonlySet<string>> {
     const candidates = this.isTrusted ? ids.filter((id) => this.lacks(id)) : [];
     if (candidates.length === 0) return new Set();
@@ -146,7 +146,7 @@ export class TrustedFilter implements ChangeListener, AbsenceProof {
     } catch (error) {
       failure = error;
     }
-    // A gap meanwhile has begun another attempt.
+    // A gap in the feed has begun another attempt meanwhile.
     if (this.#loading !== attempt) return;
     this.#loading = undefined;
     if (complete) {
@@ -163,7 +163,7 @@ export class TrustedFilter implements ChangeListener, AbsenceProof {
     const current = () => this.#loading === attempt;
     const stored = this.#filter === undefined ? await this.#source.snapshot() : undefined;
     if (stored !== undefined && current()) {
-      // From here the tail's deliveries are added too, so what is replayed need only reach this moment.
+      // From now on the changes that the tail delivers are added too, so the replay need only reach this moment.
       attempt.filter = stored.filter;
       const reached = await this.#source.catchUp(stored.filter, stored.position);
       if (reached !== undefined && !stored.filter.needsRebuild) return this.#fits(stored.filter);

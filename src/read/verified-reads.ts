@@ -10,10 +10,10 @@ import type { Item, Lookup } from '../types/read.ts';
 import type { Floors } from './floors.ts';
 import { floorOf, type L1Entry, isBelow } from './l1-entry.ts';
 
-/** Copies that may be bad before L3 is the one that answers: one in L1, one in L2, and one filled in meanwhile. */
+/** How many bad copies are tried before L3 answers: one in L1, one in L2, and those filled in meanwhile. */
 const MAX_COPIES = 4;
 
-/** Reads whose content is hashed again. A bad copy is dropped where it lies, so that L3 fills its place. */
+/** Reads that hash the content and compare. A bad copy is dropped from its tier, and the next read takes the row from L3. */
 export class VerifiedReads {
   readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
@@ -40,7 +40,7 @@ export class VerifiedReads {
     for (let copies = 1; ; copies++) {
       const { item, tier } = await this.#lookup(id);
       if (item === undefined || isIntact(item)) return item;
-      // Still a floor: what takes its place may be the same version, not an older one.
+      // The entry becomes a floor: the same version may take its place, an older one may not.
       const entry = this.#l1.peek(id);
       if (entry !== undefined) this.#l1.set(id, floorOf(entry.contentVersion, entry.stateVersion), 0);
       // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
@@ -56,7 +56,7 @@ export class VerifiedReads {
     }
   }
 
-  /** Not older than what other reads give out meanwhile. */
+  /** The row, not older than what other reads give out meanwhile. */
   async #rowOf(id: string): Promise<StoredItem | undefined> {
     const endReading = this.#floors.beginReading();
     try {
@@ -70,7 +70,7 @@ export class VerifiedReads {
     }
   }
 
-  /** Drops the copy when it is not. */
+  /** Drops the copy if it is bad. */
   async #isIntactInL2(id: string): Promise<boolean> {
     const [copy] = await this.#l2.getMany([id]).catch(() => []);
     if (copy === undefined) return false;

@@ -15,7 +15,7 @@ interface Own {
   open: number;
 }
 
-/** The accepted writes of this process that have not settled: what makes a store read its own writes (I11). */
+/** The accepted writes of this process that have not settled. With them a store reads its own writes (I11). */
 export class OwnWrites implements OwnWriteView {
   readonly #onDropped: (id: string, item: OwnWrite) => void;
   readonly #items = new Map<string, Own>();

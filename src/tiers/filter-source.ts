@@ -10,18 +10,18 @@ import type { Redis } from '../redis/connect.ts';
 import { feedAfter, feedHead } from '../redis/feed.ts';
 import { type FeedChanges, type FeedPosition, feedChangesSchema } from '../schema/feed.ts';
 
-/** Room to grow before a second table, twice as large, is needed. */
+/** Room to grow: a full filter needs a second table that is twice as large. */
 const HEADROOM = 1.2;
 const PAGE_IDS = 10_000;
 const PAGE_ENTRIES = 64;
 
 export interface FilterAt {
   readonly filter: MembershipFilter;
-  /** Every id that had settled as live by this place is in the filter. */
+  /** The filter holds every id that was live at this place of the feed. */
   readonly position: FeedPosition;
 }
 
-/** The two ways to a membership filter of the live ids: a stored snapshot brought up to date by the feed, or the rows. */
+/** Builds membership filters of the live ids: from a stored snapshot and the feed since, or from the rows. */
 export class FilterSource {
   readonly #pool: Pool;
   readonly #redis: Redis;
@@ -41,7 +41,7 @@ export class FilterSource {
     if (stored === undefined) return undefined;
     try {
       const filter = decodeFilter(stored.filter);
-      // Too many dead: reading the ids again is what makes it small.
+      // With too many dead ids it is better to read the live ones again.
       return filter.needsRebuild ? undefined : { filter, position: stored.position };
     } catch (error) {
       if (!(error instanceof FilterCorruptError)) throw error;
@@ -62,10 +62,10 @@ export class FilterSource {
       }
       if (entries.length > 0) continue;
       const head = await feedHead(this.#redis, this.#keys);
-      // Fewer entries, or another epoch: not the Redis that `from` was a place on.
+      // Fewer entries, or another epoch: `from` is a place in the feed of another Redis.
       if (head.epoch !== from.epoch || head.number < number) return undefined;
       if (head.number === number) return { epoch: from.epoch, number, id };
-      // More were written, and nothing after `id` is left of them.
+      // Later entries were written and have been trimmed.
       if (head.empty || head.id === id) return undefined;
     }
   }
@@ -114,7 +114,7 @@ export class FilterSource {
   }
 }
 
-/** What a filter makes of settled changes. An id that lives in L2 only is added too: reads find it. */
+/** Adds settled changes to a filter. An id that lives in L2 only is added too, because reads find it. */
 export function applyChanges(filter: MembershipFilter, { ids, kinds }: FeedChanges): void {
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i] as string;
