@@ -3,10 +3,10 @@ export interface BatcherOptions<T, R> {
   readonly maxBytes: number;
   /** How long the first entry of a batch waits for others, in milliseconds. */
   readonly waitMs: number;
-  /** Batches written at once; more wait and grow meanwhile. */
+  /** Batches written at once. Meanwhile the next one collects entries. */
   readonly maxInFlight: number;
   readonly sizeOf: (entry: T) => { readonly items: number; readonly bytes: number };
-  /** Writes one batch and returns a result an entry. Its rejection is every entry's rejection. */
+  /** Writes one batch and returns one result for each entry. When it rejects, each entry rejects. */
   readonly write: (entries: readonly T[]) => Promise<readonly R[]>;
 }
 
@@ -19,8 +19,8 @@ interface Waiting<T, R> {
 }
 
 /**
- * Collects entries into batches, in the order they came. A batch goes out when it is full, or when its first entry has
- * waited long enough and there is room; while there is none it goes on collecting, so batches grow with the load.
+ * Collects entries into batches, in the order they came. A batch is written when it is full, or when its first entry has waited
+ * long enough. While too many batches are being written it goes on collecting, so batches grow with the load.
  */
 export class Batcher<T, R> {
   readonly #options: BatcherOptions<T, R>;
@@ -61,7 +61,7 @@ export class Batcher<T, R> {
     }
   }
 
-  /** The longest run of entries within the limits, and at least one. */
+  /** Takes as many entries as the limits allow, and at least one. */
   #take(): Waiting<T, R>[] {
     let items = 0;
     let bytes = 0;

@@ -20,12 +20,13 @@ export interface Op {
 }
 
 /**
- * What a batch says about one id: two last-writer-wins registers, each the newest among the batch's operations. A
- * submit writes content, and state only when it names one; a delete writes both; setState writes state.
+ * What a batch writes to one id. A row has two last-writer-wins registers, content and state; each has the newest value among
+ * the batch's operations. A submit writes the content, and the state if it names one. A delete writes both, a setState only the
+ * state.
  */
 export interface Row {
   readonly id: string;
-  /** UNWRITTEN when the batch says nothing about the content. */
+  /** UNWRITTEN when the batch does not write the content. */
   contentVersion: Stamp;
   deleted: boolean;
   binary: boolean;
@@ -37,7 +38,7 @@ export interface Row {
   tiers: Tiers;
   ttlMs: number;
   traceParent: string | null;
-  /** Digests of the registers; zero for an unwritten one. */
+  /** Digests of the registers. That of an unwritten one is zero. */
   contentDigest: Digest;
   stateDigest: Digest;
 }
@@ -55,8 +56,8 @@ export function opsOf(chunk: Chunk): Op[] {
 }
 
 /**
- * One row an id, sorted by id. The result depends on the operations alone, not on their order or on how they were
- * split (I2). Sorting is what keeps concurrent batches from deadlocking: 238 deadlocks in 720 statements without it.
+ * One row for each id, sorted by id. The result depends only on the operations, not on their order or on how they were split
+ * into chunks (I2). Sorting prevents deadlocks between concurrent batches: without it there were 238 in 720 statements.
  */
 export function foldOps(ops: Iterable<Op>, digester: Digester): Row[] {
   const rows = new Map<string, Row>();
@@ -73,7 +74,7 @@ export function foldOps(ops: Iterable<Op>, digester: Digester): Row[] {
   return sorted;
 }
 
-/** A row about which nothing is said yet. */
+/** A row with both registers unwritten. */
 export function emptyRow(id: string): Row {
   return {
     id,
@@ -111,7 +112,7 @@ function write(row: Row, op: Op): void {
   }
 }
 
-/** With its digests, in place: copying rows to add two fields cost 10 µs each, five times what the hashes do. */
+/** Sets the digests of a row, in place: copying a row to add two fields cost 10 µs, five times as much as the hashes. */
 export function sealed(row: Row, digester: Digester): Row {
   if (row.contentVersion !== UNWRITTEN) {
     row.contentDigest = digester.content(
@@ -124,7 +125,7 @@ export function sealed(row: Row, digester: Digester): Row {
   return row;
 }
 
-/** Order of UTF-16 units: any total order that all workers share will do. */
+/** Orders by UTF-16 units. Any total order does, if all workers share it. */
 function byId(a: Row, b: Row): number {
   return a.id < b.id ? -1 : 1;
 }

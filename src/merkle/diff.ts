@@ -7,22 +7,22 @@ import type {
   MerklePeer,
 } from '../types/merkle.ts';
 
-/** Items that are listed at once, about: half a megabyte. */
+/** About how many items are listed at once: half a megabyte. */
 const LISTED_ITEMS = 5000;
 
 type Both = <T>(ask: (peer: MerklePeer) => Promise<T>) => Promise<[T, T]>;
 
 interface Found extends MerkleDifference {
-  /** Both digests: the same difference seen twice is one that no write under way explains. */
+  /** Both digests. A write under way explains a difference once; the same one seen twice is real. */
   readonly evidence: string;
 }
 
 /**
- * Finds the live items that two stores do not agree on: root, then the nodes that differ at 8, 12 and 16 bits, then the ids
- * in those leaves. Ten differences among a million items take about 8 KB in five round trips (anti-entropy as in Amazon's
- * Dynamo, SOSP 2007). What differs is looked at a second time after `pause`, and only what differs in the same way
- * again is reported: a write on its way reaches one side first.
- * @param limit most differences; there are `more` when others were left out
+ * Finds the live items that two stores do not agree on: root, then the nodes that differ at 8, 12 and 16 bits, then the ids in
+ * those leaves. Ten differences among a million items take about 8 KB in five round trips (anti-entropy as in Amazon's Dynamo,
+ * SOSP 2007). A write under way reaches one side first. What differs is therefore compared again after `pause`, and reported
+ * only when it differs in the same way.
+ * @param limit most differences; `more` tells whether others were left out
  */
 export async function diffTrees(
   here: MerklePeer,
@@ -37,7 +37,8 @@ export async function diffTrees(
 
   const pages = pagesOf(await differingLeaves(both));
   for (let at = 0; at < pages.length && differences.length <= limit; ) {
-    // Enough pages for the limit, looked at twice: when all of it was on its way, the next are.
+    // List pages until there are enough suspects for the limit. When the second look clears them all, go on with the next
+    // pages.
     const suspects = new Map<string, string>();
     const from = at;
     for (; at < pages.length && suspects.size <= limit - differences.length; at++) {
@@ -58,7 +59,7 @@ async function listed(both: Both, leaves: readonly number[] = []): Promise<Found
   return compared(...(await both((peer) => peer.leafItems(leaves))));
 }
 
-/** Leaves in order, as many together as hold about `LISTED_ITEMS`. */
+/** The leaves in order, in groups that hold about `LISTED_ITEMS` items. */
 function pagesOf(nodes: readonly DifferingNode[]): number[][] {
   const pages: number[][] = [];
   let room = 0;
@@ -73,7 +74,7 @@ function pagesOf(nodes: readonly DifferingNode[]): number[][] {
   return pages;
 }
 
-/** `count`: of the side that has more. */
+/** `count`: how many items the larger side has. */
 interface DifferingNode {
   readonly node: number;
   readonly count: number;

@@ -16,13 +16,16 @@ export const DIGEST_CHARS = 2 * DIGEST_BYTES;
 export const ZERO_DIGEST: Digest = '0'.repeat(DIGEST_CHARS);
 const CONTENT_TAG = 1;
 const STATE_TAG = 2;
-/** Raised when the same row gets another digest: stores of two schemes cannot be compared. */
+/**
+ * Number of the way in which digests are made. Raise it when the same row gets another digest: stores of two schemes cannot be
+ * compared.
+ */
 export const SCHEME = 1;
 const CHECKED_TEXT = 'tierline: check of the key';
 
 export class Digester {
   readonly #key: string | undefined;
-  /** One for all messages: an id has at most 255 bytes, so 512 hold any of them. */
+  /** One buffer for all messages. An id has at most 255 bytes, so every message fits. */
   readonly #scratch = Buffer.allocUnsafe(512);
 
   constructor(key?: string) {
@@ -44,7 +47,9 @@ export class Digester {
     return this.#sum(end + 4 + length);
   }
 
-  /** Equal for equal keys. No digest of a row: their first byte is a tag. */
+  /**
+   * A value that is equal for equal keys. It is never the digest of a row: those are made from a text that begins with a tag.
+   */
   check(): Digest {
     return this.#sum(this.#scratch.write(CHECKED_TEXT));
   }
@@ -54,7 +59,7 @@ export class Digester {
     s[0] = tag;
     const length = s.write(id, 5);
     s.writeUInt32BE(length, 1);
-    // A stamp is below 2^53: two 32-bit halves spare a BigInt a digest.
+    // A stamp is below 2^53. Two 32-bit halves avoid a BigInt for each digest.
     s.writeUInt32BE(Math.floor(stamp / 0x1_0000_0000), 5 + length);
     s.writeUInt32BE(stamp % 0x1_0000_0000, 9 + length);
     return 13 + length;

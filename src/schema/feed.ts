@@ -3,9 +3,9 @@ import type { Stamp } from '../clock.ts';
 import { Letters } from './letters.ts';
 
 /**
- * One entry of the change feed, as the fields `n` (its number: one more than the entry before, so that a reader sees any
- * loss), `jobs` (for producers) and `changes` (for readers). The two are parsed apart: a producer skips the changes. An entry
- * of a new generation of L2 copies has both empty, and the generation as the field `cache`.
+ * An entry of the change feed has the fields `n`, `jobs` and `changes`. `n` is its number, one more than that of the entry
+ * before, so a reader notices a missing entry. `jobs` is for producers and `changes` for readers; each parses only its own.
+ * When a new generation of L2 copies begins, an entry has both empty and the generation in the field `cache`.
  */
 
 /** How an operation can end. */
@@ -21,7 +21,7 @@ export interface OperationException {
   /** Place of the operation in its chunk. */
   readonly index: number;
   readonly status: z.output<typeof exceptionStatus>;
-  /** Version of the item once settled; for `dead` the operation's own stamp. */
+  /** Version of the item once settled. For `dead` it is the operation's own stamp. */
   readonly version: number;
   readonly reason?: string | undefined;
 }
@@ -101,7 +101,7 @@ export function decodeFeedJobs(text: string): FeedJob[] {
   return jobsSchema.parse(JSON.parse(text));
 }
 
-/** What an id is after its batch; `cacheOnly`: written to L2 and not to L3. */
+/** What an id is after its batch. `cacheOnly`: it was written to L2 and not to L3. */
 export type ChangeKind = 'present' | 'deleted' | 'cacheOnly';
 const KINDS = new Letters<ChangeKind>({ present: 'p', deleted: 'd', cacheOnly: 'c' });
 

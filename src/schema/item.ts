@@ -6,7 +6,7 @@ import { serializeJson } from './json.ts';
 
 export const MAX_ID_BYTES = 255;
 export const MAX_STATE_BYTES = 64;
-/** Of an item that nobody gave one. */
+/** The state of an item that was never given one. */
 export const DEFAULT_STATE = 'default';
 
 /** Text that survives Redis, JSON and Postgres byte for byte, of 1 to `maximum` UTF-8 bytes. */
@@ -84,7 +84,7 @@ interface Fields {
 }
 
 function fieldsOf(item: NewItem): Fields {
-  // Most items are an id and content: zod, 1 µs an item, words the problem when they are not that.
+  // Most items have only an id and content. zod costs 1 µs an item, so it checks only the others.
   const { id, content, state, traceParent } = bareFieldsOf(item) ?? checked(newItemSchema, item, 'item');
   return { id, content, state, traceParent };
 }
@@ -92,7 +92,7 @@ function fieldsOf(item: NewItem): Fields {
 function bareFieldsOf(item: NewItem): Fields | undefined {
   if (typeof item !== 'object' || item === null) return undefined;
   for (const key in item) if (key !== 'id' && key !== 'content') return undefined;
-  // A getter of a class is in no list of keys.
+  // Read all four: the getter of a class is in no list of keys.
   const { id, content, state, traceParent } = item as Partial<NewItem>;
   const isBare = isId(id) && content !== undefined && state === undefined && traceParent === undefined;
   return isBare ? { id, content, state, traceParent } : undefined;
@@ -115,7 +115,7 @@ function refuseLarge(bytes: number, maximum: number): void {
 }
 
 export function parseId(id: string): string {
-  // Reads check thousands of ids a call: zod only words the problem.
+  // A read may check thousands of ids. zod is only used to describe the problem.
   return isId(id) ? id : checked(idSchema, id, 'id');
 }
 
@@ -131,7 +131,7 @@ export function parseState(state: string): string {
   return checked(stateSchema, state, 'state');
 }
 
-/** A prefix of ids: as an id, but it may end anywhere. '' would mean everything and is refused. */
+/** Checks a prefix of ids as it checks an id. '' would mean every item and is refused. */
 export function parsePrefix(prefix: string): string {
   return checked(idSchema, prefix, 'prefix');
 }
@@ -160,7 +160,7 @@ function read<S extends z.ZodType>(
   }
 }
 
-/** Of a value of the caller's that threw while it was read. */
+/** The error for a value of the caller's that threw while it was read. */
 export function unreadable(field: string, cause: unknown): InvalidItemError {
   return new InvalidItemError(field, `cannot be read: ${messageOf(cause)}`, { cause });
 }
@@ -188,8 +188,8 @@ export interface IdRange {
 }
 
 /**
- * Byte order of UTF-8 is code point order, so the first id after a prefix's ids is the prefix with its last code point
- * raised by one. Wildcards mean nothing here: a range scan of the primary key takes 0.07 ms where LIKE took 58 ms.
+ * UTF-8 orders bytes as it orders code points. The first id after those of a prefix is therefore the prefix with its last code
+ * point raised by one. No wildcards: a range scan of the primary key takes 0.07 ms where LIKE took 58 ms.
  */
 export function prefixRange(prefix: string): IdRange {
   const points = Array.from(prefix, (character) => character.codePointAt(0) as number);

@@ -6,12 +6,12 @@ import { isId, isState } from './item.ts';
 import { Letters } from './letters.ts';
 
 /**
- * One BullMQ job of the writes queue: a chunk, as columns (parsing 500 items as columns takes a third of the time of
- * 500 objects). Operation i carries the stamp `first + i`. Optional columns are absent when no operation uses them.
+ * One BullMQ job of the writes queue is a chunk of operations, stored as columns: parsing 500 items as columns takes a third of
+ * the time of 500 objects. Operation i has the stamp `first + i`. A column that no operation uses is left out.
  */
 export const CHUNK_JOB = 'chunk';
 
-/** Drain workers retry inside; a job fails only by a fault of ours, and then the queue goes on trying. */
+/** Drain workers retry within a job. A job fails only through a bug, and then the queue tries it again. */
 export const WRITE_JOB_OPTIONS = {
   removeOnComplete: true,
   attempts: 1_000_000,
@@ -22,7 +22,7 @@ export const WRITE_JOB_OPTIONS = {
 export type OperationKind = 'putJson' | 'putBinary' | 'delete' | 'setState';
 
 const KINDS = new Letters<OperationKind>({ putJson: 'j', putBinary: 'b', delete: 'd', setState: 's' });
-/** Also in stored items. */
+/** The letters of stored items too. */
 export const TIERS = new Letters<Tiers>({ all: 'a', cache: 'c', durable: 'd' });
 
 /** An operation as a producer queues it, and as `dead_letters` keeps it. */
@@ -39,10 +39,10 @@ export interface Operation {
   readonly traceParent: string | null;
 }
 
-/** Hex SHA-256, or none. */
+/** SHA-256 in hex, or an empty text. */
 const HASH = /^(?:[\da-f]{64})?$/;
 
-/** Stops at the first element that is wrong: an array of zod's own tells of each, and of 200,000 in 35 MB. */
+/** Reports only the first wrong element. An array of zod's reports each one, which takes 35 MB for 200,000 of them. */
 function column<T>(isElement: (value: unknown) => value is T, what: string) {
   return z.custom<T[]>((value) => Array.isArray(value) && value.every(isElement), {
     error: ({ input }) =>
@@ -79,7 +79,7 @@ export const chunkSchema = z
       'a state',
     ).optional(),
     traces: column(orNull(isText), 'a text').optional(),
-    /** All of it is applied in one transaction, or none. */
+    /** All operations are applied in one transaction, or none. */
     atomic: z.boolean().optional(),
   })
   .refine(
@@ -92,7 +92,7 @@ export const chunkSchema = z
 
 export type ChunkJob = z.output<typeof chunkSchema>;
 
-/** Columns that no operation uses stay out of the job. */
+/** Writes operations as a job. Columns that no operation uses are left out. */
 export function toChunkJob(first: Stamp, operations: readonly Operation[], atomic: boolean): ChunkJob {
   const column = <K extends keyof Operation>(key: K): Operation[K][] =>
     operations.map((operation) => operation[key]);
@@ -147,7 +147,7 @@ export const deadPayloadSchema = z.object({
   ttlMs: z.int().positive().nullable(),
   state: z.string().min(1).nullable(),
   traceParent: z.string().nullable(),
-  /** It stands or falls with the others of its chunk. */
+  /** It is applied together with all others of its chunk, or not at all. */
   atomic: z.boolean().default(false),
 });
 export type DeadPayload = z.output<typeof deadPayloadSchema>;
@@ -183,15 +183,15 @@ export const rangeSchema = z
     error: 'is no prefix or state that a producer takes',
   });
 
-/** Range deletes are known by it in Postgres too. */
+/** The id of a range delete, in Postgres too. */
 export const rangeIdSchema = z.uuid();
 
 export type RangeJob = z.output<typeof rangeSchema>;
 
-/** How many problems of a job are told. */
+/** How many problems of a job are reported. */
 const MAX_PROBLEMS = 3;
 
-/** What a job of a queue says, or why it is none of ours. @param text the job's data */
+/** Parses the data of a job, or says why no producer of Tierline wrote it. @param text the job's data */
 export function parseJob<T>(
   schema: z.ZodType<T>,
   jobId: string,

@@ -6,9 +6,9 @@ import type { JsonValue } from '../types/call.ts';
 const MAX_DEPTH = 512;
 
 /**
- * The JSON text of a value that comes back from `JSON.parse` equal to what went in.
- * `JSON.stringify` alone turns NaN into null, drops undefined and calls toJSON: silent changes, so they are refused. It works
- * on a copy for which each part was read once: a getter or a proxy may give something else the second time.
+ * The JSON text of a value that comes back from `JSON.parse` equal to what went in. `JSON.stringify` alone turns NaN into null,
+ * drops undefined and calls toJSON. Such values are refused, because the caller would not notice the change. Each part is read
+ * once and copied first: a getter or a proxy may give something else the second time.
  * @throws InvalidItemError with the path of the value that has no exact JSON form, or that throws when it is read.
  */
 export function serializeJson(value: unknown, maxBytes: number): string {
@@ -35,7 +35,7 @@ function copied(value: unknown, seen: Seen): JsonValue {
   }
 }
 
-/** JSON has -0 and `JSON.parse` reads it, but `JSON.stringify` writes 0: a marker takes its place in between. */
+/** `JSON.parse` reads -0, but `JSON.stringify` writes 0. A marker stands for -0 until the text is made. */
 function withNegativeZeros(value: JsonValue): string {
   const marker = `-0:${randomUUID()}`;
   const text = JSON.stringify(value, (_key, part: unknown) => (Object.is(part, -0) ? marker : part));
@@ -48,7 +48,7 @@ interface Seen {
 
 /** Why a value has no exact JSON form. */
 class Inexact extends Error {
-  /** Built from the inside out, on the way up. */
+  /** The path to the value. Each level of the recursion adds its own part. */
   path = '';
   readonly reason: string;
 
@@ -93,7 +93,10 @@ function copyOfArray(value: readonly unknown[], depth: number, seen: Seen): Json
   return copy;
 }
 
-/** A spread keeps V8's fast shape, which a copy key by key does not: with it documents cost a tenth more, not a fifth. */
+/**
+ * Copies with a spread, which keeps V8's fast shape. Checked documents then cost a tenth more; copied key by key they cost a
+ * fifth more.
+ */
 function copyOfObject(value: object, depth: number, seen: Seen): JsonValue {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== null && prototype !== Object.prototype && !isForeignPlainObject(prototype)) {
@@ -123,7 +126,10 @@ function replace(copy: Record<string, unknown>, key: string, part: JsonValue): v
   else copy[key] = part;
 }
 
-/** JSON.stringify would store what it returns: a subclass of Array may bring one, or a property that keys do not list. */
+/**
+ * JSON.stringify would store what `toJSON` returns. A subclass of Array may have one, or a property that is not listed as a
+ * key.
+ */
 function refuseToJson(value: object): void {
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') {
     throw new Inexact('has a toJSON method; call it first');
@@ -135,14 +141,14 @@ function isForeignPlainObject(prototype: unknown): boolean {
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, 'isPrototypeOf');
 }
 
-/** What a getter or a proxy of the caller's threw is a reason too. */
+/** Describes what a getter or a proxy of the caller's threw. */
 function inexact(error: unknown): Inexact {
   return error instanceof Inexact
     ? error
     : new Inexact(`cannot be read: ${messageOf(error)}`, { cause: error });
 }
 
-/** A circle is found 512 levels down: its path is cut to what a person reads. */
+/** A circle is found only at 512 levels. Its path is shortened for people. */
 function within(step: string, error: unknown): Inexact {
   const found = inexact(error);
   if (found.path.length < 120) found.path = step + found.path;

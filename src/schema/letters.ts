@@ -1,6 +1,6 @@
 /**
- * Words of the program, and the letters that stand for them in Redis. A letter takes one byte where a word takes several, and
- * thousands of them are stored and read a second. Outside of `schema/` there are words only.
+ * Words of the program, and the letters that stand for them in Redis. A letter takes one byte, and thousands of them are stored
+ * and read a second. Letters stand in stored texts and in SQL only; the program has words.
  */
 export class Letters<Word extends string> {
   /** The letter of each word. */

@@ -10,8 +10,8 @@ const signal = z.instanceof(AbortSignal, { error: 'must be an AbortSignal' }).op
 const after = z.string('must be a cursor').optional();
 
 /**
- * Makes the reader of one kind of options: each option is read once, and a name that the call does not know is refused.
- * Calls without options, most of them, cost nothing here; others about half a microsecond.
+ * Makes a function that checks the options of a call. It reads each option once and refuses unknown names. Most calls have no
+ * options and cost nothing here; the others cost half a microsecond.
  */
 export function optionsReader<S extends z.ZodObject>(schema: S): (options: unknown) => z.output<S> {
   const defaults = schema.parse({});
@@ -133,11 +133,11 @@ export function leafOptionsOf(options: unknown): ParsedLeafOptions {
 
 /** @throws InvalidItemError */
 export function leavesOf(given: readonly number[]): readonly number[] {
-  // Twice the same leaf would list its items twice.
+  // Without duplicates: a leaf that is given twice would list its items twice.
   return [...new Set(checked(leaves, given, 'leaves'))];
 }
 
-/** @throws InvalidItemError for what cannot be asked */
+/** @throws InvalidItemError when a method is missing */
 export function peerOf(peer: MerklePeer): MerklePeer {
   for (const name of ['root', 'leaves', 'leafItems'] as const) {
     if (typeof peer?.[name] !== 'function') throw new InvalidItemError('peer', `has no method ${name}()`);

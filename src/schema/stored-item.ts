@@ -7,8 +7,8 @@ import { Letters } from './letters.ts';
 import type { Tiers } from '../types/write.ts';
 
 /**
- * The image of a row as L2 keeps it and as reads of Postgres build it: one text value, so that MGET, JSON and scripts take
- * it as it is, and nothing of it is looked at before somebody asks.
+ * A row as L2 stores it and as reads of Postgres build it. It is one text, so MGET, JSON and Lua scripts handle it as it is, and
+ * a part is only parsed when it is needed.
  *
  *   0      format, '1'
  *   1      kind, a letter of `KINDS`
@@ -41,14 +41,14 @@ const NO_HASH = ' '.repeat(HASH_CHARS);
 const STATE_LENGTH_AT = HASH_AT + HASH_CHARS;
 const HEAD = STATE_LENGTH_AT + 2;
 
-/** Of most state registers. */
+/** The stamp of a state that was never set: most states. */
 const NO_STAMP = '0'.repeat(16);
-/** Nearly all items have it, and share its text. */
+/** Nearly all items are in the default state. They share this text. */
 const DEFAULT_TEXT = `07${DEFAULT_STATE}`;
 
 /** Characters that hold kind, both stamps and tiers. */
 export const STORED_HEAD_CHARS = 35;
-/** What can be told of a copy without its content. */
+/** What the head of a copy tells, without its content. */
 export type StoredHead = Pick<StoredItem, 'kind' | 'contentVersion' | 'stateVersion' | 'tiers'>;
 
 export function encodeStored(item: StoredItem): string {
@@ -62,7 +62,7 @@ function stampText(stamp: Stamp): string {
   return String(stamp).padStart(16, '0');
 }
 
-/** Characters as Postgres counts them: a pair of surrogates is one. */
+/** Counts characters as Postgres does: a pair of surrogates is one. */
 function characters(text: string): number {
   let count = text.length;
   for (let i = 0; i < text.length; i++) if (isHighSurrogate(text.charCodeAt(i))) count--;
@@ -91,13 +91,13 @@ export function decodeStoredHead(text: string): StoredHead | undefined {
   return { kind, contentVersion, stateVersion, tiers };
 }
 
-/** Sixteen digits as a number, NaN when they are not: a third of the time of cutting them out for `Number`. */
+/** Sixteen digits as a number; NaN when one of them is no digit. It takes a third of the time of `Number(text.slice())`. */
 function stampAt(text: string, at: number): Stamp {
   if (text.startsWith(NO_STAMP, at)) return 0;
   return eightDigits(text, at) * 100_000_000 + eightDigits(text, at + 8);
 }
 
-/** Eight stay small integers all the way. */
+/** Eight digits at a time, because V8 computes with small integers faster. */
 function eightDigits(text: string, at: number): number {
   let number = 0;
   for (let i = at; i < at + 8; i++) {
@@ -108,7 +108,7 @@ function eightDigits(text: string, at: number): number {
   return number;
 }
 
-/** A stored text whose head has been read; the rest is cut out when it is asked for. */
+/** A stored text whose head has been read. The rest is cut out when it is read. */
 class StoredText implements StoredItem {
   readonly id: string;
   readonly text: string;
@@ -153,7 +153,7 @@ export function decodeStored(id: string, text: string): StoredItem {
   return new StoredText(id, text, head, state);
 }
 
-/** A slice of 13 characters or more would keep the whole text in memory. */
+/** Copies a slice. V8 keeps the whole text in memory for a slice of 13 characters or more. */
 export function flat(slice: string): string {
   return Buffer.from(slice).toString();
 }
@@ -168,18 +168,18 @@ function stateOf(text: string): string | undefined {
 
 const CLOSED_BY: Readonly<Record<string, string>> = { '{': '}', '[': ']', '"': '"' };
 
-/** Content that was cut off shows by its end, in all but bare numbers and words. */
+/** Whether content ends as it began. This finds content that was cut off, except for bare numbers and words. */
 function isWhole(kind: StoredItem['kind'], text: string, from: number): boolean {
   if (kind === 'binary') return (text.length - from) % 4 === 0;
   if (kind !== 'json') return true;
   const close = CLOSED_BY[text.charAt(from)];
   let last = text.length - 1;
-  // Other programs may write JSON with a line's end.
+  // Other programs may end JSON with a line break.
   while (last > from && text.charCodeAt(last) <= 32) last--;
   return close === undefined ? last >= from : last > from && text[last] === close;
 }
 
-/** Length of the stored text, nearly so for an item that was not read from one. */
+/** Length of the stored text. It is close to it for an item that was not read from one. */
 export function storedChars(item: StoredItem): number {
   return item instanceof StoredText ? item.text.length : HEAD + item.state.length + item.body.length;
 }
