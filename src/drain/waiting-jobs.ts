@@ -1,7 +1,7 @@
 import { DelayedError, type Job, WaitingError } from 'bullmq';
 import { pause, within } from '../abortable.ts';
 import { type Barrier, type Frontier, isPassed, nextSettle, readFrontier } from '../redis/in-flight.ts';
-import type { Redis } from '../redis/connect.ts';
+import { reconnect, type Redis } from '../redis/connect.ts';
 import type { WriterParts } from './writer-parts.ts';
 
 /** Text of the jobs that one worker keeps while they wait, and how many: what comes beyond is looked at again later. */
@@ -141,7 +141,7 @@ export class WaitingJobs {
       } catch (error) {
         if (this.#stopped) break;
         log.debug({ err: error }, 'settles out of sight, trying again');
-        if (this.#watch.status === 'ready') this.#watch.disconnect(true);
+        reconnect(this.#watch);
         await pause(RETRY_MS, { ref: false });
       }
     }

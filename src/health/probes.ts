@@ -62,7 +62,7 @@ export async function startProbes(
   log.info({ host: address.address, port: address.port }, 'probes listening');
   addProcessMetrics(registry);
   if (deployment) addDeploymentMetrics(registry, { queue, cache, db: pool, keys, config, log });
-  for (const redis of [queue, cache]) redis.connect().catch(() => undefined);
+  backends.connect('queue', 'cache');
   return {
     running: () => readiness.enter('running'),
     stopping: () => readiness.enter('stopping'),

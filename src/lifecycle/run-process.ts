@@ -1,5 +1,4 @@
-// Import little but types here: all of it is loaded before the process listens to signals.
-import { within } from '../abortable.ts';
+// Import only types here: anything else is loaded before the process listens to signals.
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Service } from './with-probes.ts';
@@ -66,10 +65,11 @@ export async function runProcess(name: string, load: () => Promise<ServiceModule
 }
 
 /** The service, if it starts in time; undefined when there is none to close. */
-function startedWithin(
+async function startedWithin(
   ms: number,
   starting: Promise<Service> | undefined,
-): Promise<Service | undefined> | undefined {
+): Promise<Service | undefined> {
+  const { within } = await import('../abortable.ts');
   // An error of the start does not matter any more.
   return (
     starting &&

@@ -8,6 +8,7 @@ import {
   dropKeys,
   endTurn,
   keepCopies,
+  keySlots,
   NO_FIGURES,
   noteLost,
   readCopies,
@@ -97,9 +98,7 @@ export class CopySweep {
       const isDue = last === undefined || Date.now() - last.startedMs >= config.copySweepMs;
       return isDue ? newTurn(last?.number) : undefined;
     }
-    // Redis's key table has a power of two of slots, and more than that after many keys were deleted.
-    const slots = 2 ** Math.ceil(Math.log2(Math.max(1, await cache.dbsize())));
-    const walked = current.slots / slots;
+    const walked = current.slots / (await keySlots(cache));
     const elapsed = (Date.now() - current.startedMs) / config.copySweepMs;
     return walked < 1 && walked > elapsed ? undefined : current;
   }

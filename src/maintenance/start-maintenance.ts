@@ -43,7 +43,7 @@ export async function startMaintenance(
   const { worker, queues } = await backends.opening(async () => {
     await backends.ready(START_TIMEOUT_MS, 'queue', 'blocking');
     // Only the comparison of L2 copies needs the cache, so nothing else waits for it.
-    cache.connect().catch(() => undefined);
+    backends.connect('cache');
     await checkQueueServer(queue, log);
     await backends.postgresReady();
     await checkMerkleKey(pool, config.merkleKey);

@@ -2,7 +2,7 @@ import { within } from '../abortable.ts';
 import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError, messageOf } from '../errors.ts';
 import { type Pool, pingPostgres } from '../postgres/pool.ts';
-import type { Redis } from '../redis/connect.ts';
+import { pingRedis, type Redis } from '../redis/connect.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import type { FeedPosition } from '../schema/feed.ts';
 import { parseId } from '../schema/item.ts';
@@ -225,8 +225,8 @@ interface HealthParts {
 async function readerHealth(parts: HealthParts): Promise<Health> {
   const { queue, cache, pool, timeoutMs, feed, filter } = parts;
   const [queueHealth, cacheHealth, postgres] = await Promise.all([
-    asked(() => queue.ping(), timeoutMs),
-    asked(() => cache.ping(), timeoutMs),
+    asked(() => pingRedis(queue), timeoutMs),
+    asked(() => pingRedis(cache), timeoutMs),
     asked(() => pingPostgres(pool, timeoutMs), timeoutMs),
   ]);
   const backends = [queueHealth, cacheHealth, postgres];

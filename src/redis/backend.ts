@@ -14,8 +14,8 @@ type ConnectionName = keyof typeof MODES;
 export type RedisConfig = Pick<Config, 'redisUrl' | 'cacheRedisUrl' | 'namespace' | 'cacheNeverOlder'>;
 
 /**
- * All that one process has in Redis. Each connection is made when it is first asked for, connects when `ready` names it (or
- * with its own `connect`), and is closed with the others.
+ * All that one process has in Redis. Each connection is made when it is first asked for, connects when `ready` or
+ * `connect` names it, and is closed with the others.
  */
 export class RedisBackend {
   readonly keys: Keys;
@@ -78,6 +78,14 @@ export class RedisBackend {
    */
   async ready(timeoutMs: number, ...names: (ConnectionName | 'feed')[]): Promise<void> {
     await Promise.all(names.map((name) => this.#ready(name, timeoutMs)));
+  }
+
+  /** Begins to connect and does not wait. It goes on until the server is there. */
+  connect(...names: ConnectionName[]): void {
+    for (const name of names)
+      this.#connection(name)
+        .connect()
+        .catch(() => undefined);
   }
 
   /**

@@ -70,6 +70,16 @@ export async function whenReady(redis: Redis, timeoutMs: number): Promise<void> 
   });
 }
 
+/** Cuts a connection, which then connects again by itself: the server may be gone without having closed it. */
+export function reconnect(redis: Redis): void {
+  if (redis.status === 'ready') redis.disconnect(true);
+}
+
+/** @throws why the server did not answer */
+export async function pingRedis(redis: Redis): Promise<void> {
+  await redis.ping();
+}
+
 /** Ends a connection for good: politely when it answers within a second, else by cutting it. */
 export async function closeRedis(redis: Redis): Promise<void> {
   if (redis.status === 'ready') await within(QUIT_MS, redis.quit()).catch(() => undefined);

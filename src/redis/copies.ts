@@ -31,6 +31,11 @@ export async function scanCopies(cache: Redis, keys: Keys, cursor: string, slots
   return { next, copies };
 }
 
+/** Slots of the server's key table: a power of two. After many deletes it has more than this. */
+export async function keySlots(redis: Redis): Promise<number> {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, await redis.dbsize())));
+}
+
 /** The keys that the copies of `ids` have in one generation, if there are copies. */
 export function copyKeysOf(copies: CopyKeys, ids: readonly string[]): CopyKey[] {
   return ids.map((id) => ({ key: copies.item(id), generation: copies.generation, id }));
