@@ -34,7 +34,7 @@ export const maintenance: ServiceModule = {
 export const dashboard: ServiceModule = {
   async start() {
     // Only the dashboard loads Bull Board.
-    const { startDashboard } = await import('../dashboard/start-dashboard.ts');
+    const { startDashboard } = await import('../dashboard/dashboard.ts');
     return startDashboard();
   },
 };

@@ -2,7 +2,6 @@ import { stampToMs } from '../clock.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import { bytes, count, duration, time } from './figures.ts';
 import { type Content, fieldValue, type Html, html } from './html.ts';
-import { type Answer, answerOf } from './answer.ts';
 import { type Frame, page } from './layout.ts';
 
 import { readL3 } from '../postgres/pool.ts';
@@ -11,7 +10,7 @@ import { type FeedHistory, feedHistory } from '../redis/feed.ts';
 import { pendingStamps } from '../redis/in-flight.ts';
 import { parseId } from '../schema/item.ts';
 import { decodeStored } from '../schema/stored-item.ts';
-import type { Sources } from './sources.ts';
+import { type Answer, answerOf, type Sources } from './sources.ts';
 
 /** What one tier holds of an id. */
 interface Held {

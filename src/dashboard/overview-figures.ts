@@ -8,8 +8,7 @@ import { type Redis, ServerInfo } from '../redis/connect.ts';
 import type { Keys } from '../keys.ts';
 import { type CopyTurns, countCopies, countLost, lostIds, readTurns } from '../redis/copies.ts';
 import type { Pressure } from '../types/write.ts';
-import { type Answer, answerOf } from './answer.ts';
-import type { Sources } from './sources.ts';
+import { type Answer, answerOf, type Sources } from './sources.ts';
 
 const LOST_IDS_SHOWN = 10;
 

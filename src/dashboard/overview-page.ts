@@ -1,7 +1,7 @@
 import { bytes, count, duration, ago, percent } from './figures.ts';
 import { type Content, type Html, html } from './html.ts';
 import type { OverviewFigures, QueueFigures, SweepFigures } from './overview-figures.ts';
-import type { Answer } from './answer.ts';
+import type { Answer } from './sources.ts';
 import { actionForm, type Frame, itemLink, page } from './layout.ts';
 import { SLOT_MS, type SeriesPoint } from '../redis/history.ts';
 

@@ -1,9 +1,12 @@
 import { createRequire } from 'node:module';
+import type { IncomingMessage } from 'node:http';
 import { dirname } from 'node:path';
+import { type ParsedUrlQueryInput, stringify } from 'node:querystring';
+import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import formbody from '@fastify/formbody';
 import fastifyStatic from '@fastify/static';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest, RequestPayload } from 'fastify';
 import type { Config } from '../config.ts';
 import { createHttpServer, type TellProblem } from '../health/http-server.ts';
 import { addProbes } from '../health/probes.ts';
@@ -28,10 +31,10 @@ export interface Dashboard {
   /** Every route there is, those of Bull Board included. */
   readonly routes: readonly { readonly method: string; readonly url: string }[];
   /** Answers the requests that have come, then ends, within `shutdownMs` also when a backend is away. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
-export interface DashboardOptions {
+export interface DashboardServerOptions {
   /** Begins the path of every page: `/tierline`, or nothing. */
   readonly basePath?: string;
   /** Decides in place of our own credentials. */
@@ -44,7 +47,7 @@ export interface DashboardOptions {
 export async function createDashboard(
   config: Config,
   log: Logger,
-  { basePath = '', authenticate, requestTimeoutMs = 10_000 }: DashboardOptions = {},
+  { basePath = '', authenticate, requestTimeoutMs = 10_000 }: DashboardServerOptions = {},
 ): Promise<Dashboard> {
   const access = authenticate ?? new Credentials(config);
   const frame = frames(config, basePath, authenticate === undefined);
@@ -58,6 +61,7 @@ export async function createDashboard(
   app.addHook('onRoute', ({ method, url }) => {
     routes.push(...[method].flat().map((one) => ({ method: one, url })));
   });
+  app.addHook('preParsing', giveFormAgain);
   await app.register(formbody);
   // The guard comes first, so that no route can be without it.
   await addGuard(app, sources, access, basePath);
@@ -73,7 +77,8 @@ export async function createDashboard(
     { prefix: basePath },
   );
 
-  async function close(): Promise<void> {
+  let closing: Promise<void> | undefined;
+  async function stop(): Promise<void> {
     readiness.enter('stopping');
     const phases = new StopPhases(config.shutdownMs);
     await phases.within(
@@ -81,8 +86,24 @@ export async function createDashboard(
       app.close().then(() => counter.close()),
     );
     await phases.within('connections', closeSources());
+    log.info('dashboard stopped');
   }
-  return { app, readiness, routes, close };
+  return { app, readiness, routes, close: () => (closing ??= stop()) };
+}
+
+/** A body parser of the application may have read the form before: its fields are sent through our parser once more. */
+function giveFormAgain(
+  request: FastifyRequest,
+  _reply: FastifyReply,
+  payload: RequestPayload,
+  done: (error: null, payload: RequestPayload) => void,
+): void {
+  const { readableEnded, body } = request.raw as IncomingMessage & { readonly body?: unknown };
+  if (!readableEnded || typeof body !== 'object' || body === null) return done(null, payload);
+  const form: RequestPayload = Readable.from([Buffer.from(stringify(body as ParsedUrlQueryInput))]);
+  // The length that Fastify compares with the header.
+  form.receivedEncodedLength = Number(request.headers['content-length']);
+  done(null, form);
 }
 
 /** A page for people, JSON for programs. */

@@ -1,5 +1,7 @@
+import { within } from '../abortable.ts';
 import type { Queue } from 'bullmq';
 import type { Config } from '../config.ts';
+import { messageOf } from '../errors.ts';
 import { type Keys, MAINTENANCE_QUEUE, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
@@ -58,4 +60,21 @@ export async function openSources(
     await backends.close();
   };
   return { sources, close };
+}
+
+/** What one backend says, or why it says nothing: a page shows what it can. */
+export type Answer<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly why: string };
+
+/** A server that went silent keeps its connections open, so a page waits for an answer no longer than this. */
+const ANSWER_MS = 3000;
+
+/** Never throws. */
+export async function answerOf<T>(work: Promise<T>): Promise<Answer<T>> {
+  try {
+    return { ok: true, value: await within(ANSWER_MS, work) };
+  } catch (error) {
+    return { ok: false, why: messageOf(error) };
+  }
 }

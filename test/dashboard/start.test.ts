@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import test from 'ava';
 import { verifyPassword } from '../../src/dashboard/credentials.ts';
-import { startDashboard } from '../../src/dashboard/start-dashboard.ts';
+import { startDashboard } from '../../src/dashboard/dashboard.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { TOKEN } from '../helpers/dashboard.ts';

@@ -19,6 +19,7 @@ import { startDrain } from 'tierline/worker';
 import { startMaintenance } from 'tierline/maintenance';
 import { TierlineError } from 'tierline/errors';
 import { createServiceMetrics } from 'tierline/metrics';
+import { dashboard, openDashboard } from 'tierline/dashboard';
 // @ts-expect-error: how the parts of Tierline open each other is no part of its interface.
 import { connectProducer } from 'tierline/producer';
 // @ts-expect-error
