@@ -48,8 +48,7 @@ test('lines of our own stay lines', (t) => {
 test('any line of JSON stays the same JSON', (t) => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
-      return JSON.parse(printable(JSON.stringify({ text }))).text === text;
+      t.deepEqual(JSON.parse(printable(JSON.stringify({ text }))), { text });
     }),
   );
-  t.pass();
 });

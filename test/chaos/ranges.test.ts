@@ -8,6 +8,7 @@ import { decodeStored } from '../../src/schema/stored-item.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';
+import { refuseDeath } from '../helpers/poison.ts';
 import { storedRows } from '../helpers/stored-rows.ts';
 import { startWorker } from '../helpers/worker-process.ts';
 
@@ -117,14 +118,6 @@ async function countDeaths(pool: Pool): Promise<void> {
     $$ BEGIN INSERT INTO deaths VALUES (NEW.content_version); RETURN NULL; END $$`);
   await pool.query(`CREATE TRIGGER note_death AFTER UPDATE ON items FOR EACH ROW
     WHEN (NEW.deleted AND NOT OLD.deleted) EXECUTE FUNCTION note_death()`);
-}
-
-/** Postgres refuses to make tombstones of these rows. */
-async function refuseDeath(pool: Pool, ids: readonly string[]): Promise<void> {
-  await pool.query(`CREATE FUNCTION refuse_death() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'this one stays' USING ERRCODE = '23514'; END $$`);
-  await pool.query(`CREATE TRIGGER refuse_death BEFORE UPDATE ON items FOR EACH ROW
-    WHEN (NEW.deleted AND NEW.id IN (${ids.map((id) => `'${id}'`).join()})) EXECUTE FUNCTION refuse_death()`);
 }
 
 async function deletedSoFar(pool: Pool): Promise<number> {

@@ -276,5 +276,5 @@ test('--verbose writes the log to standard error and leaves the results alone', 
   const env = { ...deployment.env, TIERLINE_LOG_LEVEL: 'trace' };
   const { code, stdout, stderr } = await runCommand(env, ['count', '--prefix', 'none', '--verbose']);
   t.deepEqual([code, stdout], [0, '0\n']);
-  for (const line of linesOf(stderr)) t.notThrows(() => JSON.parse(line));
+  t.true(jsonOf<object>(stderr).length > 0);
 });

@@ -31,7 +31,8 @@ test('html does not take an object that looks like markup for markup', (t) => {
 
 test('no text leaves its place: what comes out holds no character of markup', (t) => {
   fc.assert(
-    fc.property(fc.string({ unit: 'binary' }), (value) => !/[<>"'`]/.test(html`${value}`.toString())),
+    fc.property(fc.string({ unit: 'binary' }), (value) => {
+      t.notRegex(html`${value}`.toString(), /[<>"'`]/);
+    }),
   );
-  t.pass();
 });

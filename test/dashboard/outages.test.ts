@@ -35,6 +35,5 @@ for (const [how, fail] of [
 
     await proxy.open();
     await eventually(async () => !(await get('/')).body.includes('cannot be asked'), 'recovered');
-    t.pass();
   });
 }

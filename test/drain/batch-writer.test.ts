@@ -1,6 +1,8 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Chunk } from '../../src/batch/fold.ts';
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
+import { type DrainObserver, UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
+import { replayChunkId } from '../../src/schema/job.ts';
 import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
@@ -28,6 +30,20 @@ test('I9: the same refused operation twice in one batch is one dead letter, and 
   const { rows } = await deployment.pool.query('SELECT item_id, stamp FROM dead_letters');
   t.deepEqual(rows, [{ item_id: 'bad', stamp: FIRST }]);
   t.is((await deployment.pool.query('SELECT FROM items')).rowCount, 1);
+});
+
+test('a replayed dead letter, whose stamp is of long ago, counts no latency', async (t) => {
+  const deployment = await setUp(t);
+  const counts: number[] = [];
+  const observer: DrainObserver = {
+    ...UNOBSERVED_DRAIN,
+    batchWritten: ({ settleLatencyMs }) => void counts.push(settleLatencyMs.length),
+  };
+  const writer = new BatchWriter({ ...writerPartsOf(deployment), observer });
+  const chunk = chunkOf([{ id: 'a', stamp: FIRST, kind: 'json', body: '1' }]);
+  await writer.write([{ ...chunk, chunkId: replayChunkId('x') }]);
+  await writer.write([chunkOf([{ id: 'a', stamp: FIRST + 1, kind: 'json', body: '2' }])]);
+  t.deepEqual(counts, [0, 1]);
 });
 
 /** Runs something once, just before copies go to L2. */

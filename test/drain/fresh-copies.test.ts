@@ -6,7 +6,7 @@ import { openReader } from '../../src/read/open-reader.ts';
 import { LOOK_MS } from '../../src/redis/cache-generation.ts';
 import { closeRedis } from '../../src/redis/connect.ts';
 import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
-import { decodeStored, type StoredItem } from '../../src/schema/stored-item.ts';
+import { readCopy } from '../helpers/copies.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
@@ -54,11 +54,6 @@ async function writeHeldUp(
   return late;
 }
 
-async function copyOf({ cache, keys }: Deployment, id: string): Promise<StoredItem | undefined> {
-  const value = await cache.get(keys.item(id));
-  return value === null ? undefined : decodeStored(id, value);
-}
-
 /** A write with `tiers: 'cache'`. */
 function cacheOnly(stamp: number, id: string): Chunk {
   const chunk = chunkOf([{ id, stamp, kind: 'json', body: '"cached"' }]);
@@ -93,12 +88,12 @@ for (const [how, lose] of Object.entries(LOSSES)) {
     const older = chunkOf([{ id: 'a', stamp: FIRST, kind: 'json', body: '"old"' }]);
     const late = await writeHeldUp(deployment, older, async () => {
       await writerOf(deployment).write([chunkOf([{ id: 'a', stamp: FIRST + 1, kind: 'delete' }])]);
-      t.is((await copyOf(deployment, 'a'))?.kind, 'deleted');
+      t.is((await readCopy(deployment, 'a'))?.kind, 'deleted');
       await lose(deployment);
-      t.is(await copyOf(deployment, 'a'), undefined);
+      t.is(await readCopy(deployment, 'a'), undefined);
     });
     t.is(late, 1);
-    t.is((await copyOf(deployment, 'a'))?.kind, 'deleted', 'what stands in Postgres now');
+    t.is((await readCopy(deployment, 'a'))?.kind, 'deleted', 'what stands in Postgres now');
     const reader = await openReader(deployment.options);
     t.is(await reader.get('a'), undefined);
     t.false(await reader.contains('a'));
@@ -125,14 +120,17 @@ test('I6: a held-up batch writes what stands now, with its own life where it is 
     await deployment.cache.flushall();
   });
   t.is(late, 4);
-  const { cache, keys } = deployment;
-  t.is((await copyOf(deployment, 'own'))?.body, '"old"');
-  t.true((await cache.pttl(keys.item('own'))) <= 60_000);
-  t.is((await copyOf(deployment, 'newer'))?.body, '"new"');
-  const state = await copyOf(deployment, 'state');
+  const livesUpTo = async (id: string, ms: number) => {
+    const life = await deployment.cache.pttl(deployment.keys.item(id));
+    return life > 0 && life <= ms;
+  };
+  t.is((await readCopy(deployment, 'own'))?.body, '"old"');
+  t.true(await livesUpTo('own', 60_000));
+  t.is((await readCopy(deployment, 'newer'))?.body, '"new"');
+  const state = await readCopy(deployment, 'state');
   t.deepEqual([state?.body, state?.state, state?.stateVersion], ['"old"', 'open', FIRST + 20]);
-  t.true((await cache.pttl(keys.item('state'))) <= 60_000);
-  t.is(await copyOf(deployment, 'purged'), undefined);
+  t.true(await livesUpTo('state', 60_000));
+  t.is(await readCopy(deployment, 'purged'), undefined);
 });
 
 function writeOf(stamp: number, body: string): Chunk {
@@ -144,7 +142,7 @@ test('I6: once a superseded write has settled, no older copy is read, though the
   await writerOf(deployment).write([writeOf(FIRST, '"first"')]);
   await writeHeldUp(deployment, writeOf(FIRST + 2, '"newer"'), async () => {
     await writerOf(deployment).write([writeOf(FIRST + 1, '"superseded"')]);
-    t.is((await copyOf(deployment, 'a'))?.body, '"newer"');
+    t.is((await readCopy(deployment, 'a'))?.body, '"newer"');
   });
 });
 
@@ -154,9 +152,9 @@ test('I6: a copy that lived for a moment only keeps older ones out all the same'
   await writeHeldUp(deployment, older, async () => {
     const newer = chunkOf([{ id: 'a', stamp: FIRST + 1, kind: 'json', body: '"new"' }]);
     await writerOf(deployment).write([{ ...newer, job: { ...newer.job, ttls: [5] } }]);
-    await eventually(async () => (await copyOf(deployment, 'a')) === undefined, 'it expires');
+    await eventually(async () => (await readCopy(deployment, 'a')) === undefined, 'it expires');
   });
-  t.is((await copyOf(deployment, 'a'))?.body, '"new"');
+  t.is((await readCopy(deployment, 'a'))?.body, '"new"');
 });
 
 test('I6: a write for L2 alone that comes late gives way to a newer row', async (t) => {
@@ -167,15 +165,15 @@ test('I6: a write for L2 alone that comes late gives way to a newer row', async 
     await deployment.cache.flushall();
   };
   await writeHeldUp(deployment, cacheOnly(FIRST, 'held'), () => loses('held'));
-  t.is(await copyOf(deployment, 'held'), undefined);
+  t.is(await readCopy(deployment, 'held'), undefined);
   await loses('waited');
   const longAgo = cacheOnly(FIRST - 3_600_000_000, 'waited');
   await writerOf(deployment).write([longAgo]);
-  t.is(await copyOf(deployment, 'waited'), undefined, 'also when its chunk waited for an hour');
+  t.is(await readCopy(deployment, 'waited'), undefined, 'also when its chunk waited for an hour');
   const outcome = await deployment.redis.get(deployment.keys.outcome(longAgo.chunkId));
   t.regex(outcome ?? '', /superseded/);
   await writerOf(deployment).write([cacheOnly(FIRST - 3_600_000_000, 'alone')]);
-  t.is((await copyOf(deployment, 'alone'))?.body, '"cached"', 'one without a row is kept');
+  t.is((await readCopy(deployment, 'alone'))?.body, '"cached"', 'one without a row is kept');
 });
 
 test('I6: a batch settles with copies where readers look, also when the generation changes in between', async (t) => {
@@ -212,7 +210,7 @@ test('I3 I6: when no look is ever new enough the copies are dropped, and the bat
     'settled',
   ]);
   t.is(dropped, 1);
-  t.is(await copyOf(deployment, 'a'), undefined);
+  t.is(await readCopy(deployment, 'a'), undefined);
 });
 
 test('I6: what was seen on another connection counts no more', async (t) => {

@@ -47,14 +47,14 @@ export function copyKey({ keys }: Deployment, id: string): string {
 }
 
 export async function readCopy(deployment: Deployment, id: string): Promise<StoredItem | undefined> {
-  const value = await deployment.redis.get(copyKey(deployment, id));
+  const value = await deployment.cache.get(copyKey(deployment, id));
   return value === null ? undefined : decodeStored(id, value);
 }
 
 /** Puts a copy into L2 as it is, whatever is there. Returns its text. */
 export async function plantCopy(deployment: Deployment, copy: StoredItem): Promise<string> {
   const value = encodeStored(copy);
-  await deployment.redis.set(copyKey(deployment, copy.id), value);
+  await deployment.cache.set(copyKey(deployment, copy.id), value);
   return value;
 }
 

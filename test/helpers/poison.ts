@@ -12,3 +12,20 @@ export async function refusePoison(pool: Pool): Promise<{ lift: () => Promise<vo
     },
   };
 }
+
+/** Postgres refuses to make tombstones of these rows, until `lift`. */
+export async function refuseDeath(
+  pool: Pool,
+  ids: readonly string[],
+): Promise<{ lift: () => Promise<void> }> {
+  await pool.query(`CREATE FUNCTION refuse_death() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'this one stays' USING ERRCODE = '23514'; END $$`);
+  await pool.query(`CREATE TRIGGER refuse_death BEFORE UPDATE ON items FOR EACH ROW
+    WHEN (NEW.deleted AND NOT OLD.deleted AND NEW.id IN (${ids.map((id) => `'${id}'`).join()}))
+    EXECUTE FUNCTION refuse_death()`);
+  return {
+    async lift() {
+      await pool.query('DROP TRIGGER refuse_death ON items');
+    },
+  };
+}

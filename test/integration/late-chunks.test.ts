@@ -6,7 +6,6 @@ import test, { type ExecutionContext } from 'ava';
 import { Queue } from 'bullmq';
 import type { Chunk } from '../../src/batch/fold.ts';
 import type { Options } from '../../src/config.ts';
-import { startDrain } from '../../src/drain/start-drain.ts';
 import { JobRefusedError, QueueUnavailableError } from '../../src/errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { replayLetter } from '../../src/maintenance/replay.ts';
@@ -23,39 +22,24 @@ import {
 import { chunkStates } from '../../src/redis/in-flight.ts';
 import { CHUNK_JOB, RANGE_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Store } from '../../src/types/read.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import type { Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
+import { createSetting } from '../helpers/setting.ts';
 
 /** Refuses a submit early, so that its notes are soon swept. */
 const EARLY: Options = { enqueueTimeoutMs: 1500 };
 
-interface Setting {
-  readonly deployment: Deployment;
-  readonly store: Store;
-  readonly writes: Queue;
-  readonly ranges: Queue;
-  /** Closes it when the test ends. */
-  use<T extends { close(): Promise<unknown> }>(thing: T): T;
-}
+type Setting = Awaited<ReturnType<typeof setUp>>;
 
-async function setUp(t: ExecutionContext, options: Options = EARLY): Promise<Setting> {
-  const deployment = await createDeployment(options);
-  const things: { close(): Promise<unknown> }[] = [];
-  t.teardown(async () => {
-    for (const thing of things.toReversed()) await thing.close();
-    await deployment.close();
-  });
-  const use: Setting['use'] = (thing) => {
-    things.push(thing);
-    return thing;
-  };
+async function setUp(t: ExecutionContext, options: Options = EARLY) {
+  const setting = await createSetting(t, options);
+  const { deployment, use } = setting;
   const { redis, keys } = deployment;
   const queueOf = (name: string) => use(new Queue(name, { connection: redis, prefix: keys.queuePrefix }));
-  const store = use(await openStore(deployment.options));
-  return { deployment, store, writes: queueOf(WRITES_QUEUE), ranges: queueOf(RANGES_QUEUE), use };
+  const [writes, ranges] = [queueOf(WRITES_QUEUE), queueOf(RANGES_QUEUE)];
+  return { ...setting, writes, ranges, store: use(await openStore(deployment.options)) };
 }
 
 /** A chunk that was stamped, and whose producer has not sent its job yet. */
@@ -85,11 +69,11 @@ async function rowOf({ pool }: Deployment, id: string): Promise<unknown> {
 }
 
 test('I4: a chunk whose job comes after its note was swept is written nowhere, below a range delete that has settled', async (t) => {
-  const { deployment, store, writes, use } = await setUp(t);
+  const { deployment, store, writes, drain } = await setUp(t);
   const { redis, keys, pool, config } = deployment;
   const late = await stamped(deployment, ['late.a', 'late.b']);
   t.deepEqual(await sweepOrphans(redis, keys, 0), { chunks: 1, ids: 2 });
-  use(await startDrain(deployment.options));
+  await drain();
   t.is((await (await store.deletePrefix('late.')).settled()).deleted, 0);
 
   await arrives(writes, late);
@@ -123,11 +107,11 @@ test('I4: a chunk whose job comes after its note was swept is written nowhere, b
 });
 
 test('I3: a late chunk is kept as it was, and its replay stores it', async (t) => {
-  const { deployment, store, writes, use } = await setUp(t);
+  const { deployment, store, writes, drain } = await setUp(t);
   const { redis, keys, pool, config } = deployment;
   const late = await stamped(deployment, ['kept']);
   await sweepOrphans(redis, keys, 0);
-  use(await startDrain(deployment.options));
+  await drain();
   await arrives(writes, late);
   await eventually(() => isGone(deployment, WRITES_QUEUE, late.chunkId), 'its job is done');
   t.is(await store.get('kept'), undefined);
@@ -140,11 +124,11 @@ test('I3: a late chunk is kept as it was, and its replay stores it', async (t) =
 });
 
 test('I3: a replay whose note was swept before its job came keeps its letter', async (t) => {
-  const { deployment, writes, use } = await setUp(t);
+  const { deployment, writes, drain } = await setUp(t);
   const { redis, keys, pool, config } = deployment;
   const late = await stamped(deployment, ['kept']);
   await sweepOrphans(redis, keys, 0);
-  use(await startDrain(deployment.options));
+  await drain();
   await arrives(writes, late);
   await eventually(async () => (await letters(deployment)).length === 1, 'it is kept');
   const [letter] = await letters(deployment);
@@ -163,9 +147,9 @@ test('I3: a replay whose note was swept before its job came keeps its letter', a
 });
 
 test('I2: a chunk that runs again after it has settled stays settled', async (t) => {
-  const { deployment, store, writes, use } = await setUp(t);
+  const { deployment, store, writes, drain } = await setUp(t);
   const { redis, keys } = deployment;
-  use(await startDrain(deployment.options));
+  await drain();
   const chunk = await stamped(deployment, ['twice']);
   await arrives(writes, chunk);
   await eventually(() => isGone(deployment, WRITES_QUEUE, chunk.chunkId), 'it has settled');
@@ -177,9 +161,9 @@ test('I2: a chunk that runs again after it has settled stays settled', async (t)
 });
 
 test('I4: a range delete that comes after its note was swept deletes nothing', async (t) => {
-  const { deployment, store, ranges, use } = await setUp(t);
+  const { deployment, store, ranges, drain } = await setUp(t);
   const { redis, keys } = deployment;
-  use(await startDrain(deployment.options));
+  await drain();
   await (await store.submit({ id: 'k.1', content: 1 })).settled();
   const rangeId = randomUUID();
   const { first } = await takeStamps(redis, keys, rangeId, { kind: 'prefix', value: 'k.' });
@@ -195,7 +179,7 @@ test('I4: a range delete that comes after its note was swept deletes nothing', a
 });
 
 test('what became of a chunk that was not seen to arrive', async (t) => {
-  const { deployment, writes, use } = await setUp(t);
+  const { deployment, writes, drain } = await setUp(t);
   const { redis, keys } = deployment;
   const doubt = (chunk: Chunk & { epoch: string }) =>
     withdrawChunk(redis, keys, {
@@ -214,7 +198,7 @@ test('what became of a chunk that was not seen to arrive', async (t) => {
   await arrives(writes, other);
   t.is(await doubt(other), 'queued');
   t.is(await redis.hexists(keys.pending, 'b'), 1);
-  use(await startDrain(deployment.options));
+  await drain();
   await eventually(() => isGone(deployment, WRITES_QUEUE, other.chunkId), 'it has settled');
   t.is(await doubt(other), 'settled');
   t.deepEqual([...(await sweptAmong(redis, keys, [mine.chunkId, other.chunkId]))], [mine.chunkId]);
@@ -269,9 +253,9 @@ test('notes stay as long as any producer may still queue their chunks; swept chu
 });
 
 test('I8: a submit that Redis refused by name is not accepted, and leaves nothing that a range delete waits for', async (t) => {
-  const { deployment, store, use } = await setUp(t);
+  const { deployment, store, drain } = await setUp(t);
   const { redis, keys } = deployment;
-  use(await startDrain(deployment.options));
+  await drain();
   // BullMQ reads this hash before it writes anything.
   const meta = `${keys.queuePrefix}:${WRITES_QUEUE}:meta`;
   await redis.rename(meta, `${meta}-away`);
@@ -300,8 +284,8 @@ test('I8: whether an add that ended in an error half way was accepted is unknown
 });
 
 test('I1: an add that a cut connection left on the wire comes after the chunk has settled, and changes nothing', async (t) => {
-  const { deployment, store, use } = await setUp(t, {});
-  use(await startDrain(deployment.options));
+  const { deployment, store, use, drain } = await setUp(t, {});
+  await drain();
   const proxy = use(await startProxy(deployment.options.redisUrl));
   const producer = use(await openProducer({ ...deployment.options, redisUrl: proxy.url }));
   const held = proxy.holdFrom('content-of-it');
@@ -366,8 +350,8 @@ const ENDS: readonly (readonly [
 for (const [how, start] of ENDS) {
   test(`I4: the add of a producer ${how} holds up range deletes for a few sweeps, and comes too late then`, async (t) => {
     const setting = await setUp(t);
-    const { deployment, store, use } = setting;
-    use(await startDrain(deployment.options));
+    const { deployment, store, use, drain } = setting;
+    await drain();
     use(await startMaintenance(deployment.options));
     const proxy = use(await startProxy(deployment.options.redisUrl));
     const held = proxy.holdFrom('content-of-it');
@@ -392,7 +376,7 @@ for (const [how, start] of ENDS) {
 }
 
 test('I8: a range delete that came too late is told to whoever waits for it', async (t) => {
-  const { deployment, store, use } = await setUp(t);
+  const { deployment, store, drain } = await setUp(t);
   const { redis, keys } = deployment;
   const range = await store.deletePrefix('k.');
   // As if the sweep had come between its stamp and its job, which was queued all the same.
@@ -400,7 +384,7 @@ test('I8: a range delete that came too late is told to whoever waits for it', as
   const put = await store.submit({ id: 'k.1', content: 1 });
   const [chunkId] = (await redis.zrange(keys.inflight, '-1', '-1')) as [string];
   await redis.zadd(keys.swept, Date.now() * 1000, chunkId);
-  use(await startDrain(deployment.options));
+  await drain();
   await t.throwsAsync(range.settled(), { instanceOf: JobRefusedError });
   t.like(await put.settled(), { status: 'dead', reason: 'arrived after its submit had been refused' });
 });

@@ -1,37 +1,18 @@
 import { Queue } from 'bullmq';
 import test, { type ExecutionContext } from 'ava';
-import { startDrain } from '../../src/drain/start-drain.ts';
 import { ClosedError, QueueLostError, SettleTimeoutError } from '../../src/errors.ts';
 import { WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Options } from '../../src/config.ts';
-import type { NewItem, Producer } from '../../src/types/write.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import type { NewItem } from '../../src/types/write.ts';
+import type { Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { refusePoison } from '../helpers/poison.ts';
+import { createSetting } from '../helpers/setting.ts';
 
-interface Setting {
-  readonly deployment: Deployment;
-  readonly producer: Producer;
-  /** Starts draining; tests that look at the queue first do it later. */
-  drain(): Promise<void>;
-}
-
-async function setUp(t: ExecutionContext, options: Options = {}): Promise<Setting> {
-  const deployment = await createDeployment(options);
-  const producer = await openProducer(deployment.options);
-  const closers = [() => producer.close()];
-  t.teardown(async () => {
-    for (const close of closers) await close();
-    await deployment.close();
-  });
-  return {
-    deployment,
-    producer,
-    async drain() {
-      const worker = await startDrain(deployment.options);
-      closers.push(() => worker.close());
-    },
-  };
+async function setUp(t: ExecutionContext, options: Options = {}) {
+  const setting = await createSetting(t, options);
+  return { ...setting, producer: setting.use(await openProducer(setting.deployment.options)) };
 }
 
 async function contentOf({ pool }: Deployment, id: string): Promise<unknown> {
@@ -156,10 +137,7 @@ test('submitMany of 5,000 and deleteMany of half, in input order', async (t) => 
 test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole; all others live and all settles', async (t) => {
   const { deployment, producer, drain } = await setUp(t, { chunkMaxItems: 10 });
   const { pool, redis, keys } = deployment;
-  await pool.query(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'no poison here' USING ERRCODE = '23514'; END $$`);
-  await pool.query(`CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON items FOR EACH ROW
-    WHEN (NEW.content::text LIKE '%poison%') EXECUTE FUNCTION refuse()`);
+  await refusePoison(pool);
 
   const older = await producer.submit({ id: 'd.7', content: 'older and good' });
   const plain = await producer.submitMany(poisoned(0, 7));
@@ -222,13 +200,14 @@ test('outcomes are told also when the feed was trimmed before they were read', a
   const applied = await producer.submit({ id: 'a', content: 1 });
   const settled = Promise.all([missing.settled(), applied.settled()]);
   // Trims before the producer's tail can see an entry: every entry is gone as soon as it is written.
-  const trimming = { on: true };
+  const end = new AbortController();
+  t.teardown(() => end.abort());
   const trim = (async () => {
-    while (trimming.on) await redis.xtrim(keys.feed, 'MAXLEN', 0);
+    while (!end.signal.aborted) await redis.xtrim(keys.feed, 'MAXLEN', 0);
   })();
   await drain();
   const outcomes = await settled;
-  trimming.on = false;
+  end.abort();
   await trim;
   t.deepEqual(
     outcomes.map(({ status }) => status),

@@ -1,24 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
-import { startDrain } from '../../src/drain/start-drain.ts';
 import { InvalidItemError } from '../../src/errors.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types/read.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
+import { createSetting } from '../helpers/setting.ts';
 
-async function setUp(t: ExecutionContext): Promise<{ deployment: Deployment; store: Store }> {
-  const deployment = await createDeployment();
-  const worker = await startDrain(deployment.options);
-  const store = await openStore(deployment.options);
-  t.teardown(async () => {
-    await store.close();
-    await worker.close();
-    await deployment.close();
-  });
-  return { deployment, store };
+async function setUp(t: ExecutionContext) {
+  const setting = await createSetting(t);
+  await setting.drain();
+  return { ...setting, store: setting.use(await openStore(setting.deployment.options)) };
 }
 
 async function put(store: Store, ids: readonly string[], state?: string): Promise<void> {

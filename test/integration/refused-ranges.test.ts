@@ -1,29 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { Queue } from 'bullmq';
-import { startDrain } from '../../src/drain/start-drain.ts';
 import { JobRefusedError } from '../../src/errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { replayLetter } from '../../src/maintenance/replay.ts';
 import { listDeadLetters } from '../../src/postgres/dead-letters.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
-import type { Pool } from '../../src/postgres/pool.ts';
 import { RANGE_JOB } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types/read.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import type { Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { refuseDeath } from '../helpers/poison.ts';
+import { createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = await createDeployment();
-  const worker = await startDrain(deployment.options);
-  const store = await openStore(deployment.options);
-  t.teardown(async () => {
-    await store.close();
-    await worker.close();
-    await deployment.close();
-  });
-  return { deployment, store };
+  const setting = await createSetting(t);
+  await setting.drain();
+  return { ...setting, store: setting.use(await openStore(setting.deployment.options)) };
 }
 
 /** A queue of the deployment, as somebody else would write to it. */
@@ -79,7 +73,7 @@ test('I4 I9: a row that Postgres refuses is left alone by its range delete, whic
     { state: 'open' },
   );
   await store.flush();
-  const lift = await keepRows(pool, ['r.7', 'r.1999']);
+  const death = await refuseDeath(pool, ['r.7', 'r.1999']);
 
   const range = await store.deletePrefix('r.');
   t.deepEqual(await range.settled(), { deleted: 2498, dead: 2 });
@@ -98,7 +92,7 @@ test('I4 I9: a row that Postgres refuses is left alone by its range delete, whic
     'r.7 false 23514',
     'r.7 true 23514',
   ]);
-  await lift();
+  await death.lift();
   const writes = foreignQueue(t, deployment, WRITES_QUEUE);
   for (const { seq } of letters) {
     const { status } = await replayLetter({ pool, redis, writes, keys, config }, seq);
@@ -108,18 +102,6 @@ test('I4 I9: a row that Postgres refuses is left alone by its range delete, whic
   t.is((await listDeadLetters(pool, 100)).length, 0);
   t.deepEqual(await verifyMerkle(pool), { ok: true, differences: [] });
 });
-
-/** Postgres refuses to make tombstones of these rows, until told otherwise. */
-async function keepRows(pool: Pool, ids: readonly string[]): Promise<() => Promise<void>> {
-  await pool.query(`CREATE FUNCTION keep_row() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'this one stays' USING ERRCODE = '23514'; END $$`);
-  await pool.query(`CREATE TRIGGER keep_row BEFORE UPDATE ON items FOR EACH ROW
-    WHEN (NEW.deleted AND NOT OLD.deleted AND NEW.id IN (${ids.map((id) => `'${id}'`).join()}))
-    EXECUTE FUNCTION keep_row()`);
-  return async () => {
-    await pool.query('DROP TRIGGER keep_row ON items');
-  };
-}
 
 async function live(store: Store, ids: readonly string[]): Promise<string[]> {
   return (await store.getMany(ids)).flatMap((item) => (item === undefined ? [] : [item.id]));

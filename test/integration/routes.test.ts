@@ -1,24 +1,17 @@
 import test, { type ExecutionContext } from 'ava';
-import { startDrain } from '../../src/drain/start-drain.ts';
 import { refreshCopies } from '../../src/maintenance/copy-repair.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = await createDeployment();
+  const { deployment, use, drain } = await createSetting(t);
   const { redis, keys, pool } = deployment;
-  const worker = await startDrain(deployment.options);
-  const producer = await openProducer(deployment.options);
+  await drain();
+  const producer = use(await openProducer(deployment.options));
   // Reads go to L2 and L3.
-  const reader = await openReader({ ...deployment.options, l1MaxBytes: 0, filterMaxBytes: 0 });
-  t.teardown(async () => {
-    await reader.close();
-    await producer.close();
-    await worker.close();
-    await deployment.close();
-  });
+  const reader = use(await openReader({ ...deployment.options, l1MaxBytes: 0, filterMaxBytes: 0 }));
   const copy = async (id: string) => (await redis.get(keys.item(id))) ?? '';
   return {
     producer,

@@ -9,22 +9,19 @@ import { takeStamps } from '../../src/redis/chunk-notes.ts';
 import { CHUNK_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import type { Options } from '../../src/config.ts';
 import type { Producer, Ticket } from '../../src/types/write.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import type { Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startWorker } from '../helpers/worker-process.ts';
+import { createSetting } from '../helpers/setting.ts';
 
 /** Chunks of one operation each. */
 const SINGLE = { chunkMaxItems: 1 };
 
 async function setUp(t: ExecutionContext, extra: Options = {}) {
-  const deployment = await createDeployment(extra);
-  const producer = await openProducer({ ...deployment.options, ...SINGLE });
-  t.teardown(async () => {
-    await producer.close();
-    await deployment.close();
-  });
-  return { deployment, producer };
+  const setting = await createSetting(t, extra);
+  const { options } = setting.deployment;
+  return { ...setting, producer: setting.use(await openProducer({ ...options, ...SINGLE })) };
 }
 
 /** A worker in this process that counts the chunks it was given. */

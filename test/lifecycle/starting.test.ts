@@ -55,8 +55,8 @@ test('I8: a drain whose role may not write is refused at its start, with the sta
   await deployment.pool.query(statement);
   const drain = await startDrain(options);
   const producer = await openProducer(deployment.options);
-  await (await producer.submit({ id: 'a', content: 1 })).settled();
-  await (await producer.deletePrefix('a')).settled();
+  t.is((await (await producer.submit({ id: 'a', content: 1 })).settled()).status, 'applied');
+  t.like(await (await producer.deletePrefix('a')).settled(), { deleted: 1, dead: 0 });
   await producer.close();
   await drain.close();
 });
@@ -111,8 +111,9 @@ test('the rights that a drain asks for are enough for every kind of write', asyn
   ];
   const outcomes = await Promise.all(tickets.map((ticket) => ticket.settled({ timeoutMs: 20_000 })));
   t.false(outcomes.some(({ status }) => status === 'dead'));
-  t.like(await (await producer.deletePrefix('b.')).settled({ timeoutMs: 20_000 }), { deleted: 1 });
-  t.like(await (await producer.deleteByState('y')).settled({ timeoutMs: 20_000 }), { deleted: 0 });
+  t.like(await (await producer.deletePrefix('b.')).settled({ timeoutMs: 20_000 }), { deleted: 1, dead: 0 });
+  await (await producer.submit({ id: 'b.3', content: 1, state: 'y' })).settled({ timeoutMs: 20_000 });
+  t.like(await (await producer.deleteByState('y')).settled({ timeoutMs: 20_000 }), { deleted: 1, dead: 0 });
   await producer.close();
   await drain.close();
 });

@@ -110,14 +110,11 @@ test.serial(
   },
 );
 
-test.serial(
-  'a replayed dead letter, whose stamp is of long ago, counts neither as lag nor as latency',
-  async (t) => {
-    const { redis, keys } = deployment;
-    await redis.zadd(keys.inflight, (Date.now() - 600_000) * 1000, replayChunkId('of-the-test'));
-    await redis.zadd(keys.inflight, (Date.now() - 1000) * 1000, 'of-a-second-ago');
-    const { oldestMs } = await readBacklog(redis, keys);
-    await redis.zrem(keys.inflight, replayChunkId('of-the-test'), 'of-a-second-ago');
-    t.true(oldestMs >= 1000 && oldestMs < 300_000, String(oldestMs));
-  },
-);
+test.serial('a replayed dead letter, whose stamp is of long ago, counts as no lag', async (t) => {
+  const { redis, keys } = deployment;
+  await redis.zadd(keys.inflight, (Date.now() - 600_000) * 1000, replayChunkId('of-the-test'));
+  await redis.zadd(keys.inflight, (Date.now() - 1000) * 1000, 'of-a-second-ago');
+  const { oldestMs } = await readBacklog(redis, keys);
+  await redis.zrem(keys.inflight, replayChunkId('of-the-test'), 'of-a-second-ago');
+  t.true(oldestMs >= 1000 && oldestMs < 300_000, String(oldestMs));
+});

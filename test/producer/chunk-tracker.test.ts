@@ -32,7 +32,8 @@ for (const told of [true, false]) {
     if (told) tracker.onEntry({ id: '1-0', jobs: '[["c",1,[]]]', changes: '' });
     answer();
     await chunk.done;
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    // After all that the answer leads to.
+    await new Promise((resolve) => setImmediate(resolve));
     t.is(tracker.takeLoss() === undefined, told);
     t.is(chunk.isLost, !told);
   });

@@ -158,11 +158,13 @@ test.serial(
       const what = `SOAK_SEED=${seed}: ${first}, ${second}`;
       t.log(what);
       const seen = await run(seed, [FAULTS[first] as Fault, FAULTS[second] as Fault]);
-      assert.deepEqual(history.violations, [], what);
-      for (const { violations } of seen) assert.deepEqual(violations, [], what);
+      t.deepEqual(history.violations, [], what);
+      for (const { reads, violations } of seen) {
+        t.true(reads > 0, what);
+        t.deepEqual(violations, [], what);
+      }
       await assertAll(scene.stores, what);
     }
-    t.pass();
   },
 );
 
@@ -178,9 +180,8 @@ test.serial(
       await run(seed, [evictions, FAULTS[name] as Fault]);
       await untilInUse();
       await sweepAll(scene.deployment);
-      await assertAll([], what);
+      await t.notThrowsAsync(assertAll([], what));
     }
-    t.pass();
   },
 );
 

@@ -1,23 +1,17 @@
 import { CallGate } from '../../src/call-gate.ts';
 import { EventEmitter, once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
-import { startDrain } from '../../src/drain/start-drain.ts';
 import { InvalidItemError } from '../../src/errors.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { GetOrInsert } from '../../src/store/get-or-insert.ts';
 import type { Store } from '../../src/types/read.ts';
-import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext): Promise<{ a: Store; b: Store }> {
-  const deployment = await createDeployment();
-  const drain = await startDrain(deployment.options);
-  const a = await openStore(deployment.options);
-  const b = await openStore(deployment.options);
-  t.teardown(async () => {
-    for (const thing of [a, b, drain, deployment]) await thing.close();
-  });
-  return { a, b };
+  const { deployment, use, drain } = await createSetting(t);
+  await drain();
+  return { a: use(await openStore(deployment.options)), b: use(await openStore(deployment.options)) };
 }
 
 test('getOrInsertWith: one factory call for all who ask at once; afterwards the item is there', async (t) => {

@@ -1,33 +1,14 @@
 import test, { type ExecutionContext } from 'ava';
-import { startDrain } from '../../src/drain/start-drain.ts';
 import type { Operation } from '../../src/schema/job.ts';
 import { ChunkTicket, TrackedChunk } from '../../src/producer/ticket.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { OwnWrites } from '../../src/store/own-writes.ts';
-import type { Store } from '../../src/types/read.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createSetting } from '../helpers/setting.ts';
 
-async function setUp(
-  t: ExecutionContext,
-): Promise<{ deployment: Deployment; store: Store; drain(): Promise<() => Promise<void>> }> {
-  const deployment = await createDeployment();
-  const store = await openStore(deployment.options);
-  const closers: (() => Promise<void>)[] = [() => store.close()];
-  t.teardown(async () => {
-    for (const close of closers) await close();
-    await deployment.close();
-  });
-  return {
-    deployment,
-    store,
-    async drain() {
-      const worker = await startDrain(deployment.options);
-      const close = () => worker.close();
-      closers.push(close);
-      return close;
-    },
-  };
+async function setUp(t: ExecutionContext) {
+  const setting = await createSetting(t);
+  return { ...setting, store: setting.use(await openStore(setting.deployment.options)) };
 }
 
 test('I11: an accepted write is read at once, while no worker runs', async (t) => {
@@ -126,10 +107,10 @@ test('I6: an own write that the feed showed to have lost is given out no more, r
 
 test('I11: pending writes lie over what the tiers have, register by register', async (t) => {
   const { store, drain } = await setUp(t);
-  const stop = await drain();
+  const worker = await drain();
   await (await store.submit({ id: 'a', content: 'stored', state: 'open' })).settled();
   await (await store.submit({ id: 'b', content: 'stored', state: 'open' })).settled();
-  await stop();
+  await worker.close();
   await store.setState('a', 'closed');
   t.like(await store.get('a'), { content: 'stored', state: 'closed' });
   await store.submit({ id: 'b', content: 'newer' });
