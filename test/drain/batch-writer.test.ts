@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Chunk } from '../../src/batch/fold.ts';
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
-import { type DrainObserver, UNOBSERVED_DRAIN } from '../../src/drain/drain-observer.ts';
+import { type DrainObserver, UNOBSERVED_DRAIN } from '../../src/drain/writer-parts.ts';
 import { replayChunkId } from '../../src/schema/job.ts';
 import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';

@@ -106,7 +106,7 @@ test('setState waits for an earlier write of its item instead of calling it miss
   t.deepEqual(await writer.write([state]), ['settled']);
   const entries = await redis.xrange(keys.feed, '-', '+');
   const jobs = entries.map(([, fields]) => fields[fields.indexOf('jobs') + 1]);
-  t.is(jobs.at(-1), JSON.stringify([[state.chunkId, 1, []]]), 'applied, not missing');
+  t.is(jobs.at(-1), JSON.stringify([[state.chunkId, 1]]), 'applied, not missing');
 });
 
 test('setState of an item that nothing brings is missing, and leaves no item behind', async (t) => {
