@@ -135,7 +135,7 @@ test('I1, I10: submits are delayed while the queue fills up, and keep their orde
   const done = await Promise.allSettled(calls);
   t.true(
     delays.some((ms) => ms > 0),
-    `${delays}`,
+    delays.join(),
   );
   const versions = done.flatMap((call) => (call.status === 'fulfilled' ? [call.value.version] : []));
   t.true(versions.length >= 2);
