@@ -67,7 +67,7 @@ const TIERS: Record<string, (deployment: Deployment) => Promise<Made<{ tier: Tie
     const backend = await startProxy(config.databaseUrl);
     const pool = createPool(backend.url, 2, log);
     const close = () => pool.end().then(() => backend.close());
-    return { tier: new PostgresTier(pool, 300), backend, close };
+    return { tier: new PostgresTier(pool, 2000), backend, close };
   },
 };
 const IDS = ['json', 'binary', 'deleted'];
