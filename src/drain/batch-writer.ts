@@ -14,11 +14,11 @@ import { countOutcomes, feedJobs } from './outcome.ts';
 import { applyIsolating, type Isolated, refuseLate, unitsOf } from './refusals.ts';
 import { persist, type WriterParts } from './writer-parts.ts';
 
-/** A barrier: something with an earlier stamp must settle first, then the chunk is to be written again. */
+/** With a barrier, something with an earlier stamp must settle first. Then the chunk is written again. */
 export type ChunkFate = 'settled' | Barrier;
 
 interface SortedChunks {
-  /** Those to be written, in the order given. */
+  /** The chunks to write, in the order given. */
   readonly chunks: readonly Chunk[];
   /** Those of them that set states while an earlier write, which may bring the item, has not settled. */
   readonly early: ReadonlySet<Chunk>;
@@ -26,19 +26,20 @@ interface SortedChunks {
   readonly blocked: ReadonlyMap<Chunk, Barrier>;
 }
 
-/** What is written at once. */
+/** What is written together. */
 interface Batch extends Pick<SortedChunks, 'chunks' | 'early'> {
   readonly ops: readonly Op[];
-  /** Those that go to Postgres, and what they say. */
+  /** The operations that go to Postgres, and the rows they make. */
   readonly durable: readonly Op[];
   readonly durableRows: Row[];
-  /** What the others say: rows of L2 alone. */
+  /** The rows of the other operations, which go to L2 alone. */
   readonly cacheRows: readonly Row[];
 }
 
 /**
- * Writes one batch through all tiers: Postgres, then L2, then the feed and the clearing of what was in flight. Each step
- * is idempotent and waits for its backend as long as it takes, so a crash or an outage anywhere is a retry (I3, I8).
+ * Writes one batch through all tiers: first Postgres, then L2, then the change feed; that last step also clears the notes of
+ * the chunks. Each step is idempotent and waits for its backend as long as it takes. After a crash or an outage it is repeated
+ * (I3, I8).
  */
 export class BatchWriter {
   readonly #parts: WriterParts;
@@ -49,7 +50,7 @@ export class BatchWriter {
 
   /** Returns the fate of each chunk. */
   async write(given: readonly Chunk[]): Promise<ChunkFate[]> {
-    // Asked while the rows are folded, so that it takes no time of its own. It is awaited before anything is written.
+    // Ask while the rows are folded, which hides the round trip. The answer is awaited before anything is written.
     const asking = this.#late(given);
     asking.catch(() => undefined);
     const { chunks, early, blocked } = await this.#sort(given);
@@ -158,7 +159,7 @@ export class BatchWriter {
     return foldOps(ops, this.#parts.digester);
   }
 
-  /** One statement; only when Postgres refuses the data, the search for what it refuses. */
+  /** Writes the rows in one statement. When Postgres refuses the data, it looks for the operations that it refuses. */
   async #store(rows: Row[], ops: readonly Op[], batchId: string): Promise<Isolated> {
     const { pool, digester } = this.#parts;
     if (rows.length === 0) return { rows, differing: new Map(), allNew: true, dead: new Map() };
@@ -202,11 +203,11 @@ function notedChunk({ chunkId, job }: Chunk): NotedChunk {
   return { chunkId, first: job.first };
 }
 
-/** The range deletes in flight, asked which of them a chunk that sets states must wait for. */
+/** The range deletes that have not settled. Tells which of them a chunk that sets states must wait for. */
 export class OpenRanges {
   readonly #states: Stamp[] = [];
   readonly #prefixes = new Map<string, Stamp[]>();
-  /** Lengths of the prefixes: an id is looked up once a length, however many prefixes there are. */
+  /** Lengths of the prefixes. An id is looked up once for each length, however many prefixes there are. */
   readonly #lengths = new Set<number>();
 
   constructor(ranges: readonly OpenRange[]) {
@@ -223,9 +224,9 @@ export class OpenRanges {
   }
 
   /**
-   * The newest earlier range delete that the chunk must wait for; undefined when there is none. One of a state looks at
-   * the state an item had at its stamp, which a newer state would hide. One of a prefix counts when it covers an id
-   * whose state is set: whether that item is missing is known afterwards.
+   * The newest earlier range delete that the chunk must wait for; undefined when there is none. A range delete of a state looks
+   * at the state an item had at its stamp, and a newer state would hide it. A range delete of a prefix counts when it covers an
+   * id whose state is set: only afterwards is it known whether that item is missing.
    */
   blocking({ job: { first, ids, kinds } }: Chunk): Stamp | undefined {
     let newest: Stamp | undefined;

@@ -16,11 +16,11 @@ import type { StoredItem } from '../schema/stored-item.ts';
 import type { CopyStore, Look } from '../tiers/tier.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
-/** Rows as their batch left them, and how some of them stand otherwise by now. */
+/** The rows that a batch wrote. */
 export interface WrittenRows {
   readonly rows: readonly Row[];
   readonly differing: ReadonlyMap<string, RowNow>;
-  /** No row was there before, so L2 has hardly a copy of any. */
+  /** No row was there before, so L2 probably has no copy of any. */
   readonly allNew: boolean;
 }
 
@@ -31,21 +31,27 @@ export interface Copied {
   readonly superseded: readonly boolean[];
 }
 
-/** A copy to be made from what stands in Postgres now. `row`: what the batch says of the id; undefined when it owns no content. */
+/**
+ * A copy to make from the row in Postgres. `row`: what the batch writes to the id; undefined when the content is another
+ * batch's.
+ */
 interface Target {
   readonly id: string;
   readonly row?: Row;
 }
 
-/** After so many looks that were too old the copies are dropped instead: readers go on to L3, and the batch settles. */
+/**
+ * How often Postgres is read again because a look was too old. Then the copies are dropped, so that readers ask L3, and the
+ * batch settles.
+ */
 const MAX_LOOKS = 4;
-/** Rows of one look: few enough to be read and written in a moment on a busy server. */
+/** Rows of one look. A busy server reads and writes so many before the look gets too old. */
 const LOOK_ROWS = 500;
 
 /**
- * Writes the L2 copies of every row a batch shaped, and of rows for L2 alone.
+ * Writes the L2 copies of every row that a batch changed, and of rows for L2 alone.
  * @param look taken before the batch's statement was sent; undefined: look again
- * @throws CacheUnknownError when the generation is not known, or changed in the middle: the copies may lie in both
+ * @throws CacheUnknownError when the generation of the cache is not known, or changed meanwhile: the copies may lie in both
  */
 export async function copyRows(
   parts: WriterParts,
@@ -55,7 +61,8 @@ export async function copyRows(
 ): Promise<Copied> {
   const { items, digester, config, observer } = parts;
   const own = rows.filter((row) => ownsContent(row, differing.get(row.id)));
-  // Their content is another batch's, which may not have written its copy yet: an older one must not outlive ours.
+  // Their content is another batch's, and that batch may not have written its copies yet. An older copy must not stay once ours
+  // has settled.
   const others = rows.filter((row) => !ownsContent(row, differing.get(row.id)));
   const [recent, old] = look === undefined ? [[], cacheRows] : byAge(cacheRows, look);
   if (own.length + others.length + cacheRows.length === 0) return { generation: undefined, superseded: [] };
@@ -84,7 +91,7 @@ export async function copyRows(
   };
 }
 
-/** Writes the L2 copies of rows as they stand in Postgres now. @throws as `copyRows` */
+/** Writes the L2 copies of rows that it reads from Postgres. @throws as `copyRows` */
 export async function copyStoredRows(parts: WriterParts, ids: readonly string[]): Promise<Copied> {
   const session = knownSession(parts);
   await copyFromPostgres(
@@ -97,9 +104,9 @@ export async function copyStoredRows(parts: WriterParts, ids: readonly string[])
 }
 
 /**
- * Writes copies and then settles, once more when the generation of the copies changed in between: readers would not have
- * seen them.
- * @param copy given whether the look from before the statement is to be used
+ * Writes copies and then settles. It does both again when the generation of the cache changed in between, because readers do
+ * not see copies of the old one.
+ * @param copy is told whether the look from before the statement may be used
  */
 export async function copyAndSettle(
   parts: WriterParts,
@@ -114,8 +121,8 @@ export async function copyAndSettle(
 }
 
 /**
- * Rows for L2 alone come from no statement. A recent one is as good as a look: what is newer than it was written after it. An
- * older one, of a worker that was stopped or a chunk that waited, may have been overtaken by a row whose copy is gone again.
+ * Rows for L2 alone are in no statement. A recent one needs no look: whatever is newer was written after it. An older one may
+ * belong to a worker that was stopped or a chunk that waited. A newer row may exist whose copy is gone again, so look for it.
  */
 function byAge(cacheRows: readonly Row[], look: Look): [recent: Row[], old: Row[]] {
   const since = look.at - LOOK_MS;
@@ -128,7 +135,10 @@ function knownSession({ items }: WriterParts): NonNullable<CopyStore['session']>
   return items.session;
 }
 
-/** Looks at Postgres, as often as it takes, and writes what stands there. @param superseded takes the rows of L2 alone that lost */
+/**
+ * Reads rows from Postgres and writes their copies, again for those whose look was too old.
+ * @param superseded takes the rows of L2 alone that lost
+ */
 async function copyFromPostgres(
   parts: WriterParts,
   targets: readonly Target[],
@@ -145,7 +155,7 @@ async function copyFromPostgres(
   }
 }
 
-/** Returns the targets for which even this look was too old. */
+/** Returns the targets whose look was too old. */
 async function lookAndCopy(
   parts: WriterParts,
   targets: readonly Target[],
@@ -181,7 +191,7 @@ async function lookAndCopy(
       );
     }
   }
-  // Purged meanwhile: an older copy must not stay.
+  // The row was purged meanwhile: an older copy must not stay.
   if (gone.length > 0) await items.drop(gone.map(({ id }) => id));
   const fates = await items.setNewer(entries, look);
   noteDropped(parts, fates);
@@ -243,7 +253,7 @@ export function copyOfRow(
   );
 }
 
-/** Its content is this batch's: the copy can be made without reading the row. */
+/** Whether the content is this batch's. Then the copy is made without reading the row. */
 export function ownsContent(row: Row, now: RowNow | undefined): boolean {
   return now === undefined || (row.contentVersion > 0 && now.contentVersion === row.contentVersion);
 }

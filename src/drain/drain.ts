@@ -19,7 +19,7 @@ import { persist, type WriterParts } from './writer-parts.ts';
 /** Two batches at once keep Postgres and Redis busy together; a third only made both wait (bench/drain). */
 const BATCHES_IN_FLIGHT = 2;
 
-/** Range deletes of nothing that end with one commit. */
+/** How many range deletes that find nothing share one commit. */
 const RANGES_TOGETHER = 100;
 
 /** Takes chunks from the queue, merges them into batches and completes them once their batch has settled. */
@@ -76,15 +76,15 @@ export class Drain {
       },
     );
     this.#intake = new Intake(this.#worker, config.drainMaxBytes);
-    // Range deletes take long and wait for chunks: on slots of their own they cannot hold up what they wait for.
+    // Range deletes take long and wait for chunks. On slots of their own they cannot block the chunks they wait for.
     this.#ranges = this.#startWorker(RANGES_QUEUE, RANGES_TOGETHER, connection, (job, token) =>
       this.#deleteRange(job, token),
     );
   }
 
   /**
-   * BullMQ prepares its connections once, when a worker starts: were Redis lost just then, the worker would stand idle for
-   * ever without a word.
+   * BullMQ prepares its connections only once, when a worker starts. If Redis were lost just then, the worker would never take
+   * a job and never report an error.
    * @throws why it could not, or a timeout
    */
   async ready(timeoutMs: number): Promise<void> {
@@ -102,13 +102,13 @@ export class Drain {
       connection,
       prefix: keys.queuePrefix,
       concurrency,
-      // BullMQ's lock on a job: renewed by a timer, so only a blocked or dead process loses it.
+      // BullMQ's lock on a job. A timer renews it, so only a blocked or dead process loses it.
       lockDuration: config.chunkLockMs,
       stalledInterval: config.chunkLockMs / 2,
-      // A job may outlive any number of crashed workers: it never fails for having been started often (I3).
+      // A job never fails because many workers crashed while they had it (I3).
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       removeOnComplete: { count: 0 },
-      // After an outage of Redis; BullMQ's own 15 s would hold up work and a stop.
+      // The pause after an outage of Redis. BullMQ's own 15 s would delay work and a stop.
       runRetryDelay: 1000,
     });
     worker.on('error', (error) => log.warn({ err: error, queue }, 'queue connection error'));
@@ -123,7 +123,7 @@ export class Drain {
     return worker;
   }
 
-  /** Takes no new chunk and waits for those in hand; while Redis is away that does not end. */
+  /** Takes no new chunk and waits for those in hand. While Redis is away it does not resolve. */
   async finish(): Promise<void> {
     const waiting = this.#waiting.finish();
     this.#rangeDelete.stop();
@@ -132,12 +132,12 @@ export class Drain {
   }
 
   /**
-   * Ends BullMQ's workers without waiting, after `finish` or in the middle of it. Not their `close()` alone: once it waits
-   * for work in hand it cannot be hurried, and its timers would go on for ever.
+   * Ends BullMQ's workers at once, after `finish` or during it. Their own `close()` waits for work in hand, cannot be stopped,
+   * and leaves its timers running.
    */
   async close(): Promise<void> {
     await Promise.all([this.#worker.close(true), this.#ranges.close(true)]);
-    // A pause that ends only now, with Redis back, has opened its blocking connection again.
+    // When Redis returns now, the pause resolves and has opened its blocking connection again.
     void this.#paused?.then(() => Promise.allSettled([this.#worker.disconnect(), this.#ranges.disconnect()]));
   }
 
@@ -148,7 +148,7 @@ export class Drain {
     const parsed = parseJob(chunkSchema, chunkId, job.data);
     this.#parts.observer.chunkParsed(performance.now() - started);
     if ('problem' in parsed) return this.#refuse(job, token, `not a chunk: ${parsed.problem}`);
-    // Parsed, the text is no longer needed: a chunk in hand is kept once.
+    // The text is parsed and no longer needed. Without it a chunk in hand is kept only once.
     job.data = '';
     const chunk = { chunkId, job: parsed.data };
     return this.#waiting.process(job, token, bytes, async () => {

@@ -1,8 +1,8 @@
 import { type Job, type JobJson, Worker } from 'bullmq';
 
 /**
- * A BullMQ worker whose processor gets the text of a job's data and not the value it stands for. BullMQ parses the data
- * while it fetches the job: a text that is no JSON would make the fetch fail, and the job would come back for ever.
+ * A BullMQ worker whose processor gets the data of a job as text. BullMQ itself parses the data while it fetches the job: a
+ * text that is no JSON would make each fetch fail, and the job would never leave the queue.
  */
 export class TextJobWorker extends Worker<string, void> {
   protected override createJob(json: JobJson, jobId: string): Job<string, void> {
@@ -13,9 +13,9 @@ export class TextJobWorker extends Worker<string, void> {
 }
 
 /**
- * Bounds the bytes of the chunks that a worker holds (I10). BullMQ takes jobs by number, and asks for its `concurrency` before
- * each one: with the bytes at their limit it is set to the number in hand, so nothing further is taken until some are written.
- * The limit may be passed by one chunk.
+ * Bounds the bytes of the chunks that a worker holds (I10). BullMQ counts jobs and reads `concurrency` before it takes each
+ * one. Once the bytes reach their limit, `concurrency` is set to the number of jobs in hand, so no more are taken until some
+ * are written. One chunk may exceed the limit.
  */
 export class Intake {
   readonly #worker: Worker<string, void>;
@@ -28,7 +28,7 @@ export class Intake {
     this.#worker = worker;
     this.#maxJobs = worker.concurrency;
     this.#maxBytes = maxBytes;
-    // BullMQ tells it before it takes the next one.
+    // BullMQ emits this before it takes the next job.
     worker.on('active', (job) => this.#took(job));
   }
 

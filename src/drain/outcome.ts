@@ -10,11 +10,11 @@ import { versionOf } from '../schema/stored-item.ts';
 
 export interface BatchResult {
   readonly ops: readonly Op[];
-  /** By id, what the batch says of L3. */
+  /** By id, the rows that the batch writes to L3. */
   readonly rows: ReadonlyMap<string, Row>;
-  /** Rows that stand otherwise in L3. */
+  /** By id, the rows that are different in L3, because another batch wrote them too. */
   readonly differing: ReadonlyMap<string, RowNow>;
-  /** By id, what the batch says of L2 alone, and whether L2 took it. */
+  /** By id, the rows for L2 alone, and whether L2 took them. */
   readonly cached: ReadonlyMap<string, { readonly row: Row; readonly stored: boolean }>;
   readonly dead: ReadonlyMap<Op, string>;
 }

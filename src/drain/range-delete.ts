@@ -20,7 +20,7 @@ import { copyAndSettle, copyRows, copyStoredRows, type WrittenRows } from './cop
 import { overwriteRange, overwriteRangeIsolating, type RangeRows } from './range-overwrite.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
-/** Rows of one transaction: enough to hide the round trips, few enough not to hold locks for long. */
+/** Rows of one transaction. Fewer would cost round trips, more would hold locks for long. */
 const BATCH_ROWS = 2000;
 
 export interface RangeReport {
@@ -34,10 +34,10 @@ export interface RangeRun {
   readonly report: (progress: RangeReport) => Promise<void>;
 }
 
-/** `earlier`: something with an earlier stamp is still in flight. `stopped`: the process is to end. */
+/** `earlier`: something with an earlier stamp has not settled. `stopped`: the process is to end. */
 export type RangeEnd = 'done' | 'earlier' | 'stopped';
 
-/** A range delete with the place where it begins; undefined when it was begun before. */
+/** A range delete that has been begun. `progress` is undefined when it was begun before. */
 interface Begun {
   readonly run: RangeRun;
   readonly progress: RangeProgress | undefined;
@@ -49,8 +49,8 @@ interface Page extends RangeRows {
 }
 
 /**
- * What a transaction left behind. `rows` is undefined when the range stood elsewhere: another worker has moved it on, or
- * this one has and was not told, because the connection broke on its COMMIT.
+ * What one transaction did. `rows` is undefined when the range was at another place: another worker had moved it on, or this
+ * one had and did not learn it, because the connection broke during COMMIT.
  */
 interface Step {
   readonly progress: RangeProgress;
@@ -60,13 +60,11 @@ interface Step {
 }
 
 /**
- * Deletes a prefix or a state as of one stamp, in any number of rows, with a few batches of them in memory.
- *
- * A barrier: it begins once nothing with an earlier stamp is in flight, so every row it has to see is there. What comes
- * with later stamps may come before, between or after its batches: registers written later stay as they are. Each batch
- * moves the progress on in its own transaction, so a crash in the middle resumes and the count stays exact.
- *
- * While Postgres writes one batch, the next is read and hashed and the copies of the one before go to L2.
+ * Deletes a prefix or a state as of one stamp, in any number of rows, with a few batches of them in memory. It begins once
+ * everything with an earlier stamp has settled, so every row that it must see is in Postgres. Writes with later stamps may come
+ * before, between or after its batches: registers that they wrote stay as they are. Each batch records its progress in its own
+ * transaction. After a crash the range delete continues there and the count stays exact. While Postgres writes one batch, the
+ * next is read and hashed, and the copies of the previous one are written to L2.
  */
 export class RangeDelete {
   readonly #parts: WriterParts;
@@ -88,8 +86,8 @@ export class RangeDelete {
   }
 
   /**
-   * Runs range deletes in the order of their stamps. Those that have nothing to delete go together, in one transaction and one
-   * settle, up to the first that has; what comes after that one is `earlier`.
+   * Runs range deletes in the order of their stamps. Those that find nothing to delete share one transaction and settle
+   * together. The first that finds something is run, and all after it end as `earlier`.
    * @throws what Postgres said when it refuses the first of them as a whole; another try would end the same
    */
   async runAll(runs: readonly RangeRun[]): Promise<RangeEnd[]> {
@@ -104,7 +102,7 @@ export class RangeDelete {
     return runs.map((run) => ends.get(run) ?? (this.#stopping ? 'stopped' : 'earlier'));
   }
 
-  /** Those of them, from the first on, before which nothing else is in flight. */
+  /** The runs before the first one that must still wait for something with an earlier stamp. */
   async #ready(runs: readonly RangeRun[]): Promise<RangeRun[]> {
     const { queue, keys } = this.#parts;
     const ahead = await persist(this.#parts, 'barrier', () =>
@@ -118,7 +116,7 @@ export class RangeDelete {
     return blocked === -1 ? [...runs] : runs.slice(0, blocked);
   }
 
-  /** Begins those that have nothing to delete, and the first that has. */
+  /** Begins those that find nothing to delete, and the first that does. */
   async #beginAll(runs: readonly RangeRun[]): Promise<Begun[]> {
     if (runs.length === 0) return [];
     try {
@@ -134,7 +132,7 @@ export class RangeDelete {
         }),
       );
     } catch (error) {
-      // Alone, each is refused for itself.
+      // Try them one by one, so that only the bad one is refused.
       if (failureKind(error) !== 'data' || runs.length === 1) throw error;
       return this.#beginAll(runs.slice(0, 1));
     }
@@ -169,7 +167,10 @@ export class RangeDelete {
     return 'done';
   }
 
-  /** Where a range is that was begun before. What was perhaps deleted and not told is told again. */
+  /**
+   * The progress of a range that was begun before. Rows whose deletion was perhaps not announced on the feed are announced
+   * again.
+   */
   async #resume(rangeId: string, job: RangeJob): Promise<RangeProgress> {
     const { pool } = this.#parts;
     const progress = await inTransaction(pool, (db) => lockRange(db, rangeId));
@@ -187,7 +188,7 @@ export class RangeDelete {
     return progress;
   }
 
-  /** Begun before it is waited for: a failure is told then. */
+  /** Begins to read a page. A failure is reported when the page is awaited. */
   #page(job: RangeJob, place: RangePlace): Promise<Page> {
     const page = this.#l3(() => this.#read(job, place));
     page.catch(() => undefined);
@@ -218,8 +219,7 @@ export class RangeDelete {
     copiedTo: string | undefined,
     copying: Promise<unknown>,
   ): Promise<Step> {
-    // A phase begins at its own start: of the one before nothing may be left to tell. Not inside the transaction: what copies
-    // asks the same pool, which may be of one connection.
+    // Finish copying before the next phase starts. Do it outside the transaction: the pool may hold one connection.
     if (page.rows.length === 0) await copying;
     const look = this.#parts.items.look();
     const stepWith = (overwrite: typeof overwriteRange) =>
@@ -247,7 +247,7 @@ export class RangeDelete {
     }
   }
 
-  /** L2 first, then the feed, as for any batch; the range itself stays in flight until its last batch. */
+  /** Writes the copies, then the feed, as for any batch. The range delete itself settles after its last batch. */
   async #copy(rows: WrittenRows, look: Look | undefined): Promise<void> {
     if (rows.rows.length === 0) return;
     const changes = toFeedChanges(rows.rows.map((row) => rows.differing.get(row.id) ?? row));
@@ -262,13 +262,13 @@ export class RangeDelete {
     await settle(this.#parts, { jobs, changes: NO_CHANGES, settled: [] });
   }
 
-  /** Waits for Postgres as long as it takes, but not for another answer to what it refuses. */
+  /** Retries while Postgres is away, but not when it refuses the data. */
   #l3<T>(work: () => Promise<T>): Promise<T> {
     return persist(this.#parts, 'l3', work, (error) => failureKind(error) !== 'data');
   }
 }
 
-/** It had nothing to delete. */
+/** Whether it found nothing to delete. */
 function isEmpty({ progress }: Begun): boolean {
   return progress?.phase === 'done';
 }

@@ -12,7 +12,7 @@ import type { WrittenRows } from './copy-writer.ts';
 /** Rows of a range, as deleted at its stamp. */
 export interface RangeRows {
   readonly rows: readonly Row[];
-  /** What each state register becomes, for those that were written. */
+  /** The new digest of each state register that was ever written. */
   readonly stateDigests: readonly Digest[];
 }
 
@@ -35,7 +35,7 @@ export async function overwriteRange(
   return { ...written(page, done, stamp), died: done.died, refused: 0 };
 }
 
-/** As `overwriteRange`, of rows some of which Postgres refuses: those go to `dead_letters` in the same transaction (I9). */
+/** As `overwriteRange`, when Postgres refuses some of the rows. Those go to `dead_letters` in the same transaction (I9). */
 export async function overwriteRangeIsolating(
   db: Queryable,
   rangeId: string,
@@ -65,7 +65,7 @@ export async function overwriteRangeIsolating(
 
 const NO_ROWS: WrittenRows = { rows: [], differing: new Map(), allNew: false };
 
-/** The rows that carry the range's stamp now, each with the registers that carry it. */
+/** The rows that have the range's stamp now, each with the registers that have it. */
 function written(
   { rows, stateDigests }: RangeRows,
   { otherwise, partly }: Overwritten,
@@ -94,7 +94,7 @@ function written(
   return { rows: own, differing, allNew: false };
 }
 
-/** To be replayed as a delete of the id at the range's stamp: what the range would have done to it. */
+/** A dead letter that replays as a delete of the id at the range's stamp. */
 function letterOf(id: string, rangeId: string, { stamp }: RangeJob, refusal: Refusal): NewDeadLetter {
   const payload: DeadPayload = {
     id,

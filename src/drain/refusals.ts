@@ -17,7 +17,7 @@ import { deadPayloadOf } from '../schema/job.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
 export interface Isolated {
-  /** What the surviving operations say. */
+  /** The rows of the operations that were not refused. */
   readonly rows: readonly Row[];
   readonly differing: ReadonlyMap<string, RowNow>;
   /** No row was there before. */
@@ -26,7 +26,7 @@ export interface Isolated {
   readonly dead: ReadonlyMap<Op, string>;
 }
 
-/** Operations that stand or fall together: one, or all of an atomic chunk. */
+/** Operations that are applied together or not at all: one, or all of an atomic chunk. */
 export type Unit = readonly Op[];
 
 export function unitsOf(ops: readonly Op[]): Unit[] {
@@ -49,9 +49,9 @@ export function unitsOf(ops: readonly Op[]): Unit[] {
 }
 
 /**
- * Writes a batch in which Postgres refused something: halves it under savepoints until each refused unit is alone,
- * which goes to `dead_letters` in the same transaction (I9). Starts from the operations and not from the folded rows,
- * so that a refused newer write does not take an older good one of the same id with it.
+ * Writes a batch of which Postgres refused something. It halves the batch under savepoints until each refused unit is alone.
+ * Those go to `dead_letters` in the same transaction (I9). It splits operations and not folded rows, so that an older good
+ * write of the same id is still applied when the newer one is refused.
  */
 export function applyIsolating(
   pool: Pool,
@@ -89,11 +89,11 @@ function bury(db: Queryable, dead: ReadonlyMap<Op, Refusal>): Promise<void> {
   );
 }
 
-/** No job of ours has a longer text: content is escaped twice in it, and each escape doubles at most. */
+/** No job of Tierline has a longer text: content is escaped twice in it, and each time becomes at most twice as long. */
 const PAYLOAD_FACTOR = 4;
 const SHOWN_ID_LENGTH = 64;
 
-/** A job that cannot be run: kept whole for people to look at, out of the others' way (I9). */
+/** Puts a job that cannot be run into `dead_letters` as it is. The queue goes on (I9). */
 export async function refuseJob(
   parts: WriterParts,
   jobId: string,
@@ -112,7 +112,7 @@ export async function refuseJob(
     message: reason,
   };
   await persist(parts, 'l3', () => insertDeadLetters(pool, [letter]));
-  // Producers of ours give ids that can be: for any other nobody waits, and it may be too long for the feed.
+  // Tierline's producers give valid ids. Nobody waits for another, and it may be too long for the feed.
   if (isId(jobId)) {
     await settle(parts, {
       jobs: [{ chunkId: jobId, operations: 0, outcome: { refused: reason } }],
@@ -124,12 +124,12 @@ export async function refuseJob(
   log.error({ chunk: name, reason }, 'job cannot be run; moved to dead_letters');
 }
 
-/** Why a chunk is refused whose note was taken back before its job arrived. */
+/** The reason of a chunk whose note was taken back before its job arrived. */
 export const LATE = 'arrived after its submit had been refused';
 
 /**
- * Chunks whose notes were taken back before their jobs arrived: their callers were told of a failure, and range deletes that came
- * after them have not waited for them. Their operations are kept for replay and never written (I4).
+ * Refuses chunks whose notes were taken back before their jobs arrived. Their callers were told that they failed, and later
+ * range deletes did not wait for them. Their operations are kept for replay and never written (I4).
  */
 export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): Promise<void> {
   const { pool, log, observer } = parts;
@@ -158,13 +158,13 @@ export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): 
   }
 }
 
-/** The job's id, or what Postgres and people can take of it. */
+/** The job's id, or a short text in its place that Postgres and people can read. */
 function nameOf(jobId: string): string {
   const shown = JSON.stringify(jobId.slice(0, SHOWN_ID_LENGTH)).slice(1, -1);
   return isId(jobId) ? jobId : `${shown}#${createHash('sha256').update(jobId).digest('hex').slice(0, 16)}`;
 }
 
-/** JSON text: the job's own, or a string with what stood in its place, of which no more than `maxLength` is kept. */
+/** The job's text if it is JSON, or else a JSON string of it, cut at `maxLength`. */
 function jsonOf(text: string, maxLength: number): string {
   const kept = text.length > maxLength ? text.slice(0, maxLength) : text;
   return kept === text && isJson(text) ? text : JSON.stringify(kept);

@@ -4,27 +4,27 @@ import { type Barrier, type Frontier, isPassed, nextSettle, readFrontier } from 
 import { reconnect, type Redis } from '../redis/connect.ts';
 import type { WriterParts } from './writer-parts.ts';
 
-/** Text of the jobs that one worker keeps while they wait, and how many: what comes beyond is looked at again later. */
+/** Bytes and number of the waiting jobs that one worker keeps. Others are delayed and tried again later. */
 const MAX_HELD_BYTES = 32 * 1024 * 1024;
 const MAX_HELD_JOBS = 10_000;
 const RETURN_MS = 1000;
 
-/** How long one look waits for a settle. Notes can also go without one: those that are swept. */
+/** How long one look waits for a settle. A swept chunk ends a wait without a settle, so look again after this time. */
 const BLOCK_MS = 1000;
-/** An answer this late means a half-open socket. */
+/** No answer for so long means a half-open socket. */
 const ANSWER_MS = BLOCK_MS + 2000;
 const RETRY_MS = 500;
 
 /** What an attempt must wait for. */
 export interface Wait extends Barrier {
-  /** Enough for the job to be tried again when another with a `together` is: those that can go in one go shall. */
+  /** Lower barrier that is enough when another job with a `together` is tried: those that can share one attempt do. */
   readonly together?: Barrier;
 }
 
-/** Nothing to wait for: of an attempt that was told to stop. */
+/** Nothing to wait for. An attempt returns it when it was told to stop. */
 export const NO_WAIT: Wait = { chunks: 0, ranges: 0 };
 
-/** One try to do the job: what it must wait for, or nothing once it is done. */
+/** Tries the job. It returns what the job must wait for, or nothing once it is done. */
 export type Attempt = () => Promise<Wait | undefined>;
 
 interface Held {
@@ -37,21 +37,19 @@ interface Held {
 }
 
 /**
- * Jobs that wait for something earlier to settle (docs/decisions/0009-waiting.md).
- *
- * A waiting job holds no slot of its queue, so that what it waits for can always be taken: it stands among BullMQ's delayed
- * jobs, due later than it will ever wait here, and this process keeps it in memory. The settle it waits for wakes it, and it
- * is done from memory, not fetched again behind the backlog. While it waits its due time is moved on; when this process
- * dies, it comes due and another worker takes it. A job that is done twice ends the same.
+ * Jobs that wait for something earlier to settle (docs/decisions/0009-waiting.md). A waiting job holds no slot of its queue, so
+ * the queue can always take what it waits for. BullMQ keeps it among the delayed jobs, and this process keeps it in memory.
+ * When what it waits for settles, it is done from memory and not fetched again behind the backlog. While it waits, its due time
+ * is moved on. When this process dies, the job comes due and another worker takes it. A job that is done twice ends the same.
  */
 export class WaitingJobs {
   readonly #parts: WriterParts;
-  /** Used by nobody else: it blocks. */
+  /** A connection of its own, because it blocks. */
   readonly #watch: Redis;
   readonly #held = new Map<string, Held>();
   #bytes = 0;
   #frontier: Frontier | undefined;
-  /** Looks at the frontier so far. */
+  /** How often the frontier was looked at. */
   #looks = 0;
   #following = false;
   #renewals: NodeJS.Timeout | undefined;
@@ -64,9 +62,9 @@ export class WaitingJobs {
   }
 
   /**
-   * Tries a job; one that must wait is kept here and leaves its slot.
+   * Tries a job. One that must wait is kept here and leaves its slot.
    * @param bytes that the attempt keeps in memory
-   * @throws what the attempt throws; BullMQ's word that the job was put elsewhere
+   * @throws what the attempt throws; DelayedError or WaitingError, which tell BullMQ that the job was moved
    */
   async process(job: Job, token: string | undefined, bytes: number, attempt: Attempt): Promise<void> {
     const looks = this.#looks;
@@ -85,7 +83,7 @@ export class WaitingJobs {
     throw new DelayedError();
   }
 
-  /** Gives back what waits and ends what is under way; while Redis is away that does not end. */
+  /** Gives waiting jobs back and waits for running attempts. While Redis is away it does not resolve. */
   async finish(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#renewals);
@@ -95,12 +93,12 @@ export class WaitingJobs {
     );
   }
 
-  /** As long as a job stays with a worker that no longer answers. */
+  /** The time after which other workers take a job whose worker no longer answers. */
   get #dueMs(): number {
     return this.#parts.config.chunkLockMs;
   }
 
-  /** @param looks how many there were when the attempt began: a later one may have seen the barrier pass. */
+  /** @param looks number of looks when the attempt began. A later look may have seen the barrier pass. */
   #hold(held: Held, looks: number): void {
     const id = held.job.id ?? '';
     this.#drop(id);
@@ -121,13 +119,16 @@ export class WaitingJobs {
     this.#renewals = undefined;
   }
 
-  /** What settled during the attempt and before the last look has been looked past. Later settles bring another look. */
+  /**
+   * A settle during the attempt may have been seen by a look before the job was held. Resume the job then; later settles bring
+   * another look.
+   */
   #resumeIfMissed(held: Held, looks: number): void {
     const isMissed = this.#frontier !== undefined && this.#looks > looks;
     if (isMissed && isPassed(held.wait, this.#frontier as Frontier)) this.#resume(held);
   }
 
-  /** One look a settle, as long as something waits. */
+  /** Looks at the frontier after each settle while a job waits. */
   async #follow(): Promise<void> {
     const { queue, keys, log } = this.#parts;
     this.#following = true;
@@ -149,7 +150,7 @@ export class WaitingJobs {
     this.#frontier = undefined;
   }
 
-  /** What can be tried again, in the order of stamps. */
+  /** The jobs that can be tried again, in the order of stamps. */
   #awake(frontier: Frontier): Held[] {
     const idle = [...this.#held.values()].filter(({ running }) => running === undefined);
     const awake = idle.filter(({ wait }) => isPassed(wait, frontier));
@@ -182,13 +183,13 @@ export class WaitingJobs {
       await (wait === undefined ? held.job.remove() : held.job.promote());
     } catch (error) {
       if (isHeld()) this.#drop(id);
-      // The job comes due, and whoever takes it finds it done, or tries again.
+      // The job comes due. The worker that takes it finds it done, or tries again.
       if (!signal.aborted)
         log.warn({ err: error, job: id }, 'a job that waited could not be ended; the queue tries again');
     }
   }
 
-  /** Keeps the jobs held here from coming due elsewhere. */
+  /** Moves the due times on, so that no other worker takes the jobs held here. */
   async #renew(): Promise<void> {
     for (const { job } of this.#held.values()) {
       try {
@@ -200,7 +201,7 @@ export class WaitingJobs {
   }
 }
 
-/** Stopping: another worker may have the job at once instead of after a stall. */
+/** Puts a job back while this worker stops. Another worker takes it at once instead of after a stall. */
 async function giveBack(job: Job, token: string | undefined): Promise<never> {
   await job.moveToWait(token);
   throw new WaitingError();

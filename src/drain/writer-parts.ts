@@ -11,7 +11,7 @@ import { settleBatch, type Settlement } from '../redis/in-flight.ts';
 import type { OutcomeStatus } from '../schema/feed.ts';
 import type { CopyStore } from '../tiers/tier.ts';
 
-/** What everything that writes through the tiers runs on. */
+/** What everything that writes through the tiers needs. */
 export interface WriterParts {
   readonly pool: Pool;
   readonly queue: Redis;
@@ -21,7 +21,7 @@ export interface WriterParts {
   readonly config: Config;
   readonly log: Logger;
   readonly observer: DrainObserver;
-  /** Aborted when the process must stop even though a backend is away: retries end. */
+  /** Aborted when the process must stop while a backend is away. It ends the retries. */
   readonly signal: AbortSignal;
 }
 
@@ -43,8 +43,8 @@ export function persist<T>(
 }
 
 /**
- * Tells the feed, clears what was in flight, and returns the time on Redis's clock. Undefined when readers use another
- * generation of L2 copies by now: write the copies again and settle then.
+ * Writes the feed entry, clears the notes of what was in flight, and returns the time on Redis's clock. Undefined when the
+ * cache has a new generation: write the copies again, then settle.
  */
 export async function settle(parts: WriterParts, settlement: Settlement): Promise<number | undefined> {
   const { queue, keys, config } = parts;
@@ -59,7 +59,7 @@ export async function settle(parts: WriterParts, settlement: Settlement): Promis
   return settled.atMs;
 }
 
-/** After Redis was emptied its clock restarts from the time of day; no stamp may lie below what Postgres has. */
+/** After Redis was emptied, its clock starts from the time of day. Raises it above every stamp in Postgres. */
 export async function raiseAboveRows({
   pool,
   queue,
@@ -68,7 +68,7 @@ export async function raiseAboveRows({
   await raiseClock(queue, keys, Math.max(1, await highestStamp(pool)));
 }
 
-/** What one written batch took and what became of its operations. */
+/** How long one batch took and what became of its operations. */
 export interface BatchWritten {
   readonly chunks: number;
   /** How many operations ended in each way. */
@@ -87,11 +87,11 @@ export interface DrainObserver {
   chunkParsed(parseMs: number): void;
   /** A job that cannot be run, or came after its submit had been refused, went to `dead_letters`. */
   chunkRefused(): void;
-  /** A step found its backend away and will be tried again. */
+  /** A step failed and will be tried again. */
   stepRetried(step: string): void;
-  /** Copies whose look at Postgres was too old for L2: they were made anew. */
+  /** L2 refused copies because their look at Postgres was too old. They were made again. */
   copiesLate(count: number): void;
-  /** Copies that L2 cannot take: what it had of their ids was dropped. */
+  /** L2 cannot store some copies. Its older copies of those ids were dropped. */
   copiesDropped(count: number): void;
   batchWritten(batch: BatchWritten): void;
 }

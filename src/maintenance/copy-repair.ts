@@ -12,12 +12,12 @@ export interface RepairParts {
   readonly config: Lifetimes;
 }
 
-/** Rows read at once: their contents may be large. */
+/** Rows that are read at once. Their contents may be large. */
 const ROWS_AT_ONCE = 50;
-/** A look at Postgres that comes too late is taken again; a copy that stays late is dropped, so that reads go on to Postgres. */
+/** How often Postgres is read for a copy whose look was too old. Then the copy is dropped, so that reads ask Postgres. */
 const LOOKS = 3;
 
-/** Writes what Postgres has now of `ids` into L2, unless something newer is there. Ids without a row are left alone. */
+/** Copies the rows of `ids` from Postgres into L2, unless L2 has something newer. Ids without a row are left alone. */
 export async function refreshCopies(parts: RepairParts, ids: readonly string[]): Promise<void> {
   for (let at = 0; at < ids.length; at += ROWS_AT_ONCE) {
     let late = ids.slice(at, at + ROWS_AT_ONCE);
@@ -35,7 +35,7 @@ async function refreshOnce({ pool, items, config }: RepairParts, ids: readonly s
   return entries.filter((_, i) => fates[i] === 'late').map(({ id }) => id);
 }
 
-/** A copy that another has replaced meanwhile stays; a value that is no text goes whatever it is. */
+/** Drops copies. One that was replaced meanwhile stays. A key that holds no text is dropped in any case. */
 export async function dropCopies(
   { items }: Pick<RepairParts, 'items'>,
   copies: readonly CopyValue[],

@@ -34,27 +34,24 @@ export interface SweepParts extends LostWriteParts {
   readonly observer: SweepObserver;
 }
 
-/** How often the chore comes by. */
+/** How often the chore runs. */
 export const SWEEP_STEP_MS = 1000;
-/** Between two steps that somebody waits for: while the cache is away a step takes no time. */
+/** Least pause between two steps that somebody waits for. While the cache is away, a step takes no time. */
 const LEAST_REST_MS = 50;
-/** Slots of Redis's key table that a page visits at most: so many copies when nothing else lives there. */
+/** How many slots of Redis's key table a page visits at most. It finds as many copies when Redis holds nothing else. */
 const MAX_PAGE_SLOTS = 300;
-/** Pages of large copies that take longer are made smaller: the folder waits meanwhile. */
+/** The next page is smaller after one that takes longer, because folding waits meanwhile. */
 const LONG_PAGE_MS = 100;
 
 /**
- * Anti-entropy between L2 and Postgres: walks all L2 copies, compares each with its row, and repairs what differs.
- *
- * The walk is cut into pages and the pages into steps, because the maintenance queue does one thing at a time. Where it
- * stands is kept in the queue's Redis, so another process, or this one after a restart, goes on there.
- *
- * A step works for the configured share of a second. The next ones do nothing while the walk is ahead of the configured time
- * of a turn.
+ * Anti-entropy between L2 and Postgres: walks all L2 copies, compares each with its row, and repairs what differs. The
+ * maintenance queue does one thing at a time, so the walk is done in short steps of a few pages each. Its place is kept in the
+ * queue's Redis, so another process, or this one after a restart, continues there. A step works for the configured share of a
+ * second. Steps do nothing while the walk is ahead of the configured time for a turn.
  */
 export class CopySweep {
   readonly #parts: SweepParts;
-  /** By `performance.now()`: a page that took long is followed by a longer rest. */
+  /** By `performance.now()`. A long page is followed by a long rest. */
   #restUntil = 0;
   #pageSlots = MAX_PAGE_SLOTS / 10;
 
@@ -65,7 +62,7 @@ export class CopySweep {
   /** The recurring chore: one step, when one is due. */
   async step(): Promise<void> {
     if (performance.now() < this.#restUntil) return;
-    // While the cache is away, or it is not known which of its copies are good, there is nothing to compare.
+    // There is nothing to compare while the cache is away, or while its generation is not known.
     if (this.#parts.items.session === undefined) return;
     const turn = await this.#dueTurn();
     if (turn !== undefined) await this.#work(turn);
@@ -103,7 +100,7 @@ export class CopySweep {
     return walked < 1 && walked > elapsed ? undefined : current;
   }
 
-  /** Pages until the step's time is used up. Returns the turn if it has ended. */
+  /** Does pages until the step's time is used up. Returns the turn if it has ended. */
   async #work(from: CopyTurn): Promise<CopyTurn | undefined> {
     const { queue, keys, config } = this.#parts;
     const share = config.copySweepPercent / 100;
@@ -123,7 +120,7 @@ export class CopySweep {
       } while (performance.now() - started < share * SWEEP_STEP_MS);
       return undefined;
     } catch (error) {
-      // The cache is being replaced by another server: the walk begins anew there.
+      // Another server takes the place of the cache. The walk begins again there.
       if (error instanceof CacheUnknownError) return undefined;
       throw error;
     } finally {
@@ -148,7 +145,7 @@ export class CopySweep {
     return ended;
   }
 
-  /** The turn after its next page. */
+  /** Does the next page and returns the turn after it. */
   async #page(turn: CopyTurn): Promise<CopyTurn> {
     const { cache, keys, items, observer } = this.#parts;
     await items.confirm();
@@ -161,7 +158,7 @@ export class CopySweep {
     await dropKeys(cache, outdated);
     let figures = { ...NO_FIGURES, outdated: outdated.length };
     let unlisted = 0;
-    // A newer generation than the one in use a moment ago is left to the next turn.
+    // Copies of a newer generation are left to the next turn.
     const current = copies.filter((copy) => copy.generation === generation);
     for await (const values of readCopies(cache, current)) {
       const found = await this.#compare(values, turn);
@@ -186,7 +183,7 @@ export class CopySweep {
     const verdicts = await this.#judge(values);
     const suspects = values.filter((_, i) => verdicts[i] !== 'same');
     const found = await this.#lookAgain(suspects);
-    // Dropped first: a corrupt copy may carry stamps that would keep the row's copy out, and a deleted one may have no row.
+    // Drop them first: the stamps of a corrupt copy could keep the row's copy out, and a deleted one may have no row.
     await dropCopies(this.#parts, [...found.corrupt, ...found.deleted]);
     const repaired = [...found.corrupt, ...found.deleted, ...found.stale];
     await refreshCopies(
@@ -210,7 +207,7 @@ export class CopySweep {
 
   async #judge(values: readonly CopyValue[]): Promise<Verdict[]> {
     const { pool, digester, config } = this.#parts;
-    // The copies were read before the rows: a row is committed before its copy is written, so it cannot be the older one.
+    // The copies were read before the rows. A row is committed before its copy is written, so the row cannot be the older one.
     const rows = await rowDigests(
       pool,
       values.map(({ id }) => id),
@@ -220,8 +217,8 @@ export class CopySweep {
   }
 
   /**
-   * Judges once more what differed, and leaves alone what is being written: copies follow their rows, so those in between
-   * differ for a moment. A corrupt copy is nobody's work in progress.
+   * Judges copies that differed once more, and skips ids that are being written: a copy is written after its row and differs
+   * for a moment. A corrupt copy is never the result of a write under way.
    */
   async #lookAgain(
     suspects: readonly CopyValue[],
@@ -252,7 +249,7 @@ export class CopySweep {
     return found;
   }
 
-  /** Those with a write on its way; all of them while a range delete is at work, which names no ids. */
+  /** The ids with a write in flight. All of them while a range delete is in flight, because it names no ids. */
   async #inFlight(values: readonly CopyValue[]): Promise<Set<string>> {
     const { queue, keys } = this.#parts;
     const ids = values.map(({ id }) => id);
@@ -267,7 +264,7 @@ export class CopySweep {
   async #keepLost(lost: readonly CopyValue[], turn: CopyTurn): Promise<number> {
     if (lost.length === 0) return 0;
     const { queue, cache, keys, log } = this.#parts;
-    // The copy is all that is left of the write.
+    // Keep the copies: nothing else is left of these writes.
     await keepCopies(cache, lost);
     const { fresh, unlisted } = await noteLost(
       queue,

@@ -6,13 +6,13 @@ import type { CopyValue } from '../redis/copies.ts';
 import { decodeStored, type StoredItem, versionOf } from '../schema/stored-item.ts';
 
 /**
- * `same`: nothing to do. `stale`: the row is newer. `deleted`: the row is newer and a tombstone, or was one and is purged.
- * `corrupt`: the copy is not what any write stored. `newer`: the copy has a write that the row has not, so either that write
- * is on its way or Postgres has lost it.
+ * `same`: nothing to do. `stale`: the row is newer. `deleted`: the row is a newer tombstone, or was one and is purged.
+ * `corrupt`: no write stored this copy. `newer`: the copy has a write that the row has not. Either that write is in flight or
+ * Postgres has lost it.
  */
 export type Verdict = 'same' | 'stale' | 'deleted' | 'corrupt' | 'newer';
 
-/** Undefined when what stands there is no stored item. */
+/** Undefined when the value is no stored item. */
 export function decodedCopy({ id, value }: CopyValue): StoredItem | undefined {
   if (value === undefined) return undefined;
   try {
@@ -24,7 +24,7 @@ export function decodedCopy({ id, value }: CopyValue): StoredItem | undefined {
 }
 
 /**
- * What an L2 copy is against its row.
+ * Compares an L2 copy with its row.
  * @param copy what `decodedCopy` gave
  * @param row undefined when there is none
  * @param purgedBelow tombstones with an older stamp may have been purged
@@ -36,7 +36,7 @@ export function judgeCopy(
   purgedBelow: Stamp,
 ): Verdict {
   if (copy === undefined || !isSound(copy, digester)) return 'corrupt';
-  // Written to L2 only: it has no row on purpose, but a row may be newer.
+  // It was written to L2 only and needs no row, but a row may be newer.
   if (copy.tiers === 'cache')
     return row !== undefined && comesBefore(copy, row) ? olderThan(row, copy) : 'same';
   if (row === undefined) return withoutRow(copy, purgedBelow);
@@ -46,8 +46,8 @@ export function judgeCopy(
 }
 
 /**
- * Whether content, hash, state, stamps and id of a copy are those that its digest was made from. All of them are checked:
- * hashing takes 3 µs and a microsecond a kilobyte, a fraction of what fetching the copy takes.
+ * Whether the digest of a copy belongs to its content, hash, state, stamps and id. Hashing takes 3 µs and one more for each
+ * kilobyte, much less than fetching the copy.
  */
 export function isSound(copy: StoredItem, digester: Digester): boolean {
   const { id, kind, contentVersion, stateVersion, contentHash, state, body } = copy;
@@ -76,7 +76,7 @@ function olderThan(row: RowDigest, copy: StoredItem): Verdict {
   return row.deleted && hasContent(copy) ? 'deleted' : 'stale';
 }
 
-/** Nothing newer than the purge horizon is ever purged, so there the row must be. */
+/** No tombstone newer than the purge horizon is purged, so a newer copy must have a row. */
 function withoutRow(copy: StoredItem, purgedBelow: Stamp): Verdict {
   if (versionOf(copy) >= purgedBelow) return 'newer';
   return hasContent(copy) ? 'deleted' : 'same';

@@ -54,7 +54,7 @@ export function copiesOf(
   return readCopies(cache, copyKeysOf(keys.copies(session.copies.generation), ids));
 }
 
-/** @param values read before this is called: a copy is written after its row, so a row that is older now has lost the write. */
+/** @param values read before this is called. A copy is written after its row, so a row that is older now has lost the write. */
 export async function lostAmong(
   { pool, digester, config }: LostWriteParts,
   values: readonly CopyValue[],
@@ -77,8 +77,8 @@ export function purgedBelow({ purgeAfterMs }: Pick<Config, 'purgeAfterMs'>): Sta
 }
 
 /**
- * Whether a range delete that came later covers a lost write: then it must not come back (I4). `unclear` when later writes
- * hide what the range would have found.
+ * Whether a later range delete covers a lost write, which must then not come back (I4). `unclear`: later writes hide what the
+ * range would have found.
  */
 export async function coverOf(db: Queryable, copy: StoredItem): Promise<'covered' | 'free' | 'unclear'> {
   const { id, kind, contentVersion, stateVersion, state } = copy;
@@ -90,9 +90,9 @@ export async function coverOf(db: Queryable, copy: StoredItem): Promise<'covered
 }
 
 /**
- * `restored`: in Postgres again. `superseded`: a newer write or a later range delete has won. `agrees`: the row is not older
- * than the copy. `gone`: L2 has no copy any more. `discarded`: given up, L2 has the row of Postgres. `refused`: cannot be
- * restored, see the reason. `busy`: a range delete is at work, try again when it has settled.
+ * `restored`: the write is in Postgres again. `superseded`: a newer write or a later range delete has won. `agrees`: the row is
+ * not older than the copy. `gone`: L2 has no copy any more. `discarded`: the write is given up, and L2 has the row of Postgres.
+ * `refused`: it cannot be restored, see the reason. `busy`: a range delete is running; try again when it has settled.
  */
 export interface LostOutcome {
   readonly id: string;
@@ -101,10 +101,10 @@ export interface LostOutcome {
 }
 
 /**
- * Writes lost writes back. When Postgres fails over to a replica that lagged, L2 may be the only place that still has a
- * settled write. It goes through the guarded statement of every batch under the stamps it had, so it never undoes a newer
- * write (I4), and restoring it twice changes nothing (I2). Both registers go in as the copy has them: the row, its digest and
- * the tree are then those from before the failover.
+ * Writes lost writes back to Postgres. When Postgres fails over to a replica that lagged, L2 may be the only place that still
+ * has a settled write. It is written with its old stamps by the statement that every batch uses. So it never undoes a newer
+ * write (I4), and restoring it twice changes nothing (I2). Both registers are written as the copy has them, so the row, its
+ * digest and the tree are as before the failover.
  * @returns the outcome of each id
  * @throws TierUnavailableError, SchemaMissingError, and what Redis answers when it cannot be asked
  */
@@ -113,8 +113,7 @@ export function restoreCopies(parts: LostWriteParts, ids: readonly string[]): Pr
 }
 
 /**
- * Gives lost writes up: L2 gets the rows of Postgres instead. A process that has such a write in memory keeps it for the life
- * of an L1 entry.
+ * Gives lost writes up: L2 gets the rows of Postgres. A process that has such a write in L1 keeps it until that entry expires.
  * @throws as `restoreCopies`
  */
 export function discardCopies(parts: LostWriteParts, ids: readonly string[]): Promise<LostOutcome[]> {
@@ -126,7 +125,7 @@ export function discardCopies(parts: LostWriteParts, ids: readonly string[]): Pr
 
 type Act = (parts: LostWriteParts, lost: readonly LostWrite[]) => Promise<LostOutcome[]>;
 
-/** Acts on those that are still lost, and takes off the list what is not to be acted on again. */
+/** Acts on the writes that are still lost, and takes those that are done off the list. */
 async function settleLost(parts: LostWriteParts, ids: readonly string[], act: Act): Promise<LostOutcome[]> {
   const { queue, keys } = parts;
   const outcomes = new Map<string, LostOutcome>(ids.map((id) => [id, { id, status: 'gone' }]));
@@ -146,7 +145,10 @@ async function settleLost(parts: LostWriteParts, ids: readonly string[], act: Ac
   return all;
 }
 
-/** Noted as in flight before the ranges are looked at: a later range delete waits for the note, an earlier one is found. */
+/**
+ * Notes the writes as in flight before it looks for range deletes. A later range delete waits for the note, and an earlier one
+ * is found.
+ */
 async function restoreGroup(parts: LostWriteParts, lost: readonly LostWrite[]): Promise<LostOutcome[]> {
   const { queue, keys, config } = parts;
   const chunkId = replayChunkId(randomUUID());
@@ -175,7 +177,7 @@ async function restoreGroup(parts: LostWriteParts, lost: readonly LostWrite[]): 
   }
 }
 
-/** One statement for all that may come back. Outcomes in the order of `lost`. */
+/** Writes all that may come back in one statement. Returns outcomes in the order of `lost`. */
 async function applyLost(parts: LostWriteParts, lost: readonly LostWrite[]): Promise<LostOutcome[]> {
   const { pool, digester } = parts;
   const barred = await Promise.all(lost.map((write) => whyNot(parts, write)));
@@ -184,7 +186,7 @@ async function applyLost(parts: LostWriteParts, lost: readonly LostWrite[]): Pro
   return lost.map(({ id }, i) => barred[i] ?? (applied.get(id) as LostOutcome));
 }
 
-/** The outcome of a write that must not come back; undefined when it may. */
+/** Why a write must not come back, as its outcome; undefined when it may. */
 async function whyNot(
   { pool, config }: LostWriteParts,
   { id, copy }: LostWrite,
@@ -194,7 +196,7 @@ async function whyNot(
       "its content was never in L2 (`tiers: 'durable'`): submit the item again, or discard the lost write";
     return { id, status: 'refused', reason };
   }
-  // Tombstones of that time may have been purged: this could bring back what was deleted since.
+  // Tombstones of that time may have been purged, so this could bring back an item that was deleted since.
   if (versionOf(copy) < (Date.now() - 0.9 * config.purgeAfterMs) * 1000) {
     const reason = 'older than the purge horizon: submit the item again, or discard the lost write';
     return { id, status: 'refused', reason };
@@ -225,7 +227,7 @@ function rowOf(copy: LostWrite['copy'], digester: Digester): Row {
   );
 }
 
-/** All in one statement; one by one when Postgres refuses one of them. */
+/** Writes all in one statement, or one by one when Postgres refuses one of them. */
 async function applyEach(pool: Pool, rows: readonly Row[]): Promise<LostOutcome[]> {
   if (rows.length === 0) return [];
   try {
@@ -249,7 +251,7 @@ async function applyEach(pool: Pool, rows: readonly Row[]): Promise<LostOutcome[
   }
 }
 
-/** Dropped first: what is covered would keep the row's copy out, and what was kept gets a time to live again. */
+/** Drop the copies first: a covered copy would keep the row's copy out. The new copies get a time to live again. */
 async function replaceByRows(
   parts: LostWriteParts,
   writes: readonly LostWrite[],

@@ -75,18 +75,18 @@ export async function requestCopySweep(maintenance: Queue): Promise<string> {
   return job.id ?? '';
 }
 
-/** What jobs that people ask for run on. */
+/** What the jobs that people ask for need. */
 export interface OnDemandParts extends ReplayParts {
   readonly copies: CopySweep;
 }
 
-/** Between two looks at a replay that has not settled. */
+/** Pause between two looks at a replay that has not settled. */
 const REPLAY_LOOK_MS = 100;
 
 /**
- * Runs one step of a job and puts it back behind the others, so that a long verification or a replay that waits for drain
- * workers never holds up the chores: this queue does one thing at a time. What is done so far stands in the job's data, so a
- * crash repeats one step.
+ * Runs one step of a job and puts the job back behind the others. The queue does one thing at a time, so a long verification,
+ * or a replay that waits for drain workers, would otherwise delay the chores. The job's data holds what is done so far, so a
+ * crash repeats only one step.
  */
 export async function runOnDemand(
   job: Job,
@@ -135,7 +135,7 @@ async function replay(job: Job, token: string | undefined, parts: ReplayParts): 
   return putBack(job, token, REPLAY_LOOK_MS);
 }
 
-/** The turn's number stands in the job's data, so a step that is repeated goes on with the same turn. */
+/** The job's data holds the number of the turn, so a repeated step continues the same turn. */
 async function sweepCopies(
   job: Job,
   token: string | undefined,

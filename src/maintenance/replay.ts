@@ -29,9 +29,9 @@ import {
 } from '../schema/job.ts';
 
 /**
- * Replaying dead letters. The operation goes back into the queue under the stamp it had, so it can never undo a newer
- * write (I4), and its letter is removed once it has settled: a crash in between leaves the letter, and replaying it once
- * more changes nothing (I2). What died in an atomic call is replayed as the atomic call it was.
+ * What replaying dead letters needs. An operation goes back into the queue with its old stamp, so it never undoes a newer write
+ * (I4). Its dead letter is removed once it has settled. A crash in between leaves the letter, and replaying it again changes
+ * nothing (I2). The operations of an atomic call are replayed together.
  */
 export interface ReplayParts {
   readonly pool: Pool;
@@ -43,7 +43,7 @@ export interface ReplayParts {
   readonly config: Pick<Config, 'purgeAfterMs'>;
 }
 
-/** A replay on its way. Plain JSON, so that a job can carry it from one step to the next. */
+/** A replay that has not settled. It is plain JSON, so that a job can keep it from one step to the next. */
 export interface RunningReplay {
   readonly chunkId: string;
   readonly epoch: string;
@@ -51,10 +51,10 @@ export interface RunningReplay {
 }
 
 /**
- * `replayed`: stored, the letter is gone. `superseded`: a newer write had won, the letter is gone. `missing`: a setState
- * that found no item, the letter is gone. `dead`: refused again, the letter stays. `refused`: not replayable, the letter
- * stays. `gone`: there is no such letter. `lost`: Redis lost the queue meanwhile, replay again. `busy`: a range delete is
- * at work, try again when it has settled.
+ * `replayed`: the write is stored and the letter removed. `superseded`: a newer write had won; the letter is removed.
+ * `missing`: a setState found no item; the letter is removed. `dead`: it was refused again; the letter stays. `refused`: it
+ * cannot be replayed; the letter stays. `gone`: there is no such letter. `lost`: Redis lost the queue meanwhile; replay it
+ * again. `busy`: a range delete is running; try again when it has settled.
  */
 export const replayOutcomeSchema = z.object({
   status: z.enum(['replayed', ...EXCEPTION_STATUSES, 'refused', 'gone', 'lost', 'busy']),
@@ -63,7 +63,7 @@ export const replayOutcomeSchema = z.object({
 });
 export type ReplayOutcome = Readonly<z.output<typeof replayOutcomeSchema>>;
 
-/** Puts one letter (an atomic call's letters together) back into the queue, or tells why not. */
+/** Puts one letter, or all letters of an atomic call, back into the queue, or tells why not. */
 export async function startReplay(parts: ReplayParts, seq: number): Promise<RunningReplay | ReplayOutcome> {
   const { pool, redis, writes, keys, config } = parts;
   const letter = await findDeadLetter(pool, seq);
@@ -85,11 +85,11 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
   if (epoch === undefined)
     return { status: 'busy', letters: seqs.length, reason: 'a range delete is at work' };
   try {
-    // After the note: a range delete that settled before it is in the table, a later one waits for the note.
+    // Look after the note: a range delete that settled before it is in the table, and a later one waits for the note.
     const covers = await Promise.all(
       operations.map(async ({ id, stamp, state, kind }) => {
         const cover = await rangeCover(pool, id, stamp, state);
-        // A delete brings nothing back, whatever the range did.
+        // A delete brings no item back, so it may always be replayed.
         return cover === 'hidden' && kind === 'delete' ? 'free' : cover;
       }),
     );
@@ -109,7 +109,7 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
     await forgetReplay(redis, keys, chunkId).catch(() => undefined);
     throw error;
   }
-  // When this fails the job may be there all the same: the note stays, and is swept should there be none.
+  // When this fails, the job may be there all the same. The note stays, and is swept if there is no job.
   const job = toChunkJob(
     operations[0]?.stamp ?? 0,
     operations,
@@ -119,7 +119,7 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
   return { chunkId, epoch, seqs };
 }
 
-/** What became of a replay; undefined while it has not settled. Removes the letters of one that settled well. */
+/** What became of a replay; undefined while it has not settled. Removes its letters unless it failed. */
 export async function finishReplay(
   { pool, redis, keys }: ReplayParts,
   { chunkId, epoch, seqs }: RunningReplay,
@@ -149,7 +149,7 @@ export function isRunning(replay: RunningReplay | ReplayOutcome): replay is Runn
 
 const POLL_MS = 50;
 
-/** Replays one letter and waits for what becomes of it, which needs a drain worker. */
+/** Replays one letter and waits for its outcome. A drain worker must be running. */
 export async function replayLetter(
   parts: ReplayParts,
   seq: number,
@@ -190,7 +190,7 @@ function parsePayload({ payload }: DeadLetterWithPayload): DeadPayload | undefin
   }
 }
 
-/** What replaying needs, on connections of the caller's. */
+/** What replaying needs, on the caller's connections. */
 export interface OpenReplay {
   readonly parts: ReplayParts;
   /** Leaves the connections open. */

@@ -9,15 +9,15 @@ import type { Redis } from '../redis/connect.ts';
 import type { Pressure } from '../types/write.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 
-/** Mean delay of a submit when the queue is all but full. */
+/** Mean delay of a submit when the queue is nearly full. */
 const FULL_DELAY_MS = 200;
-/** Redis is asked again no sooner than this after it refused a chunk, and at most twice as late. */
+/** Pause before Redis is asked again after it refused a chunk: between this and twice this. */
 const RETRY_MS = 200;
 
 /**
- * Keeps the queue bounded (I10). Redis decides in the script that gives the stamps, so that all processes see one queue and
- * none starves: whoever asks while there is room gets it. This side slows submits down when the queue fills up, so that it
- * seldom comes to a refusal, and after one refuses by itself for a moment, so that a flood costs Redis nothing.
+ * Keeps the queue bounded (I10). Redis decides in the script that gives the stamps, so all processes see one queue and none
+ * starves: whoever asks while there is room gets it. The producer delays submits as the queue fills up, which makes refusals
+ * rare. After a refusal it refuses submits itself for a moment, so that a flood costs Redis nothing.
  */
 export class Admission {
   readonly #config: Config;
@@ -36,7 +36,7 @@ export class Admission {
     this.#pressure = pressure;
   }
 
-  /** @throws BackpressureError when Redis refused a submit a moment ago. Costs nothing: callers may flood. */
+  /** @throws BackpressureError when Redis refused a submit a moment ago. It asks nobody, so a flood of calls costs little. */
   check(): void {
     const leftMs = this.#closedUntil - performance.now();
     if (leftMs > 0 && this.#reached !== undefined) {
@@ -45,8 +45,8 @@ export class Admission {
   }
 
   /**
-   * The turn of a chunk; undefined when it is now. Chunks go on in the order in which they came, so that an id's writes keep
-   * theirs; a chunk that is not delayed itself waits for those before it.
+   * Resolves when a chunk may go on; undefined when it may at once. Chunks go on in the order in which they came, so that the
+   * writes of an id stay in order. A chunk without a delay of its own waits for those before it.
    */
   turn(hasReserve: boolean): Promise<void> | undefined {
     const delayMs = hasReserve || !this.#config.admission ? 0 : this.#delayMs();
@@ -63,7 +63,7 @@ export class Admission {
     await before;
     const waitMs = at - performance.now();
     if (waitMs > 0) await pause(waitMs);
-    // Later, so that a chunk that comes just now does not overtake this one.
+    // Count down later, so that a chunk that comes just now does not overtake this one.
     setImmediate(() => this.#queued--);
     this.#observer.chunkDelayed(performance.now() - started);
   }
@@ -112,7 +112,7 @@ function reachedBy(waiting: Waiting, limits: Config): ReachedLimit {
 export const WARN_RATIO = 0.7;
 /** From this ratio on, submits are refused. */
 export const FULL_RATIO = 1;
-/** Deletes and new states are refused only here: they are small, and often what makes room again. */
+/** Deletes and new states are refused only from this ratio on. They are small, and deletes often make room. */
 export const RESERVE_RATIO = 1.2;
 
 /** How full the queue is. @param ageMs how long ago it was so. */
@@ -135,12 +135,12 @@ export function pressureOf(waiting: Waiting, limits: WaitingLimits, ageMs = 0): 
 
 const LOOK_EVERY_MS = 250;
 const LOOK_TIMEOUT_MS = 1000;
-/** An empty queue is looked at for so long after the last call: others may fill it. */
+/** How long Redis is asked about an empty queue after the last call, because other processes may fill it. */
 const INTEREST_MS = 60_000;
 
 /**
- * What waits in the queue, fresh enough for a synchronous question. Each stamp tells it; between them a timer asks Redis, from
- * a write or a question on until the queue is empty and nobody has asked for a minute.
+ * Knows what waits in the queue, fresh enough for a synchronous answer. Redis tells it with each stamp. Between stamps a timer
+ * asks, from a write or a call of `pressure` on until the queue is empty and nobody has called for a minute.
  */
 export class PressureWatch {
   readonly #redis: Redis;
@@ -162,7 +162,7 @@ export class PressureWatch {
     this.#log = log;
   }
 
-  /** As of the last answer of Redis; while there is none `critical`, because no submit can be accepted. */
+  /** As of the last answer of Redis. `critical` while Redis does not answer, because it then accepts no submit. */
   get pressure(): Pressure {
     this.#askedAt = performance.now();
     this.#schedule();
@@ -170,7 +170,7 @@ export class PressureWatch {
     return this.#failing ? { ...pressure, level: 'critical' } : pressure;
   }
 
-  /** Redis has told it with the answer to a write. */
+  /** Takes what Redis told with the answer to a write. */
   told(waiting: Waiting): void {
     this.#waiting = waiting;
     this.#toldAt = performance.now();
@@ -198,7 +198,7 @@ export class PressureWatch {
 
   async #tick(): Promise<void> {
     try {
-      // While the process writes, each answer tells.
+      // While the process writes, each answer of Redis tells it.
       if (performance.now() - this.#toldAt >= LOOK_EVERY_MS) await this.look();
     } catch (error) {
       if (!this.#failing) this.#log.debug({ err: error }, 'what waits in the queue could not be asked');

@@ -23,10 +23,10 @@ import { hasReserve, NOTED_BYTES, queuedBytes, type SizedOperation } from './ope
 import type { ProducerObserver } from './producer-observer.ts';
 import { TrackedChunk, WorkerCensus } from './ticket.ts';
 
-/** The last part of `enqueueTimeoutMs`, in which a chunk is taken back that was not seen to arrive. */
+/** The last part of `enqueueTimeoutMs`. In it a chunk is taken back when it is not known to have arrived. */
 const WITHDRAW_MS = 250;
 
-/** Puts chunks into BullMQ: stamps first, then the job, so that the queue holds only stamped work. */
+/** Puts chunks into BullMQ. Stamps are taken first, then the job is added, so the queue holds only stamped work. */
 export class ChunkQueue {
   readonly #redis: Redis;
   readonly #keys: Keys;
@@ -60,7 +60,8 @@ export class ChunkQueue {
   }
 
   /**
-   * BullMQ looks at the server once, when it starts; were Redis away just then, every later add would fail with that error.
+   * BullMQ looks at the server only once, when it starts. If Redis were away just then, every later add would fail with that
+   * error.
    * @throws why it could not, or a timeout
    */
   async ready(timeoutMs: number): Promise<void> {
@@ -70,7 +71,7 @@ export class ChunkQueue {
     );
   }
 
-  /** Chunks on their way into Redis. */
+  /** Chunks that are being added to Redis. */
   get adding(): Iterable<Promise<TrackedChunk>> {
     return this.#adding;
   }
@@ -85,9 +86,9 @@ export class ChunkQueue {
   }
 
   /**
-   * Resolves once the chunk is in Redis. A broken connection is tried again within `enqueueTimeoutMs`: the job's id makes
-   * a second add of the same chunk harmless. When that fails the chunk is taken back, and the error says whether Redis took
-   * note of it; if the job is there after all, the chunk was accepted.
+   * Resolves once the chunk is in Redis. After a broken connection it tries again within `enqueueTimeoutMs`; the job's id makes
+   * a second add of the same chunk harmless. When that fails, the chunk is taken back, and the error says whether it may have
+   * been accepted. When the job is in Redis after all, the chunk is accepted.
    * @throws QueueUnavailableError, BackpressureError
    */
   add(operations: readonly SizedOperation[], atomic: boolean): Promise<TrackedChunk> {
@@ -101,7 +102,7 @@ export class ChunkQueue {
     });
   }
 
-  /** As `add`, for a range delete: one stamp, and a job of the ranges queue. */
+  /** As `add`, for a range delete. It has one stamp and a job in the ranges queue. */
   addRange(kind: RangeJob['kind'], value: string): Promise<TrackedChunk> {
     return this.#add({
       ids: [],
@@ -146,7 +147,7 @@ export class ChunkQueue {
           chunk = new TrackedChunk(chunkId, first, ids.length, epoch, this.#workers);
           this.#tracker.add(chunk);
         }
-        // After a pause of the process the chunk's note may have been swept: its job would be refused as late.
+        // If the process was paused, the chunk's note may have been swept, and its job would be refused as late.
         if (deadline.isOver) throw new Error('the process was held up');
         isSent = true;
         await deadline.within(
@@ -162,7 +163,7 @@ export class ChunkQueue {
         if (full !== undefined) throw full;
         const doubtful = { queue: queue.name, chunkId, epoch: chunk?.epoch ?? '', ids };
         const fate = await this.#withdraw(doubtful, end);
-        // After an error reply the job may be there by half: stored, and in no list.
+        // After an error reply the job may be stored and in no list: that is not accepted.
         if (chunk !== undefined && isSent && fate === 'accepted' && isConnectionError(error)) return chunk;
         if (chunk !== undefined) this.#tracker.remove(chunk);
         throw redisFailure(error) === 'memory' && fate === 'withdrawn'
@@ -172,7 +173,7 @@ export class ChunkQueue {
     }
   }
 
-  /** Of an error that says that nothing was noted: the queue is full, or Redis is. */
+  /** The error of a chunk of which nothing was noted, because the queue or Redis is full; undefined for other errors. */
   #refusalOfStamps(error: unknown, chunk: TrackedChunk | undefined): BackpressureError | undefined {
     if (error instanceof StampsRefused) {
       this.#watch.told(error.waiting);
@@ -183,7 +184,7 @@ export class ChunkQueue {
       : undefined;
   }
 
-  /** Takes the notes of a chunk back that was perhaps not queued, and finds out whether it was. */
+  /** Takes back the notes of a chunk that was perhaps not queued, and finds out whether it was. */
   async #withdraw(chunk: DoubtfulChunk, end: Deadline): Promise<'withdrawn' | 'accepted' | 'unknown'> {
     try {
       await whenReady(this.#redis, end.leftMs);
@@ -191,7 +192,7 @@ export class ChunkQueue {
       if (fate === 'withdrawn') return 'withdrawn';
       return fate === 'lost' ? 'unknown' : 'accepted';
     } catch {
-      // Maintenance sweeps the notes.
+      // Redis does not answer. Maintenance will sweep the notes.
       return 'unknown';
     }
   }
@@ -205,7 +206,7 @@ export class ChunkQueue {
 
 /** A chunk that has no stamps yet. */
 interface Draft {
-  /** None of a range delete. */
+  /** Empty for a range delete. */
   readonly ids: readonly string[];
   readonly cover?: Cover;
   readonly bytes: number;
@@ -226,7 +227,7 @@ function refusal(cause: unknown, timeoutMs: number, accepted: false | 'unknown')
   );
 }
 
-/** An error reply of the server (out of memory, read-only replica) would be the same a moment later. */
+/** Whether another try may succeed. An error reply (out of memory, read-only replica) would be the same a moment later. */
 function isConnectionError(error: unknown): boolean {
   return !(error instanceof StampsRefused) && !isReply(error);
 }

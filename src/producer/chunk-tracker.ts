@@ -9,17 +9,17 @@ import { decodeFeedJobs, type FeedJob } from '../schema/feed.ts';
 import type { TrackedChunk } from './ticket.ts';
 
 const RECHECK_MS = 1000;
-/** How often open chunks are asked for, because of losses that no entry and no reconnect shows. */
+/** How often Redis is asked about open chunks. It finds losses that no feed entry and no reconnect shows. */
 const REVIEW_MS = 30_000;
 const ASKED_AT_ONCE = 1000;
 
 /**
- * What it means that a chunk is no longer in flight and has no outcome stored. `settled`: the entry that told of it was
- * trimmed. `unknown`: Redis lost its newest data, perhaps the chunk with it. `unsure`: the feed may still tell.
+ * What it means when a chunk is no longer in flight and has no stored outcome. `settled`: its feed entry was trimmed.
+ * `unknown`: Redis lost its newest data, perhaps with the chunk. `unsure`: its feed entry may still come.
  */
 type Absence = 'settled' | 'unknown' | 'unsure';
 
-/** The chunks of this process that have not settled. Follows the feed; where that may not tell, it asks Redis. */
+/** The chunks of this process that have not settled. It follows the feed, and asks Redis where the feed may miss an outcome. */
 export class ChunkTracker implements FeedListener {
   readonly #open = new Map<string, TrackedChunk>();
   readonly #redis: Redis;
@@ -28,13 +28,13 @@ export class ChunkTracker implements FeedListener {
   readonly #onSettled: (chunk: TrackedChunk) => void;
   readonly #delivered: () => number;
   readonly #reviews: NodeJS.Timeout;
-  /** Gaps so far, and those of which it is still being asked. */
+  /** Gaps of the feed so far, and those whose chunks are still being asked about. */
   #gaps = 0;
   #passing = 0;
   #loss: unknown;
   #closed = false;
 
-  /** @param delivered number of the newest feed entry that this process was told of. */
+  /** @param delivered gives the number of the newest feed entry that this process has seen */
   constructor(
     redis: Redis,
     keys: Keys,
@@ -50,7 +50,7 @@ export class ChunkTracker implements FeedListener {
     this.#reviews = setInterval(() => void this.#review(), REVIEW_MS).unref();
   }
 
-  /** To be called before the chunk is in the queue: it may settle before the queue's answer is back. */
+  /** Call it before the chunk is queued: the chunk may settle before the queue answers. */
   add(chunk: TrackedChunk): void {
     this.#open.set(chunk.chunkId, chunk);
   }
@@ -63,7 +63,7 @@ export class ChunkTracker implements FeedListener {
     return [...this.#open.values()];
   }
 
-  /** Why the first chunk was lost since this was last asked; undefined when none was. */
+  /** The error of the first chunk that was lost since the last call; undefined when none was. */
   takeLoss(): unknown {
     const loss = this.#loss;
     this.#loss = undefined;
@@ -90,12 +90,12 @@ export class ChunkTracker implements FeedListener {
     void this.#passGap(kind === 'lost' ? 'unknown' : 'settled');
   }
 
-  /** Redis may have come back without the newest of what it had, and without having lost an entry of the feed. */
+  /** After a reconnect, Redis may have lost its newest data without losing a feed entry. */
   onLive(): void {
     void this.#review();
   }
 
-  /** Asks until it is answered what became of the chunks of which the missed entries may have told. */
+  /** Asks Redis, until it answers, about the chunks that the missed entries may have settled. */
   async #passGap(absence: 'settled' | 'unknown'): Promise<void> {
     const chunks = this.unsettled;
     this.#gaps++;
@@ -116,7 +116,7 @@ export class ChunkTracker implements FeedListener {
     const gaps = this.#gaps;
     try {
       await this.#ask(this.unsettled, (entries) => {
-        // Entries that were missed have told of it, or one that is on its way here may.
+        // Its entry may have been missed, or may still come.
         const wasTold = this.#gaps === gaps && this.#passing === 0 && entries <= this.#delivered();
         return wasTold ? 'unknown' : 'unsure';
       });
@@ -144,21 +144,21 @@ export class ChunkTracker implements FeedListener {
   }
 
   #lose(chunk: TrackedChunk): void {
-    // The feed told of it while it was being asked for.
+    // It settled through the feed while Redis was being asked.
     if (!this.#open.has(chunk.chunkId)) return;
     const error = lost(chunk);
     this.#loss ??= error;
     this.#finish(chunk, () => chunk.fail(error));
   }
 
-  /** Once: the feed may tell of a chunk while its fate is being asked for. */
+  /** Ends a chunk once: the feed may settle it while Redis is being asked. */
   #finish(chunk: TrackedChunk, settle: () => void): void {
     if (!this.#open.delete(chunk.chunkId)) return;
     settle();
     this.#onSettled(chunk);
   }
 
-  /** Nobody will tell any more: waiters get `error`. */
+  /** Rejects all who wait with `error`. */
   close(error: Error): void {
     this.#closed = true;
     clearInterval(this.#reviews);
@@ -166,7 +166,7 @@ export class ChunkTracker implements FeedListener {
   }
 }
 
-/** Chunks of one epoch each, not too many for one question. */
+/** The chunks in groups of one epoch and bounded size. */
 function* partsOf(chunks: readonly TrackedChunk[]): Generator<TrackedChunk[]> {
   for (const epoch of new Set(chunks.map((chunk) => chunk.epoch))) {
     const ofEpoch = chunks.filter((chunk) => chunk.epoch === epoch);

@@ -3,7 +3,7 @@ import { BackpressureError } from '../errors.ts';
 import { hasReserve, type SizedOperation } from './operation.ts';
 import type { TrackedChunk } from './ticket.ts';
 
-/** Learns what became of one operation: place `slot` of the call that made it. */
+/** Hears whether an operation was queued. `slot` is its place in the call. */
 export interface Sink {
   queued(slot: number, chunk: TrackedChunk, index: number): void;
   refused(slot: number, error: unknown): void;
@@ -18,9 +18,9 @@ interface Entry {
 type AddChunk = (operations: readonly SizedOperation[], atomic: boolean) => Promise<TrackedChunk>;
 
 /**
- * Gathers operations that are submitted in the same few milliseconds into chunks: one job of 500 goes through BullMQ in
- * about the time of one job of 1 (155-257 k items/s against 9-15 k). Order of submission is order in chunks, and chunks
- * take their stamps in that order.
+ * Gathers operations that are submitted within a few milliseconds into chunks. BullMQ takes about as long for a job of 500 as
+ * for a job of 1: 155-257 k items/s against 9-15 k. Operations stay in the order in which they were submitted, and chunks take
+ * their stamps in that order.
  */
 export class Coalescer {
   readonly #limits: Pick<Config, 'chunkMaxItems' | 'chunkMaxBytes' | 'chunkWaitMs'>;
@@ -36,7 +36,8 @@ export class Coalescer {
 
   add(operation: SizedOperation, sink: Sink, slot: number): void {
     const { chunkMaxItems, chunkMaxBytes, chunkWaitMs } = this.#limits;
-    // What would break the byte limit goes into the next chunk; larger than the limit, it is a chunk of its own.
+    // An operation that does not fit into this chunk begins the next one. One that is larger than the limit gets a chunk of its
+    // own.
     if (this.#bytes + operation.bytes > chunkMaxBytes && this.#entries.length > 0) this.flush();
     this.#entries.push({ operation, sink, slot });
     this.#bytes += operation.bytes;
@@ -44,7 +45,7 @@ export class Coalescer {
     else this.#timer ??= setTimeout(() => this.flush(), chunkWaitMs);
   }
 
-  /** All of it in one chunk, applied whole or not at all. */
+  /** Puts all operations into one chunk, which is applied as a whole or not at all. */
   addAtomic(operations: readonly SizedOperation[], sink: Sink): void {
     this.flush();
     this.#send(
@@ -73,7 +74,7 @@ export class Coalescer {
       (error: unknown) => {
         const reserved =
           error instanceof BackpressureError ? entries.filter((e) => hasReserve(e.operation)) : [];
-        // In a chunk of their own these may find room. All of them alike, they have been refused as such.
+        // Deletes and new states alone may still find room. If the whole chunk was of these, they have been refused already.
         const goesOn = reserved.length > 0 && reserved.length < entries.length;
         for (const entry of entries) {
           if (!goesOn || !hasReserve(entry.operation)) entry.sink.refused(entry.slot, error);

@@ -58,7 +58,7 @@ export async function connectProducer(
   const queue = await backend.opening(async () => {
     await backend.ready(config.enqueueTimeoutMs, 'queue');
     await checkQueueServer(redis, log);
-    // The feed is followed from its head before anything is submitted, so no outcome of ours can be missed.
+    // Follow the feed before anything is submitted, so that no outcome is missed.
     await backend.ready(config.enqueueTimeoutMs, 'feed');
     const chunks = new ChunkQueue(redis, keys, config, tracker, observer, log);
     await chunks.ready(config.enqueueTimeoutMs);

@@ -3,7 +3,7 @@ import type { SerializedItem } from '../schema/item.ts';
 import type { Operation } from '../schema/job.ts';
 import type { Tiers } from '../types/write.ts';
 
-/** An operation on its way into a chunk. */
+/** An operation that is to be queued. */
 export interface SizedOperation extends Operation {
   /** Content bytes. */
   readonly bytes: number;
@@ -38,16 +38,16 @@ export function stateOperation(id: string, state: string): SizedOperation {
   return { id, kind: 'setState', state, ...NO_CONTENT };
 }
 
-/** Hash, kind, stamp, and what Redis keeps around a pending id. */
+/** Bytes of the hash, kind and stamp, and of the note that Redis keeps of a pending id. */
 export const NOTED_BYTES = 250;
 
-/** What an operation takes in the queue, about. Its id stands in the job and among the pending. */
+/** About how many bytes an operation takes in the queue. Its id is stored in the job and among the pending ids. */
 export function queuedBytes({ id, body, bytes }: SizedOperation): number {
   // Binary content is queued as base64.
   return Math.max(bytes, body.length) + 2 * id.length + NOTED_BYTES;
 }
 
-/** Deletes and new states are admitted to a queue that is full of items. */
+/** Whether it is accepted up to `RESERVE_RATIO`: deletes and new states are. */
 export function hasReserve({ kind }: SizedOperation): boolean {
   return kind === 'delete' || kind === 'setState';
 }

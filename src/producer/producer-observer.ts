@@ -3,7 +3,7 @@ export interface ChunkQueued {
   readonly items: number;
   /** Content bytes. */
   readonly bytes: number;
-  /** Milliseconds from leaving the coalescer to standing in the queue. */
+  /** Milliseconds from the coalescer to the queue. */
   readonly enqueueMs: number;
 }
 
@@ -13,9 +13,9 @@ export type RefusalKind = 'refused' | 'full';
 /** Hears what a producer does. Called once a chunk or call, never an item; it must not throw. */
 export interface ProducerObserver {
   chunkQueued(chunk: ChunkQueued): void;
-  /** So many operations were not queued; their callers got the error. */
+  /** `items` operations were not queued, and their callers got the error. */
   chunkRefused(items: number, kind: RefusalKind): void;
-  /** A chunk waited so long because the queue fills up. */
+  /** A chunk was delayed because the queue fills up. */
   chunkDelayed(delayMs: number): void;
   /** @param failed the fate of the chunk is unknown: Redis lost it, or this producer was closed first. */
   chunkSettled(items: number, failed: boolean): void;

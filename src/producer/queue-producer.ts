@@ -37,7 +37,7 @@ import { deleteOperation, type SizedOperation, putOperation, stateOperation } fr
 import type { ProducerObserver } from './producer-observer.ts';
 import { ChunkTicket, SubmittedBatch, SubmittedRange, type TrackedChunk, waitFor } from './ticket.ts';
 
-/** An atomic call is one transaction and one job: larger ones would hold up everybody else's. */
+/** An atomic call is one job and one transaction. A larger one would delay all other writes. */
 const MAX_ATOMIC_ITEMS = 10_000;
 
 export interface ProducerParts {
@@ -45,7 +45,7 @@ export interface ProducerParts {
   readonly queue: ChunkQueue;
   readonly tracker: ChunkTracker;
   readonly observer: ProducerObserver;
-  /** Told of every accepted operation, before its ticket is given out. */
+  /** Called for each accepted operation, before the caller gets its ticket. */
   readonly onAccepted: (operation: SizedOperation, ticket: ChunkTicket) => void;
   /** Closes what the producer runs on. */
   readonly release: () => Promise<void>;
@@ -71,9 +71,10 @@ export class QueueProducer implements Producer {
   }
 
   /**
-   * Items that break a limit are rejected one by one, with their index; the others are accepted. With `atomic` one bad
-   * item rejects all. When the queue fills up in the middle of a large call, what found no room is rejected in the same way.
-   * @throws BackpressureError or QueueUnavailableError when Redis took none of them, InvalidItemError for the call itself, ClosedError
+   * Items that break a limit are rejected one by one, with their index, and the others are accepted. With `atomic` one bad item
+   * rejects all. When the queue fills up during a large call, the items that find no room are rejected in the same way.
+   * @throws BackpressureError or QueueUnavailableError when Redis took none of them, InvalidItemError for the call itself,
+   * ClosedError
    */
   async submitMany(
     items: readonly NewItem[],
@@ -137,7 +138,7 @@ export class QueueProducer implements Producer {
     await abortable(Promise.allSettled(this.#parts.queue.adding), wait.signal);
     const unsettled = this.#parts.tracker.unsettled;
     await waitFor(unsettled, wait);
-    // A barrier that passed over a chunk whose fate is unknown would be a lie, also when that was found out before.
+    // Do not report success when the outcome of a chunk is unknown, even if that was found out earlier.
     const lost = this.#parts.tracker.takeLoss();
     if (lost !== undefined) throw lost;
     for (const chunk of unsettled) chunk.outcomeOf(0);
@@ -181,7 +182,7 @@ export class QueueProducer implements Producer {
     }
   }
 
-  /** Before anything of the call is read: under a flood, serialising what is refused would take the drain's time. */
+  /** Called before the items are read. Under a flood, serialising what is then refused would take the drain's time. */
   #checkRoom(items: number): void {
     try {
       this.#parts.queue.checkRoom();
@@ -192,7 +193,7 @@ export class QueueProducer implements Producer {
   }
 
   async #range(kind: RangeJob['kind'], value: string, signal: AbortSignal | undefined): Promise<RangeTicket> {
-    // What was submitted before, awaited or not, takes its stamps before the range does.
+    // Whatever was submitted before, awaited or not, must get earlier stamps than the range.
     this.#coalescer.flush();
     const chunk = await abortable(this.#parts.queue.addRange(kind, value), signal);
     return new SubmittedRange(chunk);
@@ -259,7 +260,7 @@ export class QueueProducer implements Producer {
   }
 }
 
-/** The caller of `submit`, `delete` or `setState`: one object, because 1,000 such calls at a time make the garbage. */
+/** The call of `submit`, `delete` or `setState`. It is one object, because 1,000 such calls at a time make much garbage. */
 class SingleSink implements Sink {
   readonly #operation: SizedOperation;
   readonly #onAccepted: ProducerParts['onAccepted'];
@@ -289,7 +290,7 @@ class SingleSink implements Sink {
   }
 }
 
-/** @throws InvalidItemError for what is no array, or a proxy of one that does not tell */
+/** @throws InvalidItemError when it is no array, or a proxy that throws */
 function lengthOf(inputs: unknown): number {
   if (!Array.isArray(inputs)) throw new InvalidItemError('items', 'must be an array');
   try {
@@ -351,7 +352,7 @@ function refuseLarge({ bytes }: ParsedCall, maxBytes: number): void {
   );
 }
 
-/** Of an atomic call: the bad items, and the others because of them. */
+/** The rejections of an atomic call: the bad items, and the others because of them. */
 function allRejected({ operations, indexes, rejected }: ParsedCall): Rejection[] {
   const cause = rejected[0]?.error;
   const others = operations.map(({ id }, i) => ({
@@ -366,7 +367,7 @@ function byIndex(a: Rejection, b: Rejection): number {
   return a.index - b.index;
 }
 
-/** The id of a refused input, '' when it has none that can be told. */
+/** The id of a refused input; '' when it has none or cannot be read. */
 function nameOf<T>(input: T, idOf: (input: T) => unknown): string {
   try {
     const id = idOf(input);

@@ -41,7 +41,7 @@ export class ChunkTicket implements Ticket {
     return this.outcome();
   }
 
-  /** Once the chunk is done. */
+  /** The outcome, once the chunk is done. */
   outcome(): Outcome {
     return this.#chunk.outcomeOf(this.#index);
   }
@@ -92,12 +92,12 @@ export class SubmittedBatch implements BatchTicket {
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** Waits until all chunks are done, the time is up, or the signal says stop. */
+/** Waits until all chunks are done, the time is up, or the signal is aborted. */
 export async function waitFor(
   chunks: Iterable<TrackedChunk>,
   { timeoutMs: given, signal }: ReturnType<typeof waitOptionsOf>,
 ): Promise<void> {
-  // A timer of Node that is longer than this fires at once.
+  // Node fires a longer timer at once, so set none.
   const timeoutMs = given !== undefined && given <= MAX_TIMER_MS ? given : undefined;
   signal?.throwIfAborted();
   const waiting = [...chunks];
@@ -106,7 +106,7 @@ export async function waitFor(
   await abortable(timeoutMs === undefined ? all : within(timeoutMs, all, late), signal);
 }
 
-/** Says why nothing moves, when that is known: a wait in vain is how a missing worker is noticed first. */
+/** Says when no worker listens: most people notice a missing worker by this error. */
 async function settleTimeout(chunks: readonly TrackedChunk[], timeoutMs: number): Promise<never> {
   const why =
     (await chunks.find((chunk) => !chunk.isDone)?.hasNoWorker()) === true
@@ -117,11 +117,11 @@ async function settleTimeout(chunks: readonly TrackedChunk[], timeoutMs: number)
   );
 }
 
-/** One queued chunk from the producer's side: unsettled until the feed tells what became of its operations. */
+/** One queued chunk, as the producer sees it. It is unsettled until the feed tells the outcome of its operations. */
 export class TrackedChunk {
   readonly chunkId: string;
   readonly first: Stamp;
-  /** Operations in it: their stamps are `first` and the following. */
+  /** How many operations it has. Their stamps are `first`, `first + 1` and so on. */
   readonly length: number;
   readonly epoch: string;
   readonly #workers: Pick<WorkerCensus, 'any'> | undefined;
@@ -171,7 +171,7 @@ export class TrackedChunk {
     for (const wake of waiters) wake();
   }
 
-  /** Its fate cannot be known any more. */
+  /** Whether its outcome can no longer be known. */
   get isLost(): boolean {
     return this.#error !== undefined;
   }
@@ -180,12 +180,12 @@ export class TrackedChunk {
     return this.#done;
   }
 
-  /** Resolves when the chunk's fate is known, whatever it is. */
+  /** Resolves when the chunk has settled or is lost. */
   get done(): Promise<void> {
     return this.#done ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
   }
 
-  /** @throws why the fate of the chunk cannot be known */
+  /** @throws why the outcome of the chunk cannot be known */
   outcomeOf(index: number): Outcome {
     const { refused } = this.#known();
     if (refused !== undefined) return { status: 'dead', version: this.first + index, reason: refused };
@@ -210,7 +210,7 @@ export class TrackedChunk {
 
 const ANSWER_MS = 500;
 
-/** Whether any worker listens to a queue, asked when a wait has run out of its time. */
+/** Tells whether any worker listens to a queue. It is asked when a wait times out. */
 export class WorkerCensus {
   readonly #queue: Pick<Queue, 'getWorkersCount'>;
   #asking: Promise<boolean | undefined> | undefined;
@@ -219,7 +219,7 @@ export class WorkerCensus {
     this.#queue = queue;
   }
 
-  /** Undefined when Redis does not tell in time, or at all. Many who ask at once share the answer. */
+  /** Undefined when Redis does not answer in time. Callers at the same time share one answer. */
   any(): Promise<boolean | undefined> {
     return (this.#asking ??= this.#ask().finally(() => {
       this.#asking = undefined;
