@@ -12,8 +12,8 @@ const BOARD_PATH = '/queues';
 /**
  * Mounts Bull Board at `/queues`, to look at queues and jobs. It has no authentication of its own: the guard stands before it.
  *
- * It shows either all of its buttons or none. Most of them would lose accepted writes (remove, clean, empty, obliterate) or
- * write the summary that is shown over a job's data, so it shows none; action-routes.ts has what is safe.
+ * It shows either all of its buttons or none. Most of them would lose accepted writes (remove, clean, empty, obliterate), or
+ * would replace a job's data with the summary that is shown. So it shows none. The safe actions are in routes.ts.
  */
 export async function mountBullBoard(
   app: FastifyInstance,
@@ -42,7 +42,7 @@ export async function mountBullBoard(
         boardLogo: { path: `${basePath}/assets/icon.svg`, width: 28, height: 28 },
         miscLinks: [{ text: 'Back to Tierline', url: `${basePath}/` }],
         hideDocsLink: true,
-        // Its icon is coloured by an inline style, and the overview has the figures.
+        // The policy forbids the inline style of its icon, and the overview shows the same figures.
         hideRedisDetails: true,
         sortQueues: false,
         locale: { lng: 'en-US' },
@@ -61,7 +61,7 @@ export async function mountBullBoard(
   });
   await app.register(
     async (scope) => {
-      // The page asks another host for a font and styles its waiting text inline; the policy forbids both.
+      // The page loads a font from another host and styles its loading text inline. The policy forbids both.
       scope.addHook('onSend', async (_request, reply, payload) =>
         typeof payload === 'string' && String(reply.getHeader('content-type')).startsWith('text/html')
           ? ownPage(payload)
@@ -91,14 +91,14 @@ const OPERATIONS: Readonly<Record<OperationKind, string>> = {
 };
 const FIRST_IDS = 5;
 
-/** A job's data or result as it is, with escapes for what cannot be seen in its texts. */
+/** A job's data or result, with escapes for characters that cannot be seen. */
 export function visibleData(data: unknown): unknown {
   const text = JSON.stringify(data) as string | undefined;
   if (text === undefined) return data;
   return JSON.parse(text, (_key, value: unknown) => (typeof value === 'string' ? printable(value) : value));
 }
 
-/** What Bull Board shows of a job of ours in place of what it holds: no content, and a page that stays quick. */
+/** Bull Board shows this in place of a job's data: it holds no content, and the page stays quick. */
 export function jobSummary(data: unknown): object {
   const chunk = chunkSchema.safeParse(data).data;
   if (chunk !== undefined) {

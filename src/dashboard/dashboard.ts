@@ -89,7 +89,8 @@ export function openDashboard(options?: MountOptions): Promise<MountedDashboard>
 
 /**
  * A Fastify plugin: `await app.register(dashboard, { prefix: '/tierline', authenticate })`. It shares nothing with the
- * application but the requests: hooks that answer run before it; decorators, parsers and error handlers do not meet.
+ * application but the requests. Hooks of the application run before it; its decorators, parsers and error handlers do not
+ * apply to the dashboard.
  * @throws as `openDashboard`
  */
 export async function dashboard(

@@ -44,7 +44,7 @@ export function ago(ms: number, nowMs: number): Html {
   return html`<time datetime="${isoOf(ms)}">${duration(Math.max(0, nowMs - ms))} ago</time>`;
 }
 
-/** Stamps come from stored data: one beyond what a Date can hold must not break the page. */
+/** Stamps come from stored data. One that is too large for a Date must not break the page. */
 function isoOf(ms: number): string {
   return new Date(Math.min(Math.max(ms, 0), 8.64e15)).toISOString();
 }

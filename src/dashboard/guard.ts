@@ -81,7 +81,7 @@ async function addSessions(app: FastifyInstance, config: Config, access: Access)
   await app.register(secureSession, {
     key,
     expiry: lifeSeconds,
-    // Browsers take a `__Host-` cookie from this very host over https alone.
+    // Browsers accept a `__Host-` cookie only from this host itself, and only over https.
     cookieName: `${secure ? '__Host-' : ''}tierline-${namespace}`,
     cookie: { path: '/', httpOnly: true, sameSite: 'strict', secure, maxAge: lifeSeconds },
   });
@@ -109,7 +109,7 @@ function sessionOf(request: FastifyRequest): Session<{ readonly id?: string }> {
   return request.session;
 }
 
-/** The session starts anew, so that nobody can know it from before the sign-in. */
+/** Starts a new session, so that a cookie from before the sign-in is worth nothing. */
 export function beginSession(request: FastifyRequest, reply: FastifyReply): void {
   request.session.regenerate();
   sessionOf(request).set('id', randomUUID());

@@ -1,6 +1,6 @@
 import { printable } from '../printable.ts';
 
-/** Markup that is safe to send: made by `html` alone, which escapes whatever is put into it. */
+/** Markup that is safe to send. Only `html` makes it, and `html` escapes all values. */
 export class Html {
   readonly #text: string;
 
@@ -33,8 +33,8 @@ export function html(strings: TemplateStringsArray, ...values: readonly Content[
 const LINE_BREAK = html`\n`;
 
 /**
- * What an input starts with. It sends what it holds, so it cannot hold escapes: a text with characters that cannot be seen
- * leaves it empty.
+ * The first value of an input. The browser sends it back as it is, so it must not hold escapes. For a text with characters
+ * that cannot be seen the input starts empty.
  */
 export function fieldValue(text: string): string {
   return printable(text) === text ? text : '';

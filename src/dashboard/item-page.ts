@@ -18,7 +18,7 @@ interface Held {
   readonly ttlMs?: number;
 }
 
-/** What everybody who knows something of an id says. */
+/** The answers of the tiers, of the queue and of the change feed about one id. */
 export interface ItemAnswers {
   readonly id: string;
   readonly l2: Answer<Held | undefined>;

@@ -127,7 +127,7 @@ const FRESH_MS = 10_000;
 /** How long to wait for the generation of the copies. */
 const GENERATION_MS = 2000;
 
-/** The number of L2 copies, counted in the background whenever a page asks and the last count has aged. */
+/** The number of L2 copies. When a page asks and the last count is old, it counts again in the background. */
 export class CopyCounter {
   readonly #sources: Pick<Sources, 'cache' | 'generation' | 'keys' | 'log'>;
   readonly #stop = new AbortController();

@@ -32,7 +32,7 @@ function clock(ms: number): Html {
   return html`<time datetime="${iso}">${iso.slice(11, 19)} UTC</time>`;
 }
 
-/** What somebody should look at. Most of the time nothing. */
+/** What somebody should look at; most of the time there is nothing. */
 function warnings(frame: Frame, { queue, workers, cache, totals }: OverviewFigures): Content {
   const notices: Content[] = [];
   for (const [name, answer] of [
@@ -59,7 +59,7 @@ function warnings(frame: Frame, { queue, workers, cache, totals }: OverviewFigur
   return notices;
 }
 
-/** The alarm of the sweep: nobody but L2 has these writes, so somebody must act. */
+/** The alarm of the sweep: only L2 has these writes, so somebody must act. */
 function lostWrites(frame: Frame, { lost, lostIds }: SweepFigures): Html {
   const ids = lostIds.map((id, i) => html`${i > 0 && ', '}${itemLink(frame, id, html`<code>${id}</code>`)}`);
   return html`<p class="notice bad">Postgres has lost ${count(lost)} settled ${lost === 1 ? 'write' : 'writes'} that Redis (L2) still has, as after a failover to a replica that lagged. Look at <code>tierline copies lost</code>, then write them back with <code>tierline copies restore --all</code>. ${ids}${lost > lostIds.length && ', …'}</p>`;
@@ -202,7 +202,7 @@ export function seriesColumns(points: readonly SeriesPoint[]): SeriesColumns {
   };
 }
 
-/** Places for the plots, which scripts fill; what they show stands in the table below them. */
+/** Empty places that `plots.js` fills. The table below them shows the same figures. */
 function plots({ basePath }: Frame): Html {
   return html`<div class="plots">
 <figure><figcaption>Items settled a second</figcaption><div class="plot" data-plot="throughput" aria-hidden="true"></div></figure>

@@ -93,8 +93,8 @@ function couldBePrefix(prefix: string): boolean {
 }
 
 /**
- * What the buttons do: they pause and resume draining, put failed jobs back, and ask for jobs of the maintenance queue. The
- * page they return to shows how it goes.
+ * The buttons: they pause and resume draining, put failed jobs back, and add jobs to the maintenance queue. The page that they
+ * return to shows the progress.
  */
 export function addActions(
   app: FastifyInstance,

@@ -91,7 +91,7 @@ export async function createDashboard(
   return { app, readiness, routes, close: () => (closing ??= stop()) };
 }
 
-/** A body parser of the application may have read the form before: its fields are sent through our parser once more. */
+/** When a body parser of the application has read the form already, our parser gets its fields as a new body. */
 function giveFormAgain(
   request: FastifyRequest,
   _reply: FastifyReply,
@@ -101,7 +101,7 @@ function giveFormAgain(
   const { readableEnded, body } = request.raw as IncomingMessage & { readonly body?: unknown };
   if (!readableEnded || typeof body !== 'object' || body === null) return done(null, payload);
   const form: RequestPayload = Readable.from([Buffer.from(stringify(body as ParsedUrlQueryInput))]);
-  // The length that Fastify compares with the header.
+  // Fastify compares this length with the header.
   form.receivedEncodedLength = Number(request.headers['content-length']);
   done(null, form);
 }
@@ -109,7 +109,7 @@ function giveFormAgain(
 /** A page for people, JSON for programs. */
 function tellWith(frame: FrameOf): TellProblem {
   return (request, reply, { status, title, why }) => {
-    // The only errors with 403 are those of @fastify/csrf-protection, which names what is wrong with a token.
+    // Only @fastify/csrf-protection fails with 403. Its message is about tokens, which says nothing to people.
     const text = status === 403 ? 'The form has expired or came from elsewhere. Open the page again.' : why;
     reply.code(status);
     return request.headers.accept?.includes('text/html') === true
@@ -138,7 +138,7 @@ const ASSETS = [
   { name: 'uplot.css', folder: UPLOT, file: 'uPlot.min.css', isPublic: false },
 ] as const;
 
-/** A scope of its own: Bull Board registers @fastify/static too. */
+/** They have a scope of their own because Bull Board registers @fastify/static too. */
 async function addAssets(app: FastifyInstance): Promise<void> {
   await app.register(async (scope) => {
     await scope.register(fastifyStatic, { root: OWN, serve: false, cacheControl: false });

@@ -71,7 +71,7 @@ export function ownPath(next: string, basePath = ''): string {
   const here = 'http://dashboard.invalid';
   if (!next.startsWith('/') || !URL.canParse(next, here)) return home;
   const url = new URL(next, here);
-  // "//host" and "/\host" are other hosts to a browser, and to URL.
+  // Browsers and URL read "//host" and "/\host" as other hosts.
   const isOurs = url.origin === here && url.pathname.startsWith(home) && !url.pathname.startsWith('//');
   return isOurs ? url.pathname + url.search : home;
 }

@@ -67,7 +67,7 @@ export type Answer<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly why: string };
 
-/** A server that went silent keeps its connections open, so a page waits for an answer no longer than this. */
+/** How long a page waits for an answer. A server that went silent keeps its connections open, so waiting needs a limit. */
 const ANSWER_MS = 3000;
 
 /** Never throws. */

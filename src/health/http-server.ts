@@ -34,8 +34,8 @@ const KEEP_ALIVE_MS = 5000;
 
 /**
  * Makes the server of the probes and of the dashboard, which does not listen yet. All answers carry the headers that keep
- * scripts of others, frames and shared caches out. A request that failed is told in words that help no stranger. The
- * requests themselves are not logged, because their paths carry ids, and an id may name a person.
+ * scripts of others, frames and shared caches out. The answer to a request that failed tells a stranger
+ * nothing useful. Requests are not logged, because their paths carry ids, and an id may name a person.
  */
 export async function createHttpServer({
   requestTimeoutMs,

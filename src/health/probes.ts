@@ -37,7 +37,7 @@ const CLOSE_SHARE = 0.1;
 
 /**
  * Serves `/healthz`, `/readyz` and `/metrics` of this process when `metricsPort` is set. They have connections of their own,
- * so that a probe never waits behind work. They start while backends are away, because they have to tell so.
+ * so that a probe never waits behind work. They start also while backends are away, and say so.
  * @param options `deployment`: also show the figures of the whole deployment; one kind of process should
  * @throws ConfigError when the port cannot be had, or when everybody could read the metrics
  */
@@ -74,7 +74,7 @@ export async function startProbes(
   };
 }
 
-/** Of the names that a resolver may point anywhere, only `localhost` counts as loopback. */
+/** A resolver may point a name anywhere, so `localhost` is the only name that counts as loopback. */
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
 
 function checkToken(host: string, token: string | undefined): void {

@@ -32,9 +32,9 @@ export interface ReadinessReport {
   readonly checks: readonly Check[];
 }
 
-/** Probes that come together, or in a flood, share one look at the backends. */
+/** For this time all probes share one report about the backends, so that many probes do not load them. */
 const FRESH_MS = 500;
-/** A backend that has not answered by then is not one to send work to. */
+/** A backend that takes longer than this counts as away. */
 const ANSWER_MS = 2000;
 
 /** Whether this process can do its work now: Redis and Postgres answer, the schema is complete, writes settle in time. */
@@ -47,12 +47,12 @@ export class Readiness {
     this.#sources = sources;
   }
 
-  /** What the process itself is at; until `running` it is not ready whatever the backends say. */
+  /** Until the process is `running` it is not ready, whatever the backends say. */
   enter(phase: 'running' | 'stopping'): void {
     this.#phase = phase;
   }
 
-  /** Never throws: what cannot be asked is a check that failed. */
+  /** Never throws: a backend that cannot be asked is a failed check. */
   async report(): Promise<ReadinessReport> {
     this.#looking ??= this.#look().finally(() => {
       setTimeout(() => (this.#looking = undefined), FRESH_MS).unref();

@@ -57,7 +57,7 @@ const FIGURES: readonly Figure[] = [
     'Chunks in the queue that no worker has taken',
     (s) => s.backlog?.chunksWaiting,
   ],
-  ['tierline_active_chunks', 'Chunks in the hands of a worker', (s) => s.backlog?.chunksActive],
+  ['tierline_active_chunks', 'Chunks that a worker is writing', (s) => s.backlog?.chunksActive],
   [
     'tierline_oldest_pending_seconds',
     'Age of the oldest unsettled chunk',

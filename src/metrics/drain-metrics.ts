@@ -35,7 +35,7 @@ export class DrainMetrics implements DrainObserver {
       labelNames: ['outcome'],
       registers,
     });
-    // Rates need the series to exist before the first of them happens.
+    // A rate needs the series to exist before its first event.
     for (const outcome of OUTCOME_STATUSES) this.#settled.inc({ outcome }, 0);
     this.#batches = new Counter({
       name: 'tierline_drain_batches_total',
@@ -70,7 +70,7 @@ export class DrainMetrics implements DrainObserver {
     });
     this.#lateCopies = new Counter({
       name: 'tierline_drain_late_copies_total',
-      help: 'L2 copies that were made anew because their look at Postgres was too old',
+      help: 'L2 copies that were made again because Postgres had been read too long before',
       registers,
     });
     this.#droppedCopies = new Counter({

@@ -3,7 +3,7 @@ import type { ChoreObserver } from '../maintenance/chores.ts';
 import type { CopyFigures } from '../redis/copies.ts';
 import { seconds, STAGE_BUCKETS } from './registry.ts';
 
-/** What the sweep of L2 finds, told apart in `tierline_copies_found_total`. */
+/** What the sweep of L2 finds: a label of `tierline_copies_found_total`. */
 const FINDINGS = ['stale', 'corrupt', 'deleted', 'outdated', 'lost'] as const;
 
 /** The chores of this maintenance process: how often, how long, and when each last succeeded. */

@@ -1,5 +1,5 @@
-// Keeps the parts of a page marked `data-live` current: fetches the page again and takes those parts from it. What the
-// server renders is all there is, so a page without scripts shows the same, only not by itself.
+// Keeps the parts of a page marked `data-live` current: it fetches the page again and takes those parts from it. Without
+// scripts the page shows the same figures, but only after a reload.
 const main = document.querySelector('main[data-refresh]');
 const button = document.querySelector('[data-pause]');
 let paused = false;
@@ -15,13 +15,13 @@ if (button instanceof HTMLButtonElement) {
 
 async function refresh() {
   const response = await fetch(location.href, { headers: { accept: 'text/html' }, cache: 'no-store' });
-  // The session is over: the sign-in page is the better answer.
+  // The session is over, so show the sign-in page.
   if (response.redirected) return location.reload();
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   for (const part of document.querySelectorAll('[data-live]')) {
     const fresh = page.querySelector(`[data-live="${part.getAttribute('data-live')}"]`);
-    // Somebody may be in the middle of a link or a button: what they use must not vanish under them.
+    // Keep a part that has the focus: its link or button must not vanish while somebody uses it.
     if (fresh === null || part.contains(document.activeElement) || part.innerHTML === fresh.innerHTML)
       continue;
     const open = [...part.querySelectorAll('details')].map((details) => details.open);

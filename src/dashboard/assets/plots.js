@@ -71,7 +71,7 @@ function draw() {
           stroke: color(stroke),
           width: 2,
           value: shown(format),
-          // Latency has gaps wherever nothing settled: a lone slot still gets a dot.
+          // Where nothing settled the latency has gaps. A single slot between gaps is drawn as a dot.
           points: { show: columns.length > 2, size: 4 },
           ...(fill === undefined ? {} : { fill: color(fill) }),
           ...(dash === undefined ? {} : { dash }),
