@@ -13,7 +13,7 @@ export interface RequestedJob {
 
 const LOOKED_AT = 50;
 
-/** The newest jobs of one name on the maintenance queue, the unfinished ones first. */
+/** The last jobs of one name on the maintenance queue, newest first. */
 export async function requestedJobs(
   maintenance: Queue,
   name: string,
