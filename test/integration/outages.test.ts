@@ -158,7 +158,7 @@ for (const [how, takeAway] of AWAY) {
     const opened = [await openProducer(proxied), await openReader(proxied), await openStore(proxied)];
     await takeAway(redis);
     for (const thing of opened)
-      t.is(await Promise.race([thing.close().then(() => 'closed'), after(10_000)]), 'closed');
+      t.is(await Promise.race([thing.close().then(() => 'closed'), after(5000)]), 'closed');
   });
 }
 
@@ -228,7 +228,8 @@ for (const [how, takeAway] of AWAY) {
     test.serial(
       `I12: a drain closes within its deadline while ${which} is ${how}, with work in hand`,
       async (t) => {
-        const setting = await setUp(t, { shutdownMs: 1000, chunkLockMs: 2000 });
+        const shutdownMs = 3000;
+        const setting = await setUp(t, { shutdownMs, chunkLockMs: 2000 });
         const { deployment, proxied, use } = setting;
         const producer = use(await openProducer(deployment.options));
         const worker: DrainWorker = await startDrain(proxied);
@@ -241,7 +242,7 @@ for (const [how, takeAway] of AWAY) {
             'work in hand',
           );
         }
-        const closed = await Promise.race([worker.close().then(() => 'closed'), after(15_000)]);
+        const closed = await Promise.race([worker.close().then(() => 'closed'), after(2 * shutdownMs)]);
         t.is(closed, 'closed');
         use(await startDrain(deployment.options));
         t.is((await batch.settled()).succeeded, 1000);
