@@ -79,7 +79,9 @@ export class WaitingJobs {
     if (this.#stopped) return giveBack(job, token);
     const isFull = this.#held.size >= MAX_HELD_JOBS || this.#bytes + bytes > MAX_HELD_BYTES;
     await job.moveToDelayed(Date.now() + (isFull ? RETURN_MS : this.#dueMs), token);
-    if (!isFull) this.#hold({ job, bytes, attempt, wait, running: undefined }, looks);
+    // `finish` gives back only what is held: a job that was being moved meanwhile is given back here.
+    if (this.#stopped) await job.promote();
+    else if (!isFull) this.#hold({ job, bytes, attempt, wait, running: undefined }, looks);
     throw new DelayedError();
   }
 
