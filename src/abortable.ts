@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import { ConfigError, messageOf } from './errors.ts';
 import type { CallOptions } from './types/call.ts';
@@ -13,6 +14,8 @@ export async function pause(
 /** Rejects with the signal's reason once it is aborted. The work goes on, because others may wait for it too. */
 export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
+  // Thousands of calls may wait with one signal: from the eleventh on Node would warn of a leak.
+  setMaxListeners(0, signal);
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason as Error);
     if (signal.aborted) onAbort();
