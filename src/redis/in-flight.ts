@@ -11,7 +11,7 @@ import {
   isAllApplied,
 } from '../schema/feed.ts';
 import type { RangeJob } from '../schema/job.ts';
-import { readTogether, repliesOf, Script } from './commands.ts';
+import { readTogether, Script } from './commands.ts';
 import type { Redis } from './connect.ts';
 
 const settleScript = new Script('settle');
@@ -186,13 +186,17 @@ export async function settledCheck(
   keys: Keys,
   seen: readonly SeenVersion[],
 ): Promise<SettledAnswer> {
-  const commands = redis
-    .multi()
-    .hget(keys.clock, 'last')
-    .zrange(keys.inflight, '0', '0', 'WITHSCORES')
-    .zrange(keys.ranges, '0', '-1', 'WITHSCORES');
-  if (seen.length > 0) commands.hmget(keys.pending, ...seen.map(({ id }) => id));
-  const [last, [, oldest], ranges, pending = []] = reply.parse(await repliesOf(commands));
+  const replies = await readTogether(
+    redis,
+    [keys.clock, keys.inflight, keys.ranges, keys.pending],
+    [
+      ['HGET', keys.clock, 'last'],
+      ['ZRANGE', keys.inflight, '0', '0', 'WITHSCORES'],
+      ['ZRANGE', keys.ranges, '0', '-1', 'WITHSCORES'],
+      ...(seen.length > 0 ? [['HMGET', keys.pending, ...seen.map(({ id }) => id)]] : []),
+    ],
+  );
+  const [last, [, oldest], ranges, pending = []] = reply.parse(replies);
   // The next stamp is above the last one.
   const horizon = oldest === undefined ? (last === null ? 0 : last + 1) : Number(oldest);
   const rangeStamps = new Set(ranges.filter((_, i) => i % 2 === 1).map(Number));

@@ -6,6 +6,9 @@ import { type L1Entry, entryOf } from '../../src/read/l1-entry.ts';
 import { settledCheck } from '../../src/redis/in-flight.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { createDeployment } from '../helpers/deployment.ts';
+import { startRedisServer } from '../helpers/redis-server.ts';
+import { keysOf } from '../../src/keys.ts';
+import { closeRedis, createRedis, whenReady } from '../../src/redis/connect.ts';
 import { eventually } from '../helpers/eventually.ts';
 
 const stamps = (version: number) => ({ contentVersion: version, stateVersion: 0 });
@@ -114,6 +117,21 @@ test('I6 I10: what has settled: below the oldest chunk in flight, or of an id th
     seen('state deleted', 200, 300),
   ]);
   t.deepEqual(answer, { horizon: 100, settled: [true, false, true, false, true, false, false] });
+});
+
+test('I6: what has settled is answered while Redis is out of memory, too', async (t) => {
+  const server = await startRedisServer();
+  const redis = createRedis(server.url, 'failFast', createLogger('test', 'silent'));
+  t.teardown(async () => {
+    await closeRedis(redis);
+    await server.close();
+  });
+  await whenReady(redis, 5000);
+  const keys = keysOf('full');
+  await redis.hset(keys.clock, 'last', 500);
+  await redis.config('SET', 'maxmemory', '1');
+  await t.throwsAsync(redis.set('a', 'b'), { message: /^OOM/ });
+  t.deepEqual(await settledCheck(redis, keys, [seen('a', 500)]), { horizon: 501, settled: [true] });
 });
 
 test('I6 I10: an answer is kept while any reading goes on that began before it, and nothing when none goes on', (t) => {
