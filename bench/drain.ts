@@ -6,6 +6,7 @@ import { createRedis } from '../src/redis/connect.ts';
 import type { NewItem, Producer } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
+import { cpuUs, postgresCpuUs, redisCpuUs } from './cpu.ts';
 import { documents } from './documents.ts';
 import { type BenchOptions, type Emit, perSecond, timed } from './metric.ts';
 import { naiveMs } from './naive.ts';
@@ -28,6 +29,7 @@ export async function drainBench(emit: Emit, { items: count = 100_000 }: BenchOp
     const tierline = perSecond(count, drained.ms);
     emit('items_per_s', tierline, 'items/s');
     emit('worker_rss_mb', drained.rssMb, 'MB');
+    for (const [name, us] of Object.entries(drained.cpuUs)) emit(`${name}_cpu_us`, us / count, 'us/item');
 
     const naive = perSecond(count, await naiveMs(deployment, items));
     emit('naive_items_per_s', naive, 'items/s');
@@ -42,7 +44,7 @@ export async function drainBench(emit: Emit, { items: count = 100_000 }: BenchOp
 async function tierlineDrain(
   deployment: Deployment,
   items: readonly NewItem[],
-): Promise<{ ms: number; rssMb: number }> {
+): Promise<{ ms: number; rssMb: number; cpuUs: Record<string, number> }> {
   const connection = createRedis(deployment.config.redisUrl, 'patient', deployment.log);
   const queue = new Queue(WRITES_QUEUE, { connection, prefix: deployment.keys.queuePrefix });
   const producer = await openProducer(deployment.options);
@@ -54,16 +56,25 @@ async function tierlineDrain(
   await producer.flush();
   await queue.pause();
   await submitAll(producer, items);
+  const used = async () => ({
+    worker: workers.reduce((sum, { child }) => sum + cpuUs(child.pid as number), 0),
+    redis: await redisCpuUs(deployment),
+    postgres: await postgresCpuUs(deployment),
+    client: cpuUs(process.pid),
+  });
   let rssMb = 0;
   const watch = setInterval(() => {
     for (const { child } of workers) rssMb = Math.max(rssMb, residentMb(child.pid as number));
   }, 250);
   try {
+    const before = await used();
     const ms = await timed(async () => {
       await queue.resume();
       await producer.flush();
     });
-    return { ms, rssMb };
+    const after = await used();
+    const spent = Object.entries(after).map(([name, us]) => [name, us - before[name as keyof typeof before]]);
+    return { ms, rssMb, cpuUs: Object.fromEntries(spent) };
   } finally {
     clearInterval(watch);
     await Promise.all(workers.map((worker) => worker.stop()));

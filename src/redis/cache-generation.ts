@@ -220,7 +220,7 @@ export class CacheSession {
   private constructor(copies: CopyKeys, epochs: readonly string[], serverMs: number) {
     this.copies = copies;
     this.#epochs = epochs;
-    this.#heardTime(serverMs);
+    this.heardTime(serverMs);
   }
 
   static async begin(redis: Redis, copies: CopyKeys): Promise<CacheSession> {
@@ -250,14 +250,14 @@ export class CacheSession {
     return look.session === this && this.look().at - look.at < LOOK_MS * 0.8;
   }
 
-  /** Tells what a write was answered. */
-  heard(serverMs: number, bucket: number, epoch: string): void {
-    this.#heardTime(serverMs);
-    if (this.#epochs[bucket] !== epoch) this.#epochs = this.#epochs.with(bucket, epoch);
-  }
-
-  #heardTime(serverMs: number): void {
+  /** Tells the server's time, in milliseconds, that a write was answered. */
+  heardTime(serverMs: number): void {
     this.#serverMs = serverMs;
     this.#heardAt = performance.now();
+  }
+
+  /** Tells the epoch that a write found. */
+  heardEpoch(bucket: number, epoch: string): void {
+    if (this.#epochs[bucket] !== epoch) this.#epochs = this.#epochs.with(bucket, epoch);
   }
 }

@@ -1,27 +1,21 @@
--- Stores each L2 value unless the stored one is newer (content stamp first, then state stamp). Stores none when the look at
--- Postgres that they come from is too old, or when the bucket has lost copies since: a lost copy may have been newer.
--- KEYS: 1 epoch of the bucket  2.. the items, all of that bucket
--- ARGV: 1 time of the look, in ms of this server's clock  2 ms that a look is good for  3 the bucket's epoch at the look
---       4 an epoch that no other call gives  5 whether most items are expected to be absent (1 or 0)
+-- Stores each L2 value unless the stored one is newer (content stamp first, then state stamp). Stores none of a bucket when the
+-- look at Postgres that they come from is too old, or when the bucket has lost copies since: a lost copy may have been newer.
+-- KEYS: the epochs of the buckets, then the items, one bucket's after the other's
+-- ARGV: 1 time of the look, in ms of this server's clock  2 ms that a look is good for  3 an epoch that no other call gives
+--       4 whether most items are expected to be absent (1 or 0)  5 number of buckets
+--       then for each bucket its epoch at the look and the number of its items
 --       then for each item its value, whose characters 3-18 and 19-34 are the two stamps, zero-padded, and its life in ms,
 --       0 for no end (not used when a copy of the same content is there: that copy keeps its life)
--- Returns: { this server's time in ms, the bucket's epoch, 1 or 0 when nothing was stored,
---            places (from 1) of those for which a newer one is stored; the others are stored, now or before }
+-- Returns: { this server's time in ms,
+--            { place (from 1), epoch, 1 or 0 when nothing was stored } of each bucket whose epoch is another or whose look is old,
+--            places (from 1) of those items for which a newer one is stored; the others are stored, now or before }
 -- Zero-padded decimal text sorts as its number does, so compare the 32 characters as text.
 local call, pcall = redis.call, redis.pcall
 local goodFor = tonumber(ARGV[2])
-local likelyAbsent = ARGV[5] == '1'
+local newEpoch = ARGV[3]
+local likelyAbsent = ARGV[4] == '1'
+local buckets = tonumber(ARGV[5])
 local shortLived = false
-
-local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- Another program may have stored a value of another type.
-local epoch = pcall('GET', KEYS[1])
-if type(epoch) ~= 'string' then
-  epoch = ARGV[4]
-  call('SET', KEYS[1], epoch)
-end
-if epoch ~= ARGV[3] or now >= ARGV[1] + goodFor then return { now, epoch, 0 } end
 
 local function set(key, value, life, ...)
   if life == '0' then return call('SET', key, value, ...) end
@@ -40,28 +34,53 @@ local function keepLife(key, value)
   if life >= 0 and life < goodFor then shortLived = true end
 end
 
-local reply = { now, epoch, 1 }
-for i = 2, #KEYS do
-  local key, value, life = KEYS[i], ARGV[2 * i + 2], ARGV[2 * i + 3]
-  if not (likelyAbsent and set(key, value, life, 'NX')) then
-    local head = pcall('GETRANGE', key, 1, 33)
-    local stored = type(head) == 'string' and string.sub(head, 2)
-    local given = string.sub(value, 3, 34)
-    -- What is no copy of ours is written over: it would look newer for ever.
-    if not stored then set(key, value, life)
-    elseif stored > given and #stored == 32 and not string.find(stored, '%D') then reply[#reply + 1] = i - 1
-    elseif stored ~= given then
-      if isContent(head) and isContent(string.sub(value, 2)) and string.sub(stored, 1, 16) == string.sub(given, 1, 16) then
-        keepLife(key, value)
-      else
-        set(key, value, life)
-      end
+-- Returns whether a newer one is stored.
+local function store(key, value, life)
+  if likelyAbsent and set(key, value, life, 'NX') then return false end
+  local head = pcall('GETRANGE', key, 1, 33)
+  local stored = type(head) == 'string' and string.sub(head, 2)
+  local given = string.sub(value, 3, 34)
+  -- What is no copy of ours is written over: it would look newer for ever.
+  if not stored then set(key, value, life)
+  elseif stored > given and #stored == 32 and not string.find(stored, '%D') then return true
+  elseif stored ~= given then
+    if isContent(head) and isContent(string.sub(value, 2)) and string.sub(stored, 1, 16) == string.sub(given, 1, 16) then
+      keepLife(key, value)
+    else
+      set(key, value, life)
     end
   end
+  return false
 end
--- A copy that dies before older looks do could be followed by an older one.
-if shortLived then
-  reply[2] = ARGV[4]
-  call('SET', KEYS[1], ARGV[4])
+
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local isOld = now >= ARGV[1] + goodFor
+-- Nil where another program has stored a value of another type.
+local epochs = call('MGET', unpack(KEYS, 1, buckets))
+local changed, newer = {}, {}
+local before = 0
+for b = 1, buckets do
+  local epoch, count = epochs[b], tonumber(ARGV[5 + 2 * b])
+  local seen = ARGV[4 + 2 * b]
+  if not epoch then
+    epoch = newEpoch
+    call('SET', KEYS[b], epoch)
+  end
+  local taken = not isOld and epoch == seen
+  if taken then
+    shortLived = false
+    for i = before + 1, before + count do
+      local at = 5 + 2 * buckets + 2 * i
+      if store(KEYS[buckets + i], ARGV[at - 1], ARGV[at]) then newer[#newer + 1] = i end
+    end
+    -- A copy that dies before older looks do could be followed by an older one.
+    if shortLived then
+      epoch = newEpoch
+      call('SET', KEYS[b], epoch)
+    end
+  end
+  if not taken or epoch ~= seen then changed[#changed + 1] = { b, epoch, taken and 1 or 0 } end
+  before = before + count
 end
-return reply
+return { now, changed, newer }

@@ -1,0 +1,42 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { Deployment } from '../test/helpers/deployment.ts';
+
+/** Linux counts the time of a process in hundredths of a second. */
+const TICK_US = 10_000;
+
+/** Microseconds of processor time that a process has used, in user and kernel mode, with that of its ended children. */
+export function cpuUs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The name of the program stands in parentheses and may hold spaces.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const ticks = fields.slice(11, 15).map(Number);
+  return ticks.reduce((sum, n) => sum + n, 0) * TICK_US;
+}
+
+function parentOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+}
+
+/** Microseconds of Postgres with all its processes: a connection is a process of its own. */
+export async function postgresCpuUs({ pool }: Deployment): Promise<number> {
+  const { rows } = await pool.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  const postmaster = parentOf((rows[0] as { pid: number }).pid);
+  let total = cpuUs(postmaster);
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) continue;
+    try {
+      if (parentOf(pid) === postmaster) total += cpuUs(pid);
+    } catch {
+      // The process has just ended; its time is its parent's now.
+    }
+  }
+  return total;
+}
+
+/** Microseconds of the Redis of the queue, without the processes that save it. */
+export async function redisCpuUs({ redis }: Deployment): Promise<number> {
+  const info = await redis.info('server');
+  return cpuUs(Number(/process_id:(\d+)/.exec(info)?.[1]));
+}
