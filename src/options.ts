@@ -151,7 +151,7 @@ export const OPTIONS = {
   drainMaxBytes: option(
     'TIERLINE_DRAIN_MAX_BYTES',
     'bytes',
-    'Bytes of chunks at which a worker process takes no further one before it has written some; a chunk may be larger.',
+    'Bytes of chunks that a worker process writes at a time, and as many again of those that wait for a range delete; a single chunk may be larger.',
     integer(1).default(16 * MIB),
   ),
   chunkLockMs: option(

@@ -10,7 +10,7 @@ import type { Redis } from '../redis/connect.ts';
 import { dropUnreadableFields } from '../redis/bull-queue.ts';
 import { sweptAmong } from '../redis/chunk-notes.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';
-import { Intake, TextJobWorker } from './job-worker.ts';
+import { TextJobWorker, type WorkerBounds } from './job-worker.ts';
 import { RangeDelete, type RangeEnd, type RangeRun } from './range-delete.ts';
 import { LATE, refuseJob } from './refusals.ts';
 import { NO_WAIT, WaitingJobs } from './waiting-jobs.ts';
@@ -28,7 +28,6 @@ export class Drain {
   readonly #batcher: Batcher<Chunk, ChunkFate>;
   readonly #worker: Worker<string, void>;
   readonly #ranges: Worker;
-  readonly #intake: Intake;
   readonly #rangeDelete: RangeDelete;
   readonly #rangeBatcher: Batcher<RangeRun, RangeEnd>;
   readonly #waiting: WaitingJobs;
@@ -65,20 +64,16 @@ export class Drain {
     this.#waiting = new WaitingJobs(parts, watch);
     this.#worker = this.#startWorker(
       WRITES_QUEUE,
-      config.drainConcurrency,
+      { concurrency: config.drainConcurrency, maxBytes: config.drainMaxBytes },
       connection,
-      async (job, token) => {
-        try {
-          await this.#process(job, token);
-        } finally {
-          this.#intake.done(job);
-        }
-      },
+      (job, token) => this.#process(job, token),
     );
-    this.#intake = new Intake(this.#worker, config.drainMaxBytes);
     // Range deletes take long and wait for chunks. On slots of their own they cannot block the chunks they wait for.
-    this.#ranges = this.#startWorker(RANGES_QUEUE, RANGES_TOGETHER, connection, (job, token) =>
-      this.#deleteRange(job, token),
+    this.#ranges = this.#startWorker(
+      RANGES_QUEUE,
+      { concurrency: RANGES_TOGETHER, maxBytes: config.drainMaxBytes },
+      connection,
+      (job, token) => this.#deleteRange(job, token),
     );
   }
 
@@ -93,15 +88,14 @@ export class Drain {
 
   #startWorker(
     queue: string,
-    concurrency: number,
+    bounds: WorkerBounds,
     connection: Redis,
     processor: Processor<string, void>,
   ): Worker<string, void> {
     const { config, keys, log } = this.#parts;
-    const worker = new TextJobWorker(queue, processor, {
+    const worker = new TextJobWorker(queue, processor, bounds, {
       connection,
       prefix: keys.queuePrefix,
-      concurrency,
       // BullMQ's lock on a job. A timer renews it, so only a blocked or dead process loses it.
       lockDuration: config.chunkLockMs,
       stalledInterval: config.chunkLockMs / 2,

@@ -4,8 +4,7 @@ import { type Barrier, type Frontier, isPassed, nextSettle, readFrontier } from 
 import { reconnect, type Redis } from '../redis/connect.ts';
 import type { WriterParts } from './writer-parts.ts';
 
-/** Bytes and number of the waiting jobs that one worker keeps. Others are delayed and tried again later. */
-const MAX_HELD_BYTES = 32 * 1024 * 1024;
+/** Number of the waiting jobs that one worker keeps. Others are delayed and tried again later. */
 const MAX_HELD_JOBS = 10_000;
 const RETURN_MS = 1000;
 
@@ -77,7 +76,8 @@ export class WaitingJobs {
     }
     if (wait === undefined) return;
     if (this.#stopped) return giveBack(job, token);
-    const isFull = this.#held.size >= MAX_HELD_JOBS || this.#bytes + bytes > MAX_HELD_BYTES;
+    const { drainMaxBytes } = this.#parts.config;
+    const isFull = this.#held.size >= MAX_HELD_JOBS || this.#bytes + bytes > drainMaxBytes;
     await job.moveToDelayed(Date.now() + (isFull ? RETURN_MS : this.#dueMs), token);
     // `finish` gives back only what is held: a job that was being moved meanwhile is given back here.
     if (this.#stopped) await job.promote();
