@@ -6,7 +6,7 @@ import type { Knex } from 'knex';
  *
  * - `digest_hi`, `digest_lo`: the two 64-bit halves of the row's digest, which is the XOR of both registers' digests.
  * - `state_digest_hi`, `state_digest_lo`: the digest of the state register alone.
- * - `id_hash`: the top 31 bits of SHA-256(id). Its top 16 bits choose the row's leaf in the hash tree.
+ * - `id_hash`: the row's place in the hash tree (`keyHash`). Its top 16 bits choose the row's leaf in the hash tree.
  * - `tombstone_week`: 0 for a live row. For a tombstone 1 + the week of its newest stamp, so a purge drops whole weeks.
  * - `previous_…`: the values that the last write replaced; NULL in a row that was written once. They can only be read
  *   reliably from the write itself.

@@ -5,6 +5,7 @@ import * as deadLetters from './03_dead_letters.ts';
 import * as filterSnapshots from './04_filter_snapshots.ts';
 import * as rangeDeletes from './05_range_deletes.ts';
 import * as merkleKey from './06_merkle_key.ts';
+import * as hashTags from './07_hash_tags.ts';
 
 /**
  * All migrations by name, in the order in which they run. This is a list, because the folder may hold compiled files whose
@@ -17,4 +18,5 @@ export const migrations: Readonly<Record<string, Knex.Migration>> = {
   '04_filter_snapshots': filterSnapshots,
   '05_range_deletes': rangeDeletes,
   '06_merkle_key': merkleKey,
+  '07_hash_tags': hashTags,
 };

@@ -1,5 +1,6 @@
 import { createHmac, hash } from 'node:crypto';
 import type { Stamp } from '../clock.ts';
+import { firstByteOf, hashTagOf } from '../partition.ts';
 
 /**
  * Digests of the two registers of a row (design: "Merkle tables"): the first 16 bytes of SHA-256, or of HMAC-SHA-256
@@ -85,10 +86,15 @@ export function hashContent(body: string | Uint8Array): string {
   return hash('sha256', body, 'hex');
 }
 
-/** Leaves of the hash tree, by the top 16 bits of SHA-256(id). */
+/** Leaves of the hash tree, by the top 16 bits of `keyHash`. */
 export const LEAVES = 65_536;
 
-/** Place of an id in the hash tree: the top 31 bits of SHA-256(id). */
+/**
+ * Place of an id in the hash tree, 31 bits: those of SHA-256(id), of which the top 8 are those of SHA-256 of the id's hash tag
+ * when it has one. So all ids of a tag, and all ids of a partition, are in one subtree.
+ */
 export function keyHash(id: string): number {
-  return Number.parseInt(hash('sha256', id, 'hex').slice(0, 8), 16) >>> 1;
+  const own = Number.parseInt(hash('sha256', id, 'hex').slice(0, 8), 16) >>> 1;
+  const tag = hashTagOf(id);
+  return tag === id ? own : (firstByteOf(hash('sha256', tag, 'hex')) << 23) | (own & 0x7f_ffff);
 }

@@ -41,3 +41,13 @@ export function stateDigest(id: string, stamp: number, state: string, key?: stri
 export function xor(a: Buffer, b: Buffer): Buffer {
   return Buffer.from(a.map((byte, i) => byte ^ (b[i] as number)));
 }
+
+function bitsOf(text: string): string {
+  return [...sha256(text)].map((byte) => byte.toString(2).padStart(8, '0')).join('');
+}
+
+/** Place in the hash tree: 8 bits of the tag's hash, then bits 8 to 30 of the id's. */
+export function placeOf(id: string): number {
+  const tag = /^[^{]*\{([^}]+)\}/u.exec(id)?.[1] ?? id;
+  return Number.parseInt(bitsOf(tag).slice(0, 8) + bitsOf(id).slice(8, 31), 2);
+}

@@ -1,7 +1,7 @@
 import test from 'ava';
 import * as fc from 'fast-check';
 import { Digester, hashContent, keyHash, xorDigests, ZERO_DIGEST } from '../../src/merkle/digest.ts';
-import { contentDigest, sha256, stateDigest, xor, ZERO } from '../helpers/reference-digest.ts';
+import { contentDigest, sha256, placeOf, stateDigest, xor, ZERO } from '../helpers/reference-digest.ts';
 
 const KEY = 'a key of sixteen or more bytes ✓';
 const id = fc.oneof(
@@ -88,10 +88,16 @@ test('XOR of digests: commutes, undoes itself, and zero changes nothing', (t) =>
   t.is(ZERO_DIGEST, ZERO.toString('hex'));
 });
 
-test('the place of an id in the tree is the top 31 bits of SHA-256', (t) => {
+test('the place of an id in the tree is what the design says, with and without a hash tag', (t) => {
+  const braced = fc.string({
+    unit: fc.constantFrom('{', '}', 'a', '✓', '\n', '.'),
+    minLength: 1,
+    maxLength: 20,
+  });
   fc.assert(
-    fc.property(id, (name) => {
-      t.is(keyHash(name), Number(sha256(name).readBigUInt64BE() >> 33n));
+    fc.property(fc.oneof(id, braced), (name) => {
+      t.is(keyHash(name), placeOf(name));
+      if (!name.includes('{')) t.is(keyHash(name), Number(sha256(name).readBigUInt64BE() >> 33n));
     }),
   );
 });
