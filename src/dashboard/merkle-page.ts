@@ -1,6 +1,7 @@
 import { merkleChildren, merklePrefix, merkleRoot } from '../postgres/merkle-nodes.ts';
 import { readL3 } from '../postgres/pool.ts';
 import { selectIds } from '../postgres/read-items.ts';
+import { startingWith } from '../postgres/selection.ts';
 import type { MerkleChild, MerkleNode } from '../types/merkle.ts';
 import { VERIFY_STEPS } from '../postgres/merkle-verify.ts';
 import { VERIFY_JOB, verifyProgressSchema, verifyResultSchema } from '../maintenance/on-demand.ts';
@@ -40,7 +41,7 @@ export async function merkleFigures(
     readL3(() => merkleChildren(pool, path, after, CHILDREN)),
     path === ''
       ? { rows: [], more: false }
-      : readL3(() => selectIds(pool, { by: 'prefix', key: `${path}.` }, '', IDS)),
+      : readL3(() => selectIds(pool, startingWith(`${path}.`), '', IDS)),
     requestedJobs(maintenance, VERIFY_JOB, JOBS),
   ]);
   return { root, path, node, children, next, ids: ids.rows, moreIds: ids.more, verifications };

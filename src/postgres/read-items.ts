@@ -1,10 +1,10 @@
 import type { Stamp } from '../clock.ts';
 import type { Digest } from '../merkle/digest.ts';
 import { TIERS } from '../schema/job.ts';
-import { prefixRange } from '../schema/item.ts';
 import { decodeStored, KINDS, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
 import { type Queryable, readL3, timed } from './pool.ts';
+import type { Selection } from './selection.ts';
 
 /** A row's digest in hex. */
 export const DIGEST = "encode(int8send(digest_hi) || int8send(digest_lo), 'hex')";
@@ -110,11 +110,6 @@ export async function rowDigests(db: Queryable, ids: readonly string[]): Promise
   return new Map(rows.map(({ id, ...row }) => [id, row]));
 }
 
-/** Selects live rows: those of one state, or those whose id begins with a text. */
-export type Selection =
-  | { readonly by: 'state'; readonly key: string }
-  | { readonly by: 'prefix'; readonly key: string };
-
 export interface Rows<T> {
   readonly rows: readonly T[];
   /** There are more rows after the last of these. */
@@ -135,7 +130,7 @@ export async function selectRows(
   limit: number,
   timeoutMs?: number,
 ): Promise<Rows<StoredItem>> {
-  const { name, where, values } = conditionOf(selection, after);
+  const { name, where, values } = selection.after(after);
   const { rows } = await db.query<[...ItemRow, found: number]>({
     rowMode: 'array',
     ...timed({
@@ -162,7 +157,7 @@ export async function selectIds(
   limit: number,
   timeoutMs?: number,
 ): Promise<Rows<string>> {
-  const { name, where, values } = conditionOf(selection, after);
+  const { name, where, values } = selection.after(after);
   const { rows } = await db.query<{ id: string }>(
     timed({
       name: `tierline-ids-${name}`,
@@ -175,25 +170,11 @@ export async function selectIds(
 }
 
 export async function countRows(db: Queryable, selection: Selection): Promise<number> {
-  const { name, where, values } = conditionOf(selection, '');
+  const { name, where, values } = selection.after('');
   const { rows } = await db.query<{ n: number }>({
     name: `tierline-count-${name}`,
     text: `SELECT count(*) AS n FROM items WHERE $1::int IS NOT NULL AND ${where} AND NOT deleted`,
     values: [0, ...values],
   });
   return rows[0]?.n ?? 0;
-}
-
-/** Parameters begin at $2. Each form is a statement of its own, so that each keeps the plan that walks its index. */
-function conditionOf(
-  { by, key }: Selection,
-  after: string,
-): { name: string; where: string; values: string[] } {
-  if (by === 'state') return { name: 'state', where: 'state = $2 AND id > $3', values: [key, after] };
-  // Keep `from` as well: then the rows begin with the prefix, whatever `after` is.
-  const { from, to } = prefixRange(key);
-  const begin = 'id >= $2 AND id > $3';
-  return to === undefined
-    ? { name: 'prefix>', where: begin, values: [from, after] }
-    : { name: 'prefix<>', where: `${begin} AND id < $4`, values: [from, after, to] };
 }

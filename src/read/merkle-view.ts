@@ -55,12 +55,14 @@ export class MerkleView implements Merkle {
   children(path: string, options?: PageOptions): Promise<Page<MerkleChild>> {
     return this.#gate.call(pageOptionsOf, options, async ({ limit, after }) => {
       checkPath(path);
-      const selection = { by: 'children', key: path } as const;
-      const from = idOfCursor(selection, after);
+      const listing = {
+        by: 'children',
+        key: path,
+        mayHold: (id: string) => path === '' || id.startsWith(`${path}.`),
+      };
+      const from = idOfCursor(listing, after);
       const { children, next } = await readL3(() => merkleChildren(this.#pool, path, from, limit));
-      return next === undefined
-        ? { items: children }
-        : { items: children, next: cursorAfter(selection, next) };
+      return next === undefined ? { items: children } : { items: children, next: cursorAfter(listing, next) };
     });
   }
 

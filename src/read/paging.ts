@@ -3,10 +3,11 @@ import { isId } from '../schema/item.ts';
 import type { Page } from '../types/call.ts';
 import type { Scan } from '../types/read.ts';
 
-/** The items that pages are taken from. */
-interface Selection {
-  readonly by: 'state' | 'prefix' | 'children';
+/** What pages are taken from: a selection of items, or the children of a Merkle node. */
+interface Listing {
+  readonly by: string;
   readonly key: string;
+  mayHold(id: string): boolean;
 }
 
 /** Format of the text; a cursor may be kept longer than a process lives. */
@@ -14,30 +15,25 @@ const FORMAT = 1;
 /** The longest cursor is shorter: a key and an id of 255 bytes each, with every byte escaped in JSON. */
 const MAX_CHARS = 4200;
 
-/** The place after `id` in a selection, as opaque text that any process understands. */
-export function cursorAfter({ by, key }: Selection, id: string): string {
+/** The place after `id` in a listing, as opaque text that any process understands. */
+export function cursorAfter({ by, key }: Pick<Listing, 'by' | 'key'>, id: string): string {
   return Buffer.from(JSON.stringify([FORMAT, by, key, id])).toString('base64url');
 }
 
 /**
  * The id that a cursor stands after; '' for the beginning. Cursors come back from callers' callers, who may have made them up.
- * @throws InvalidItemError when it is of another selection, or not as `cursorAfter` writes it
+ * @throws InvalidItemError when it is of another listing, or not as `cursorAfter` writes it
  */
-export function idOfCursor(selection: Selection, cursor: string | undefined): string {
+export function idOfCursor(listing: Listing, cursor: string | undefined): string {
   if (cursor === undefined) return '';
   const [format, by, key, id] = partsOf(cursor);
   if (format !== FORMAT || typeof by !== 'string' || typeof key !== 'string' || !isId(id)) throw unknown();
-  if (by !== selection.by || key !== selection.key) {
+  if (by !== listing.by || key !== listing.key) {
     throw new InvalidItemError('after', `is a cursor of ${by} ${JSON.stringify(key)}`);
   }
   // Each place has one text: refuse the others.
-  if (!isWithin(id, selection) || cursorAfter(selection, id) !== cursor) throw unknown();
+  if (!listing.mayHold(id) || cursorAfter(listing, id) !== cursor) throw unknown();
   return id;
-}
-
-function isWithin(id: string, { by, key }: Selection): boolean {
-  if (by === 'prefix') return id.startsWith(key);
-  return by === 'state' || key === '' || id.startsWith(`${key}.`);
 }
 
 function partsOf(cursor: string): readonly unknown[] {
@@ -56,7 +52,7 @@ function unknown(): InvalidItemError {
 
 /** A page whose items wait for the caller of a scan. */
 export interface HeldPage<T> extends Page<T> {
-  /** The current version of one of its items; undefined when it no longer belongs to the selection. */
+  /** The current version of one of its items; undefined when it no longer belongs to the listing. */
   refresh(item: T): Promise<T | undefined>;
   /** Called once, after the last `refresh`. */
   release(): void;

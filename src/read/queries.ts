@@ -1,6 +1,6 @@
 import { type Pool, readL3 } from '../postgres/pool.ts';
-import { countRows, selectIds, type Selection, selectRows } from '../postgres/read-items.ts';
-import { parsePrefix, parseState } from '../schema/item.ts';
+import { countRows, selectIds, selectRows } from '../postgres/read-items.ts';
+import type { Selection } from '../postgres/selection.ts';
 import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import { toItem } from '../schema/live-item.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
@@ -81,7 +81,7 @@ export class Queries {
         signal,
       );
       const now = await this.#gate.run(signal, () => this.#reconciler.reconcile(rows));
-      const items = now.filter((item) => item !== undefined && isSelected(item, selection)) as Item[];
+      const items = now.filter((item) => item !== undefined && selection.stillHolds(item)) as Item[];
       const last = rows.at(-1);
       const page = more && last !== undefined ? { items, next: cursorAfter(selection, last.id) } : { items };
       return use({ rows, page });
@@ -96,7 +96,7 @@ export class Queries {
       ...page,
       refresh: async (item) => {
         const current = await this.#reconciler.refresh(item, watch);
-        return current !== undefined && isSelected(current, selection) ? current : undefined;
+        return current !== undefined && selection.stillHolds(current) ? current : undefined;
       },
       release: () => watch.end(),
     };
@@ -105,18 +105,6 @@ export class Queries {
   #ask<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     return this.#gate.run(signal, () => readL3(work));
   }
-}
-
-function isSelected(item: Item, selection: Selection): boolean {
-  return selection.by !== 'state' || item.state === selection.key;
-}
-
-export function ofState(state: string): Selection {
-  return { by: 'state', key: parseState(state) };
-}
-
-export function ofPrefix(prefix: string): Selection {
-  return { by: 'prefix', key: prefix === '' ? prefix : parsePrefix(prefix) };
 }
 
 /**

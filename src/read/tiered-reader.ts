@@ -2,6 +2,7 @@ import { within } from '../abortable.ts';
 import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError, messageOf } from '../errors.ts';
 import { type Pool, pingPostgres } from '../postgres/pool.ts';
+import { ofPrefix, ofState } from '../postgres/selection.ts';
 import { pingRedis, type Redis } from '../redis/connect.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import type { FeedPosition } from '../schema/feed.ts';
@@ -25,7 +26,7 @@ import type { Coherence } from './coherence.ts';
 import type { L1Entry } from './l1-entry.ts';
 import type { ItemReads } from './item-reads.ts';
 import { type ExistenceCheck, type StatusParts, statusOf } from './existence.ts';
-import { ofPrefix, ofState, type Queries } from './queries.ts';
+import type { Queries } from './queries.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
 import type { VerifiedReads } from './verified-reads.ts';
 

@@ -2,7 +2,7 @@ import { Option } from '@commander-js/extra-typings';
 import { readL3 } from '../../postgres/pool.ts';
 import { countRows } from '../../postgres/read-items.ts';
 import { printable } from '../../printable.ts';
-import { ofPrefix, ofState } from '../../read/queries.ts';
+import { ofPrefix, ofState } from '../../postgres/selection.ts';
 import type { Item } from '../../types/read.ts';
 import type { Producer } from '../../types/write.ts';
 import { action, command, examples, EXIT, seconds, UsageError, wholeNumber } from '../command.ts';
