@@ -11,7 +11,13 @@ import { ItemStore } from './item-store.ts';
 const MODES = { queue: 'failFast', cache: 'failFast', blocking: 'patient', watch: 'failFast' } as const;
 type ConnectionName = keyof typeof MODES;
 
-export type RedisConfig = Pick<Config, 'redisUrl' | 'cacheRedisUrl' | 'namespace' | 'cacheNeverOlder'>;
+/** Below the ratio from which submits are delayed (producer/admission.ts). */
+const COPIES_RATIO = 0.6;
+
+export type RedisConfig = Pick<
+  Config,
+  'redisUrl' | 'cacheRedisUrl' | 'namespace' | 'cacheNeverOlder' | 'maxMemoryShare'
+>;
 
 /**
  * All that one process has in Redis. Each connection is made when it is first asked for, connects when `ready` or
@@ -64,7 +70,7 @@ export class RedisBackend {
 
   /** The L2 copies. */
   get items(): ItemStore {
-    return (this.#items ??= new ItemStore(this.cache, this.generation));
+    return (this.#items ??= new ItemStore(this.cache, this.generation, this.#maxCopiesShare));
   }
 
   get feed(): FeedTail {
@@ -106,6 +112,12 @@ export class RedisBackend {
     // Not politely: it may be blocked for a while.
     this.#connections.get('watch')?.disconnect();
     await Promise.all([this.#feed?.close(), ...Array.from(this.#connections.values(), closeRedis)]);
+  }
+
+  /** On the server of the queue, copies end before they alone would make submits wait: nothing is evicted there. */
+  get #maxCopiesShare(): number {
+    const { redisUrl, cacheRedisUrl = redisUrl, maxMemoryShare } = this.#config;
+    return cacheRedisUrl === redisUrl ? COPIES_RATIO * maxMemoryShare : 0;
   }
 
   #connection(name: ConnectionName): Redis {

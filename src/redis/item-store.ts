@@ -59,10 +59,13 @@ export class CacheUnknownError extends Error {
 export class ItemStore {
   readonly #redis: Redis;
   readonly #generation: CacheGeneration;
+  readonly #maxShare: number;
 
-  constructor(redis: Redis, generation: CacheGeneration) {
+  /** @param maxShare of the server's `maxmemory` from which it takes no further copies; 0 for no such limit */
+  constructor(redis: Redis, generation: CacheGeneration, maxShare = 0) {
     this.#redis = redis;
     this.#generation = generation;
+    this.#maxShare = maxShare;
   }
 
   /** Names the connection and the generation in which copies are written; undefined while that is unknown. */
@@ -196,7 +199,8 @@ export class ItemStore {
     const pipeline = this.#redis.pipeline();
     for (const buckets of calls) {
       const keys = buckets.map(({ bucket }) => session.copies.epoch(bucket));
-      const args: (string | number)[] = [at, LOOK_MS, newEpoch(), likelyAbsent ? 1 : 0, buckets.length];
+      const args: (string | number)[] = [at, LOOK_MS, newEpoch(), likelyAbsent ? 1 : 0];
+      args.push(this.#maxShare, buckets.length);
       for (const { bucket, places } of buckets) args.push(epochs[bucket] ?? '', places.length);
       for (const { places } of buckets) {
         for (const i of places) {

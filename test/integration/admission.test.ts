@@ -4,6 +4,7 @@ import { loadConfig, type Options } from '../../src/config.ts';
 import { BackpressureError } from '../../src/errors.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { UNOBSERVED_PRODUCER } from '../../src/producer/producer-observer.ts';
+import { openReader } from '../../src/read/open-reader.ts';
 import { readBacklog, sweepBytes, waitingNow } from '../../src/redis/backlog.ts';
 import { takeStamps } from '../../src/redis/chunk-notes.ts';
 import { openStore } from '../../src/store/open-store.ts';
@@ -302,6 +303,28 @@ test('I3, I10: a Redis without memory refuses as backpressure, keeps no half of 
   await redis.config('SET', 'maxmemory', '0');
   const ticket = await insist(() => producer.submit({ id: 'late', content: 1 }));
   t.is((await ticket.settled()).status, 'applied');
+});
+
+test('I10: L2 copies alone do not fill a Redis that they share with the queue', async (t) => {
+  const server = await startRedisServer();
+  t.teardown(() => server.close());
+  const { deployment, producer, drain } = await setUp(t, { redisUrl: server.url });
+  const { redis, pool } = deployment;
+  const used = Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]);
+  // Copies of all would take twice as much.
+  await redis.config('SET', 'maxmemory', String(2 * used + 20_000_000));
+  await drain();
+  for (let i = 0; i < 100; i++) {
+    await producer.submitMany(itemsOf(`part${i}`, 100, 4000));
+    await producer.flush({ timeoutMs: 30_000 });
+  }
+  t.not(producer.pressure().level, 'critical');
+  const { rows } = await pool.query<{ n: string }>('SELECT count(*) AS n FROM items');
+  t.is(Number(rows[0]?.n), 10_000);
+  const reader = await openReader(deployment.options);
+  t.teardown(() => reader.close());
+  const items = await reader.getMany(['part0.1', 'part99.99']);
+  t.true(items.every((item) => item !== undefined));
 });
 
 test('I10: notes whose job met a full Redis are taken back', async (t) => {

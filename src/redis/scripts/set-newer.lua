@@ -2,10 +2,12 @@
 -- look at Postgres that they come from is too old, or when the bucket has lost copies since: a lost copy may have been newer.
 -- KEYS: the epochs of the buckets, then the items, one bucket's after the other's
 -- ARGV: 1 time of the look, in ms of this server's clock  2 ms that a look is good for  3 an epoch that no other call gives
---       4 whether most items are expected to be absent (1 or 0)  5 number of buckets
+--       4 whether most items are expected to be absent (1 or 0)
+--       5 share of maxmemory from which nothing is stored, 0 for no such limit  6 number of buckets
 --       then for each bucket its epoch at the look and the number of its items
 --       then for each item its value, whose characters 3-18 and 19-34 are the two stamps, zero-padded, and its life in ms,
 --       0 for no end (not used when a copy of the same content is there: that copy keeps its life)
+-- Answers OOM when the copies have their share of the memory.
 -- Returns: { this server's time in ms,
 --            { place (from 1), epoch, 1 or 0 when nothing was stored } of each bucket whose epoch is another or whose look is old,
 --            places (from 1) of those items for which a newer one is stored; the others are stored, now or before }
@@ -14,8 +16,18 @@ local call, pcall = redis.call, redis.pcall
 local goodFor = tonumber(ARGV[2])
 local newEpoch = ARGV[3]
 local likelyAbsent = ARGV[4] == '1'
-local buckets = tonumber(ARGV[5])
+local maxShare = tonumber(ARGV[5])
+local buckets = tonumber(ARGV[6])
 local shortLived = false
+
+-- A user that may not call INFO has no limit.
+if maxShare > 0 then
+  local info = pcall('INFO', 'memory')
+  local max = type(info) == 'string' and tonumber(info:match('\nmaxmemory:(%d+)') or '0') or 0
+  if max > 0 and tonumber(info:match('\nused_memory:(%d+)') or '0') >= maxShare * max then
+    return redis.error_reply('OOM the L2 copies have their share of the memory')
+  end
+end
 
 local function set(key, value, life, ...)
   if life == '0' then return call('SET', key, value, ...) end
@@ -61,8 +73,8 @@ local epochs = call('MGET', unpack(KEYS, 1, buckets))
 local changed, newer = {}, {}
 local before = 0
 for b = 1, buckets do
-  local epoch, count = epochs[b], tonumber(ARGV[5 + 2 * b])
-  local seen = ARGV[4 + 2 * b]
+  local epoch, count = epochs[b], tonumber(ARGV[6 + 2 * b])
+  local seen = ARGV[5 + 2 * b]
   if not epoch then
     epoch = newEpoch
     call('SET', KEYS[b], epoch)
@@ -71,7 +83,7 @@ for b = 1, buckets do
   if taken then
     shortLived = false
     for i = before + 1, before + count do
-      local at = 5 + 2 * buckets + 2 * i
+      local at = 6 + 2 * buckets + 2 * i
       if store(KEYS[buckets + i], ARGV[at - 1], ARGV[at]) then newer[#newer + 1] = i end
     end
     -- A copy that dies before older looks do could be followed by an older one.
