@@ -7,7 +7,7 @@ import { sweptAmong } from '../redis/chunk-notes.ts';
 import { recordSettled } from '../redis/history.ts';
 import { type Barrier, earlierWork, type NotedChunk, type OpenRange } from '../redis/in-flight.ts';
 import { type FeedJob, toFeedChanges } from '../schema/feed.ts';
-import { isReplay, setsState } from '../schema/job.ts';
+import { isReplay, kindAt, setsState } from '../schema/job.ts';
 import type { Look } from '../tiers/tier.ts';
 import { copyAndSettle, copyRows } from './copy-writer.ts';
 import { countOutcomes, feedJobs } from './outcome.ts';
@@ -59,11 +59,12 @@ export class BatchWriter {
     const durableRows = this.#fold(durable);
     const cacheRows = this.#fold(ops.filter((op) => op.tiers === 'cache'));
     const late = await asking;
-    if (late.size > 0) return this.#writeWithout(late, given);
+    if (late.size > 0) return this.#refuseSome(late, given);
     if (chunks.length === 0) return given.map((chunk) => blocked.get(chunk) as Barrier);
 
     const settled = await this.#writeThrough({ chunks, early, ops, durable, durableRows, cacheRows });
     return given.map((chunk) =>
+      // A chunk that did not end waits for all chunks with earlier stamps: one of them may bring its item.
       settled.has(chunk) ? 'settled' : (blocked.get(chunk) ?? { chunks: chunk.job.first, ranges: 0 }),
     );
   }
@@ -117,7 +118,8 @@ export class BatchWriter {
     return persist(this.#parts, 'late', () => sweptAmong(queue, keys, ids));
   }
 
-  async #writeWithout(late: ReadonlySet<string>, given: readonly Chunk[]): Promise<ChunkFate[]> {
+  /** Refuses the late chunks and writes the others. */
+  async #refuseSome(late: ReadonlySet<string>, given: readonly Chunk[]): Promise<ChunkFate[]> {
     const isLate = ({ chunkId }: Chunk) => late.has(chunkId);
     await refuseLate(this.#parts, given.filter(isLate));
     const others = given.filter((chunk) => !isLate(chunk));
@@ -228,14 +230,14 @@ export class OpenRanges {
    * at the state an item had at its stamp, and a newer state would hide it. A range delete of a prefix counts when it covers an
    * id whose state is set: only afterwards is it known whether that item is missing.
    */
-  blocking({ job: { first, ids, kinds } }: Chunk): Stamp | undefined {
+  blocking({ job }: Chunk): Stamp | undefined {
     let newest: Stamp | undefined;
     const consider = (stamps: readonly Stamp[]) => {
-      for (const stamp of stamps) if (stamp < first && stamp > (newest ?? 0)) newest = stamp;
+      for (const stamp of stamps) if (stamp < job.first && stamp > (newest ?? 0)) newest = stamp;
     };
     consider(this.#states);
-    ids.forEach((id, i) => {
-      if (kinds[i] !== 's') return;
+    job.ids.forEach((id, i) => {
+      if (kindAt(job, i) !== 'setState') return;
       for (const length of this.#lengths) consider(this.#prefixes.get(id.slice(0, length)) ?? []);
     });
     return newest;

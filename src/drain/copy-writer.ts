@@ -184,6 +184,7 @@ async function lookAndCopy(
       gone.push(target);
     } else {
       written.push(target);
+      // Its own write knows how long the copy is to live; the row does not.
       entries.push(
         row?.contentVersion === now.contentVersion
           ? copyOfRow(row, rowNow(now), digester, config)

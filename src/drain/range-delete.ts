@@ -146,6 +146,7 @@ export class RangeDelete {
     while (progress.phase !== 'done') {
       const current = await page;
       page = this.#page(job, placeAfter(current, job));
+      // The step records how far copies had come before it.
       const known = copiedTo;
       const step = await this.#l3(() => this.#step(rangeId, job, current, known, copying));
       copiedTo = await copying;

@@ -3,7 +3,10 @@ import { BackpressureError } from '../errors.ts';
 import { hasReserve, type SizedOperation } from './operation.ts';
 import type { TrackedChunk } from './ticket.ts';
 
-/** Hears whether an operation was queued. `slot` is its place in the call. */
+/**
+ * Hears whether an operation was queued. `slot` is its place in the call. One object hears of all operations of a call: a promise
+ * for each of thousands would make much garbage.
+ */
 export interface Sink {
   queued(slot: number, chunk: TrackedChunk, index: number): void;
   refused(slot: number, error: unknown): void;

@@ -59,7 +59,9 @@ export class QueueProducer implements Producer {
 
   constructor(parts: ProducerParts) {
     this.#parts = parts;
-    this.#coalescer = new Coalescer(parts.config, (operations, atomic) => this.#add(operations, atomic));
+    this.#coalescer = new Coalescer(parts.config, (operations, atomic) =>
+      this.#queueChunk(operations, atomic),
+    );
   }
 
   /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
@@ -67,7 +69,7 @@ export class QueueProducer implements Producer {
     const { tiers, ttlMs, state, signal } = this.#gate.admit(submitOptionsOf, options);
     this.#checkRoom(1);
     const serialized = parseNewItem(item, this.#parts.config.maxContentBytes);
-    return this.#one(putOperation(serialized, tiers, ttlMs, state), signal);
+    return this.#submitOne(putOperation(serialized, tiers, ttlMs, state), signal);
   }
 
   /**
@@ -83,7 +85,7 @@ export class QueueProducer implements Producer {
     const { tiers, ttlMs, state, atomic, signal } = this.#gate.admit(submitManyOptionsOf, options);
     const total = lengthOf(items);
     if (total > 0) this.#checkRoom(total);
-    return this.#many(
+    return this.#submitAll(
       items,
       (item) => putOperation(parseNewItem(item, this.#parts.config.maxContentBytes), tiers, ttlMs, state),
       (item) => item?.id,
@@ -95,7 +97,7 @@ export class QueueProducer implements Producer {
   /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async delete(id: string, options?: CallOptions): Promise<Ticket> {
     const { signal } = this.#gate.admit(callOptionsOf, options);
-    return this.#one(deleteOperation(parseId(id)), signal);
+    return this.#submitOne(deleteOperation(parseId(id)), signal);
   }
 
   /** As `submitMany`. */
@@ -104,7 +106,7 @@ export class QueueProducer implements Producer {
     options?: CallOptions & { readonly atomic?: boolean },
   ): Promise<BatchTicket> {
     const { atomic, signal } = this.#gate.admit(deleteManyOptionsOf, options);
-    return this.#many(
+    return this.#submitAll(
       ids,
       (id) => deleteOperation(parseId(id)),
       (id) => id,
@@ -116,19 +118,19 @@ export class QueueProducer implements Producer {
   /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async setState(id: string, state: string, options?: CallOptions): Promise<Ticket> {
     const { signal } = this.#gate.admit(callOptionsOf, options);
-    return this.#one(stateOperation(parseId(id), parseState(state)), signal);
+    return this.#submitOne(stateOperation(parseId(id), parseState(state)), signal);
   }
 
   /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async deleteByState(state: string, options?: CallOptions): Promise<RangeTicket> {
     const { signal } = this.#gate.admit(callOptionsOf, options);
-    return this.#range('state', parseState(state), signal);
+    return this.#submitRange('state', parseState(state), signal);
   }
 
   /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
   async deletePrefix(prefix: string, options?: CallOptions): Promise<RangeTicket> {
     const { signal } = this.#gate.admit(callOptionsOf, options);
-    return this.#range('prefix', parsePrefix(prefix), signal);
+    return this.#submitRange('prefix', parsePrefix(prefix), signal);
   }
 
   /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
@@ -167,7 +169,7 @@ export class QueueProducer implements Producer {
     await this.#parts.release();
   }
 
-  async #add(operations: readonly SizedOperation[], atomic: boolean): Promise<TrackedChunk> {
+  async #queueChunk(operations: readonly SizedOperation[], atomic: boolean): Promise<TrackedChunk> {
     const { queue, observer } = this.#parts;
     const items = operations.length;
     const bytes = operations.reduce((sum, operation) => sum + operation.bytes, 0);
@@ -192,7 +194,11 @@ export class QueueProducer implements Producer {
     }
   }
 
-  async #range(kind: RangeJob['kind'], value: string, signal: AbortSignal | undefined): Promise<RangeTicket> {
+  async #submitRange(
+    kind: RangeJob['kind'],
+    value: string,
+    signal: AbortSignal | undefined,
+  ): Promise<RangeTicket> {
     // Whatever was submitted before, awaited or not, must get earlier stamps than the range.
     this.#coalescer.flush();
     const chunk = await abortable(this.#parts.queue.addRange(kind, value), signal);
@@ -200,14 +206,14 @@ export class QueueProducer implements Producer {
   }
 
   /** Resolves when the operation is in Redis. */
-  #one(operation: SizedOperation, signal: AbortSignal | undefined): Promise<Ticket> {
-    const call = new Promise<Ticket>((resolve, reject) => {
+  #submitOne(operation: SizedOperation, signal: AbortSignal | undefined): Promise<Ticket> {
+    const ticket = new Promise<Ticket>((resolve, reject) => {
       this.#coalescer.add(operation, new SingleSink(operation, this.#parts.onAccepted, resolve, reject), 0);
     });
-    return abortable(call, signal);
+    return abortable(ticket, signal);
   }
 
-  async #many<T>(
+  async #submitAll<T>(
     inputs: readonly T[],
     parse: (input: T) => SizedOperation,
     idOf: (input: T | undefined) => unknown,

@@ -35,9 +35,9 @@ export interface ChangeListener {
 export class Coherence implements FeedListener {
   readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
-  readonly #reads: PendingReads;
+  readonly #pendingReads: PendingReads;
   readonly #ownWrites: OwnWriteView;
-  readonly #others: readonly ChangeListener[];
+  readonly #followers: readonly ChangeListener[];
   readonly #log: Logger;
   #epoch = 0;
   #live = false;
@@ -48,20 +48,20 @@ export class Coherence implements FeedListener {
   constructor(
     l1: MemoryTier<L1Entry>,
     floors: Floors,
-    reads: PendingReads,
+    pendingReads: PendingReads,
     ownWrites: OwnWriteView,
-    others: readonly ChangeListener[],
+    followers: readonly ChangeListener[],
     log: Logger,
   ) {
     this.#l1 = l1;
     this.#floors = floors;
-    this.#reads = reads;
+    this.#pendingReads = pendingReads;
     this.#ownWrites = ownWrites;
-    this.#others = others;
+    this.#followers = followers;
     this.#log = log;
     // A read may have read L2 before that version was there.
     floors.listen((id, { contentVersion, stateVersion }) =>
-      reads.raiseFence(id, contentVersion, stateVersion),
+      pendingReads.raiseFence(id, contentVersion, stateVersion),
     );
   }
 
@@ -84,27 +84,27 @@ export class Coherence implements FeedListener {
       this.#apply(ids[i] as string, cv[i] as Stamp, sv?.[i] ?? 0, changeKindAt(changes, i) === 'cacheOnly');
     }
     this.#floors.entryCame();
-    for (const other of this.#others) other.onChanges(changes);
+    for (const follower of this.#followers) follower.onChanges(changes);
   }
 
   onGap(): void {
     this.#epoch++;
     this.#flushes++;
-    this.#reads.startEpoch(this.#epoch);
+    this.#pendingReads.startEpoch(this.#epoch);
     if (this.#live) this.serving = this.#epoch;
-    for (const other of this.#others) other.onGap();
+    for (const follower of this.#followers) follower.onGap();
   }
 
   onDown(): void {
     this.#live = false;
     this.serving = DOWN;
-    for (const other of this.#others) other.onDown?.();
+    for (const follower of this.#followers) follower.onDown?.();
   }
 
   onLive(): void {
     this.#live = true;
     this.serving = this.#epoch;
-    for (const other of this.#others) other.onLive?.();
+    for (const follower of this.#followers) follower.onLive?.();
   }
 
   /** A write of this process has settled. It may be in no row: written to L2 only, or refused. */
@@ -115,7 +115,7 @@ export class Coherence implements FeedListener {
 
   /** @param noRow the change may be in no row, so its stamps must not become a floor: every read would look for such a row in vain */
   #apply(id: string, contentVersion: Stamp, stateVersion: Stamp, noRow: boolean): void {
-    this.#reads.raiseFence(id, contentVersion, stateVersion);
+    this.#pendingReads.raiseFence(id, contentVersion, stateVersion);
     if (!noRow) {
       this.#floors.announced(id, contentVersion, stateVersion);
       this.#ownWrites.announced(id, contentVersion, stateVersion);

@@ -86,16 +86,16 @@ export class ExistenceCheck {
 
   async #answer(questions: readonly Question[]): Promise<void> {
     const ids = questions.map(({ id }) => id);
-    const [copies, atHead] = await Promise.all([
+    const [copies, isAtHead] = await Promise.all([
       this.#copies(ids),
-      this.#filter.isTrusted ? this.#filter.head() : () => false,
+      this.#filter.isTrusted ? this.#filter.askHead() : () => false,
     ]);
     const open: Question[] = [];
     questions.forEach((question, i) => {
       const copy = this.#current(question.id, copies[i]);
       if (copy !== undefined) {
         question.resolve(copy.kind !== 'deleted');
-      } else if (atHead() && this.#filter.lacks(question.id)) {
+      } else if (isAtHead() && this.#filter.lacks(question.id)) {
         this.#absent++;
         question.resolve(false);
       } else {
@@ -161,13 +161,13 @@ export interface StatusParts {
 export async function statusOf(id: string, parts: StatusParts): Promise<Status> {
   const endReading = parts.floors.beginReading();
   try {
-    return await askedStatus(id, parts);
+    return await askStatus(id, parts);
   } finally {
     endReading();
   }
 }
 
-async function askedStatus(id: string, parts: StatusParts): Promise<Status> {
+async function askStatus(id: string, parts: StatusParts): Promise<Status> {
   const { queue, keys, timeoutMs, l2, l3, floors, reads, ownWrites } = parts;
   const [[stamp], [copy], [found]] = await Promise.all([
     within(timeoutMs, pendingStamps(queue, keys, [id])).catch((error: unknown) => {

@@ -51,7 +51,7 @@ export class Floors {
     this.#l1 = l1;
     this.#ask = ask;
     this.#log = log;
-    l1.listen((id, held) => this.#keep(id, held));
+    l1.listen((id, evicted) => this.#keep(id, evicted));
     this.#checkIn(0);
   }
 
@@ -67,21 +67,21 @@ export class Floors {
 
   /** Undefined: any answer will do. */
   of(id: string): Stamps | undefined {
-    const held = this.#l1.last(id);
+    const inL1 = this.#l1.last(id);
     const kept = this.#unsettled.size === 0 ? undefined : this.#unsettled.get(id);
     const recent = this.#recent.of(id);
-    if (kept === undefined && recent === undefined) return held;
+    if (kept === undefined && recent === undefined) return inL1;
     const beside = kept === undefined ? recent : newestOf(kept, recent);
-    return held === undefined ? beside : newestOf(held, beside);
+    return inL1 === undefined ? beside : newestOf(inL1, beside);
   }
 
   /** An answer was given out that L1 did not take. If the entry of L1 is older it becomes a floor. */
   given(id: string, stamps: Stamps): void {
-    const held = this.#l1.last(id);
-    if (held === undefined) {
+    const inL1 = this.#l1.last(id);
+    if (inL1 === undefined) {
       this.#keep(id, stamps);
-    } else if (isNewer(stamps, held)) {
-      const { contentVersion, stateVersion } = newestOf(stamps, held);
+    } else if (isNewer(stamps, inL1)) {
+      const { contentVersion, stateVersion } = newestOf(stamps, inL1);
       this.#l1.set(id, floorOf(contentVersion, stateVersion), 0);
     }
   }
@@ -131,7 +131,7 @@ export class Floors {
     this.#unsettled.clear();
   }
 
-  /** L1 has evicted `id`. */
+  /** L1 has evicted `id`, or never held it. */
   #keep(id: string, stamps: Stamps): void {
     this.#recent.note(id, stamps);
     for (const watch of this.#watches) watch.note(id, stamps);
@@ -181,7 +181,8 @@ export class Floors {
   }
 }
 
-interface Generation {
+/** Readings that began in one span of time, and the answers noted in it. */
+interface Span {
   readonly answers: Map<string, Stamps>;
   readings: number;
 }
@@ -190,14 +191,14 @@ interface Generation {
  * Answers that left L1 while readings were in progress. A reading that began before an answer was given out may have asked a
  * tier before that answer was written. It compares what it found with these answers, so that it gives out nothing older (I6).
  *
- * There are two generations. A reading begins in the younger one, and answers are noted there. Once no reading of the older
- * generation is left, its answers are dropped and the younger one takes its place. So an answer is kept until every reading
+ * There are two spans. A reading begins in the younger one, and answers are noted there. Once no reading of the older
+ * span is left, its answers are dropped and the younger one takes its place. So an answer is kept until every reading
  * that was in progress when it was noted has ended, and no longer than twice the longest reading, which has a time limit. With no
  * reading in progress nothing is kept.
  */
 export class RecentAnswers {
-  #older: Generation = { answers: new Map(), readings: 0 };
-  #younger: Generation = { answers: new Map(), readings: 0 };
+  #older: Span = { answers: new Map(), readings: 0 };
+  #younger: Span = { answers: new Map(), readings: 0 };
 
   get size(): number {
     return this.#older.answers.size + this.#younger.answers.size;
@@ -205,10 +206,10 @@ export class RecentAnswers {
 
   /** Call the returned function once, when the reading has ended. */
   begin(): () => void {
-    const generation = this.#younger;
-    generation.readings++;
+    const span = this.#younger;
+    span.readings++;
     return () => {
-      generation.readings--;
+      span.readings--;
       this.#dropOld();
     };
   }

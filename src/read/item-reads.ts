@@ -3,11 +3,10 @@ import { parseId, unreadable } from '../schema/item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Lookup, TierName } from '../types/read.ts';
 import type { Coherence } from './coherence.ts';
-import { allDone, type PendingRead } from './pending-reads.ts';
 import type { Floors } from './floors.ts';
 import { type L1Entry, isBelow } from './l1-entry.ts';
 import { isComplete, type OwnWrite, type OwnWriteView, withOwnWrite } from './own-writes.ts';
-import type { PendingReads } from './pending-reads.ts';
+import { allDone, type PendingRead, type PendingReads } from './pending-reads.ts';
 
 /**
  * Reads by id. In this order: a write of this process that has not settled answers when it says everything; then L1; then a

@@ -107,6 +107,7 @@ export async function connectReader(
     tail,
     filter,
     existence,
+    ownWrites,
     queries: new Queries(pool, reconciler, config.l3TimeoutMs, gate),
     status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, ownWrites },
     health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter },

@@ -99,8 +99,8 @@ export function allDone(reads: readonly PendingRead[]): Promise<void> {
 }
 
 /**
- * Single flight: one read an id at a time, which all who ask for the id meanwhile join. Reads that begin in one run of the
- * event loop's current work ask the tiers together, so 10,000 concurrent gets are 20 requests to L2.
+ * One read an id at a time, which all who ask for the id meanwhile join. Reads that begin in the same tick ask the tiers
+ * together, so 10,000 concurrent gets are 20 requests to L2.
  *
  * The way of a read: L2, then the filter, then L3; whatever answers is compared with the read's fence and delivered.
  */

@@ -38,15 +38,20 @@ export class Queries {
     this.#reconciler = reconciler;
   }
 
-  page(selection: Selection, { limit, after, signal }: PageRead): Promise<Page<Item>> {
-    return this.#page(selection, after, limit, signal, ({ page }) => page);
+  async page(selection: Selection, { limit, after, signal }: PageRead): Promise<Page<Item>> {
+    const endReading = this.#reconciler.beginReading();
+    try {
+      return (await this.#read(selection, after, limit, signal)).page;
+    } finally {
+      endReading();
+    }
   }
 
   scan(selection: Selection, { after, signal }: ScanRead): Scan<Item> {
     idOfCursor(selection, after);
     return new PagedScan(
       after,
-      (from) => this.#page(selection, from, SCAN_PAGE, signal, (read) => this.#heldPage(selection, read)),
+      (from) => this.#heldPage(selection, from, signal),
       (item) => cursorAfter(selection, item.id),
     );
   }
@@ -65,40 +70,46 @@ export class Queries {
     return readL3(() => countRows(this.#pool, selection));
   }
 
-  /** @param use makes the answer, at the moment at which the rows are known to be current */
-  async #page<T>(
+  async #heldPage(
     selection: Selection,
     after: string | undefined,
-    limit: number,
     signal: AbortSignal | undefined,
-    use: (read: ReadPage) => T,
-  ): Promise<T> {
-    const from = idOfCursor(selection, after);
+  ): Promise<HeldPage<Item>> {
     const endReading = this.#reconciler.beginReading();
     try {
-      const { rows, more } = await this.#ask(
-        () => selectRows(this.#pool, selection, from, limit, this.#timeoutMs),
-        signal,
-      );
-      const now = await this.#gate.run(signal, () => this.#reconciler.reconcile(rows));
-      const items = now.filter((item) => item !== undefined && selection.stillHolds(item)) as Item[];
-      const last = rows.at(-1);
-      const page = more && last !== undefined ? { items, next: cursorAfter(selection, last.id) } : { items };
-      return use({ rows, page });
+      const { rows, page } = await this.#read(selection, after, SCAN_PAGE, signal);
+      const watch = this.#reconciler.watch(rows);
+      return {
+        ...page,
+        refresh: async (item) => {
+          const current = await this.#reconciler.refresh(item, watch);
+          return current !== undefined && selection.stillHolds(current) ? current : undefined;
+        },
+        release: () => watch.end(),
+      };
     } finally {
       endReading();
     }
   }
 
-  #heldPage(selection: Selection, { rows, page }: ReadPage): HeldPage<Item> {
-    const watch = this.#reconciler.watch(rows);
+  /** Call it within a reading of the reconciler. */
+  async #read(
+    selection: Selection,
+    after: string | undefined,
+    limit: number,
+    signal: AbortSignal | undefined,
+  ): Promise<ReadPage> {
+    const from = idOfCursor(selection, after);
+    const { rows, more } = await this.#ask(
+      () => selectRows(this.#pool, selection, from, limit, this.#timeoutMs),
+      signal,
+    );
+    const now = await this.#gate.run(signal, () => this.#reconciler.reconcile(rows));
+    const items = now.filter((item) => item !== undefined && selection.stillHolds(item)) as Item[];
+    const last = rows.at(-1);
     return {
-      ...page,
-      refresh: async (item) => {
-        const current = await this.#reconciler.refresh(item, watch);
-        return current !== undefined && selection.stillHolds(current) ? current : undefined;
-      },
-      release: () => watch.end(),
+      rows,
+      page: more && last !== undefined ? { items, next: cursorAfter(selection, last.id) } : { items },
     };
   }
 

@@ -26,6 +26,7 @@ import type { Coherence } from './coherence.ts';
 import type { L1Entry } from './l1-entry.ts';
 import type { ItemReads } from './item-reads.ts';
 import { type ExistenceCheck, type StatusParts, statusOf } from './existence.ts';
+import type { OwnWriteView } from './own-writes.ts';
 import type { Queries } from './queries.ts';
 import type { TrustedFilter } from './trusted-filter.ts';
 import type { VerifiedReads } from './verified-reads.ts';
@@ -39,6 +40,7 @@ export interface ReaderParts {
   readonly tail: Pick<FeedTail, 'hasReached'>;
   readonly filter: TrustedFilter;
   readonly existence: ExistenceCheck;
+  readonly ownWrites: OwnWriteView;
   readonly queries: Queries;
   readonly status: StatusParts;
   readonly health: HealthParts;
@@ -92,9 +94,10 @@ export class TieredReader implements Reader {
   /** @throws InvalidItemError, TierUnavailableError of L3 when it alone could tell, ClosedError, or the signal's reason */
   contains(id: string, options?: CallOptions): Promise<boolean> {
     return this.#gate.call(callOptionsOf, options, () => {
-      if (this.#parts.status.ownWrites.get(parseId(id)) === undefined)
-        return this.#parts.existence.exists(id);
-      return this.#reads.get(id).then((item) => item !== undefined);
+      const isOwn = this.#parts.ownWrites.get(parseId(id)) !== undefined;
+      return isOwn
+        ? this.#reads.get(id).then((item) => item !== undefined)
+        : this.#parts.existence.exists(id);
     });
   }
 
@@ -105,7 +108,7 @@ export class TieredReader implements Reader {
 
   /** @throws as `peek` */
   definitelyMissing(id: string): boolean {
-    return this.#parts.filter.lacks(parseId(id)) && this.#parts.status.ownWrites.get(id) === undefined;
+    return this.#parts.filter.lacks(parseId(id)) && this.#parts.ownWrites.get(id) === undefined;
   }
 
   /** @throws as `get` */

@@ -80,15 +80,15 @@ export class TrustedFilter implements ChangeListener, AbsenceProof {
   async provenAbsent(ids: readonly string[]): Promise<ReadonlySet<string>> {
     const candidates = this.isTrusted ? ids.filter((id) => this.lacks(id)) : [];
     if (candidates.length === 0) return new Set();
-    const atHead = await this.head();
-    return new Set(candidates.filter((id) => atHead() && this.lacks(id)));
+    const isAtHead = await this.askHead();
+    return new Set(candidates.filter((id) => isAtHead() && this.lacks(id)));
   }
 
   /**
-   * Asks for the feed's head. The function returned says whether the filter holds all of it; false when the head could
-   * not be asked for.
+   * Asks for the feed's head. The function returned says whether the filter holds all changes up to it; false when the head
+   * could not be asked for. It is a function because the filter may be dropped, or go on, while its caller waits for L2.
    */
-  async head(): Promise<() => boolean> {
+  async askHead(): Promise<() => boolean> {
     try {
       const head = await within(this.#options.timeoutMs, feedNumber(this.#redis, this.#keys));
       return () => this.#filter !== undefined && this.#tail.hasReached(head);

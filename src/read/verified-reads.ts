@@ -44,7 +44,7 @@ export class VerifiedReads {
       const entry = this.#l1.peek(id);
       if (entry !== undefined) this.#l1.set(id, floorOf(entry.contentVersion, entry.stateVersion), 0);
       // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
-      if ((await this.#isIntactInL2(id)) && tier === 'l2') return item;
+      if ((await this.#checkCopy(id)) && tier === 'l2') return item;
       if (tier === 'l3' || copies === MAX_COPIES) {
         const row = await this.#rowOf(id);
         if (row === undefined || row.kind === 'deleted') return undefined;
@@ -70,8 +70,8 @@ export class VerifiedReads {
     }
   }
 
-  /** Drops the copy if it is bad. */
-  async #isIntactInL2(id: string): Promise<boolean> {
+  /** Whether L2 has a copy that matches its hash. One that does not match is dropped. */
+  async #checkCopy(id: string): Promise<boolean> {
     const [copy] = await this.#l2.getMany([id]).catch(() => []);
     if (copy === undefined) return false;
     if (matchesHash(copy)) return true;

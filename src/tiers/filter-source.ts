@@ -8,7 +8,7 @@ import { liveIdsAfter } from '../postgres/read-items.ts';
 import { estimatedRows } from '../postgres/totals.ts';
 import type { Redis } from '../redis/connect.ts';
 import { feedAfter, feedHead } from '../redis/feed.ts';
-import { type FeedChanges, type FeedPosition, feedChangesSchema } from '../schema/feed.ts';
+import { changeKindAt, type FeedChanges, type FeedPosition, feedChangesSchema } from '../schema/feed.ts';
 
 /** Room to grow: a full filter needs a second table that is twice as large. */
 const HEADROOM = 1.2;
@@ -115,10 +115,9 @@ export class FilterSource {
 }
 
 /** Adds settled changes to a filter. An id that lives in L2 only is added too, because reads find it. */
-export function applyChanges(filter: MembershipFilter, { ids, kinds }: FeedChanges): void {
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i] as string;
-    if (kinds[i] !== 'd') filter.add(id);
+export function applyChanges(filter: MembershipFilter, changes: FeedChanges): void {
+  for (const [i, id] of changes.ids.entries()) {
+    if (changeKindAt(changes, i) !== 'deleted') filter.add(id);
     else if (filter.has(id)) filter.noteDead();
   }
 }
