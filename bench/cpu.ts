@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { ServerInfo } from '../src/redis/connect.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 
 /** Linux counts the time of a process in hundredths of a second. */
@@ -35,8 +36,9 @@ export async function postgresCpuUs({ pool }: Deployment): Promise<number> {
   return total;
 }
 
-/** Microseconds of the Redis of the queue, without the processes that save it. */
-export async function redisCpuUs({ redis }: Deployment): Promise<number> {
-  const info = await redis.info('server');
-  return cpuUs(Number(/process_id:(\d+)/.exec(info)?.[1]));
+/** Microseconds of the Redis of the queue and of that of L2, with those of the processes that save them. */
+export async function redisCpuUs({ redis, cache }: Deployment): Promise<number> {
+  const servers = await Promise.all([redis, cache].map((server) => ServerInfo.of(server, 'server')));
+  const pids = new Set(servers.map((info) => info.number('process_id') ?? 0));
+  return [...pids].reduce((sum, pid) => sum + cpuUs(pid), 0);
 }

@@ -6,7 +6,7 @@ import { loadConfig } from '../src/config.ts';
 /** What a team writes by hand, as a process: one job an item, one upsert and one SET a job, 50 at once. */
 const config = loadConfig();
 const connection = new Redis(config.redisUrl, { maxRetriesPerRequest: null });
-const cache = new Redis(config.redisUrl);
+const cache = new Redis(config.cacheRedisUrl ?? config.redisUrl);
 const db = knex({ client: 'pg', connection: config.databaseUrl, pool: { min: 0, max: 20 } });
 
 const worker = new Worker<{ id: string; content: object }>(

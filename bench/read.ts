@@ -62,7 +62,7 @@ export async function readBench(emit: Emit): Promise<void> {
   const { config } = deployment;
   const log = createLogger('bench', 'silent');
   const pool = createPool(config.databaseUrl, config.poolSize, log);
-  const redis = createRedis(config.redisUrl, 'patient', log);
+  const redis = createRedis(config.cacheRedisUrl ?? config.redisUrl, 'patient', log);
   await redis.connect();
   const ids = Array.from({ length: IDS }, (_, n) => `${config.namespace}.${n}`);
   // Rows that the feed never told of: a filter would deny them.

@@ -28,7 +28,7 @@ export interface Scene {
 
 export async function createDeployment() {
   const namespace = `tierline_demo_${randomBytes(4).toString('hex')}`;
-  const { redisUrl, databaseUrl: serverUrl } = loadConfig({});
+  const { redisUrl, cacheRedisUrl, databaseUrl: serverUrl } = loadConfig({});
   const url = new URL(serverUrl);
   url.pathname = `/${namespace}`;
   const server = createPool(serverUrl, 1, quiet);
@@ -41,7 +41,12 @@ export async function createDeployment() {
   const { copies } = await backends.generation.known(CONNECT_MS);
   return {
     config,
-    env: { REDIS_URL: redisUrl, DATABASE_URL: url.href, TIERLINE_NAMESPACE: namespace },
+    env: {
+      REDIS_URL: redisUrl,
+      DATABASE_URL: url.href,
+      TIERLINE_NAMESPACE: namespace,
+      ...(cacheRedisUrl !== undefined && { CACHE_REDIS_URL: cacheRedisUrl }),
+    },
     keys,
     queue,
     /** The Redis of the L2 copies. */

@@ -34,7 +34,9 @@ onInterruption(() => {
 await addPassword();
 process.exitCode = await run(releases);
 if (process.exitCode === 0 && !interrupted) {
-  for (const name of ['REDIS_URL', 'DATABASE_URL']) console.log(`${name}=${env[name]}`);
+  for (const name of ['REDIS_URL', 'CACHE_REDIS_URL', 'DATABASE_URL']) {
+    if (env[name]) console.log(`${name}=${env[name]}`);
+  }
   if (dev) buildOnChange();
   process.exitCode = await run(processes);
 }

@@ -1,18 +1,21 @@
-// node scripts/with-services.mjs -- <command…>: runs a command with a Redis and a Postgres, and ends as it ends.
+// node scripts/with-services.mjs [--cache] -- <command…>: runs a command with a Redis and a Postgres, and with --cache a second
+// Redis for L2. It ends as the command ends.
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onInterruption } from './interruption.mjs';
 import { startGuarded } from './services/guarded.mjs';
 import { startServices } from './services/start-services.mjs';
 
-const [separator, command, ...args] = process.argv.slice(2);
-if (separator !== '--' || command === undefined) {
-  console.error('Usage: node scripts/with-services.mjs -- <command…>');
+const separator = process.argv.indexOf('--');
+const flags = process.argv.slice(2, separator);
+const [command, ...args] = process.argv.slice(separator + 1);
+if (separator < 0 || command === undefined || flags.some((flag) => flag !== '--cache')) {
+  console.error('Usage: node scripts/with-services.mjs [--cache] -- <command…>');
   process.exit(2);
 }
 
 try {
-  const services = await startServices(say);
+  const services = await startServices(say, flags.includes('--cache'));
   try {
     process.exitCode = await run(services.env);
   } finally {

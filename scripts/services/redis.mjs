@@ -4,10 +4,23 @@ import { startPrivateServer } from './private-server.mjs';
 
 const oldest = '6.2';
 
-/** Starts a Redis (or Valkey) of our own, set up the way Tierline asks of a production one. */
-export async function startPrivateRedis(say) {
+/** Starts a Redis (or Valkey) of our own for the queue, set up the way Tierline asks of a production one. */
+export function startPrivateRedis(say) {
+  return start(say, 'Redis', {
+    appendonly: 'yes',
+    appendfsync: 'everysec',
+    'maxmemory-policy': 'noeviction',
+  });
+}
+
+/** One for L2 copies: it forgets them when it stops, and may evict them. */
+export function startPrivateCache(say) {
+  return start(say, 'Redis for L2', { appendonly: 'no', 'maxmemory-policy': 'allkeys-lfu' });
+}
+
+async function start(say, role, given) {
   const { path, text, version } = find() ?? install(say);
-  const name = /valkey/i.test(text) ? 'Valkey' : 'Redis';
+  const name = /valkey/i.test(text) ? role.replace('Redis', 'Valkey') : role;
   const { port, stop } = await startPrivateServer({ name, programOf, say });
   say(`${name} ${version} on 127.0.0.1:${port} (private, its data goes when it stops)`);
   return { url: `redis://127.0.0.1:${port}`, stop };
@@ -17,10 +30,8 @@ export async function startPrivateRedis(say) {
       port: `${port}`,
       bind: '127.0.0.1',
       dir: folder,
-      appendonly: 'yes',
-      appendfsync: 'everysec',
-      'maxmemory-policy': 'noeviction',
       save: '',
+      ...given,
     };
     return {
       command: path,

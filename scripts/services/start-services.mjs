@@ -1,16 +1,20 @@
 import { startPrivatePostgres } from './postgres.mjs';
-import { startPrivateRedis } from './redis.mjs';
+import { startPrivateCache, startPrivateRedis } from './redis.mjs';
 
 /**
- * Gives a program the Redis and the Postgres it needs: those that REDIS_URL and DATABASE_URL name, else private ones that end
- * with this process.
+ * Gives a program the servers it needs: those that the environment names, else private ones that end with this process.
  * @param say told which servers they are
+ * @param withCache whether L2 gets a Redis of its own, as the docs advise; else a private Redis serves both
  */
-export async function startServices(say) {
-  const started = await Promise.allSettled([
-    serviceOf('REDIS_URL', startPrivateRedis, say),
-    serviceOf('DATABASE_URL', startPrivatePostgres, say),
-  ]);
+export async function startServices(say, withCache) {
+  const starters = {
+    REDIS_URL: startPrivateRedis,
+    DATABASE_URL: startPrivatePostgres,
+    // Whoever brings a Redis decides what is in it.
+    ...(withCache && !process.env.REDIS_URL && { CACHE_REDIS_URL: startPrivateCache }),
+  };
+  const variables = Object.keys(starters);
+  const started = await Promise.allSettled(variables.map((name) => serviceOf(name, starters[name], say)));
   const services = started.flatMap(({ value }) => value ?? []);
   const stop = () => Promise.all(services.map((service) => service.stop()));
   const failure = started.find(({ status }) => status === 'rejected')?.reason;
@@ -18,7 +22,7 @@ export async function startServices(say) {
     await stop();
     throw failure;
   }
-  return { env: { REDIS_URL: services[0].url, DATABASE_URL: services[1].url }, stop };
+  return { env: Object.fromEntries(variables.map((name, i) => [name, services[i].url])), stop };
 }
 
 async function serviceOf(variable, startPrivate, say) {

@@ -95,6 +95,8 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
     },
     async close() {
       generation.close();
+      // A test may have ended a Redis of its own.
+      await removeKeys(cache, name).catch(() => undefined);
       await closeRedis(cache);
       await removeKeys(redis, name);
       await closeRedis(redis);
