@@ -8,7 +8,13 @@ const cwd = fileURLToPath(new URL('..', import.meta.url));
 const say = (line) => process.stderr.write(`prepare: ${line}\n`);
 
 if (process.argv.includes('--tools')) {
-  installMissing({ 'redis-server': 'redis-server', chromium: 'chromium', promtool: 'prometheus' }, say);
+  const packages = {
+    'redis-server': 'redis-server',
+    pgbouncer: 'pgbouncer',
+    chromium: 'chromium',
+    promtool: 'prometheus',
+  };
+  installMissing(packages, say);
 }
 if (npm(['ls', '--all', '--include=dev'], 'ignore') !== 0) {
   say('installing dependencies (npm ci)');

@@ -64,7 +64,7 @@ export const OPTIONS = {
   databaseUrl: option(
     'DATABASE_URL',
     'URL',
-    'Postgres of L3 and the Merkle tables.',
+    'Postgres of L3 and the Merkle tables, or a PgBouncer before it (docs/pgbouncer.md).',
     postgresUrl.default('postgres://127.0.0.1:5432/tierline'),
   ),
   namespace: option(

@@ -1,5 +1,4 @@
 import type { Knex } from 'knex';
-import pg from 'pg';
 import { migrations } from '../../migrations/index.ts';
 import { ConfigError } from '../errors.ts';
 import type { Queryable } from './pool.ts';
@@ -10,17 +9,17 @@ const MIGRATION_LOCK = 7_409_134_021;
 
 /** The migrations that the database has not run. Empty: the schema is up to date. */
 export async function pendingMigrations(db: Queryable): Promise<string[]> {
-  const ran = new Set(await ranMigrations(db));
+  const ran = new Set(await ranMigrations((text) => db.query(text)));
   return Object.keys(migrations).filter((name) => !ran.has(name));
 }
 
-async function ranMigrations(db: Pick<pg.Client, 'query'>): Promise<string[]> {
-  const { rows: tables } = await db.query<{ table: string | null }>('SELECT to_regclass($1)::text AS table', [
-    MIGRATION_TABLE,
-  ]);
-  if (tables[0]?.table == null) return [];
-  const { rows } = await db.query<{ name: string }>(`SELECT name FROM ${MIGRATION_TABLE}`);
-  return rows.map(({ name }) => name);
+async function ranMigrations(
+  ask: (text: string) => PromiseLike<{ readonly rows: readonly Record<string, unknown>[] }>,
+): Promise<string[]> {
+  const { rows: tables } = await ask(`SELECT to_regclass('${MIGRATION_TABLE}')::text AS table`);
+  if (tables[0]?.['table'] == null) return [];
+  const { rows } = await ask(`SELECT name FROM ${MIGRATION_TABLE}`);
+  return rows.map(({ name }) => String(name));
 }
 
 const migrationSource: Knex.MigrationSource<string> = {
@@ -57,24 +56,24 @@ export function rollback(databaseUrl: string): Promise<string[]> {
   });
 }
 
-/** knex's own lock makes a second process fail. This one makes it wait, and is released when its connection ends. */
+/**
+ * knex's own lock makes a second process fail. This one makes it wait. Lock and migrations share one transaction: behind a pooler
+ * a lock of the session would stay with a server process that serves others.
+ */
 async function underLock<T>(databaseUrl: string, work: (db: Knex) => Promise<T>): Promise<T> {
   // Loading knex takes a quarter of a second, and a process that only asks what is pending does not need it.
   const { default: knex } = await import('knex');
-  const holder = new pg.Client({ connectionString: databaseUrl });
-  await holder.connect();
+  const db = knex(knexConfig(databaseUrl));
   try {
-    await holder.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    const unknown = (await ranMigrations(holder)).filter((name) => migrations[name] === undefined);
-    if (unknown.length > 0) throw new ConfigError(otherBuild(unknown));
-    const db = knex(knexConfig(databaseUrl));
-    try {
-      return await work(db);
-    } finally {
-      await db.destroy();
-    }
+    return await db.transaction(async (transaction) => {
+      await transaction.raw('SELECT pg_advisory_xact_lock(?)', [MIGRATION_LOCK]);
+      const ran = await ranMigrations((text) => transaction.raw(text));
+      const unknown = ran.filter((name) => migrations[name] === undefined);
+      if (unknown.length > 0) throw new ConfigError(otherBuild(unknown));
+      return work(transaction);
+    });
   } finally {
-    await holder.end();
+    await db.destroy();
   }
 }
 

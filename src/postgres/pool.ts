@@ -2,6 +2,7 @@ import pg from 'pg';
 import { within } from '../abortable.ts';
 import { boundedReason, messageOf, SchemaMissingError, TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { adaptToPooler } from './pooler.ts';
 
 export type Pool = pg.Pool;
 /** A pool, or one of its connections inside a transaction. */
@@ -14,17 +15,22 @@ const types = new pg.TypeOverrides();
 types.setTypeParser(pg.types.builtins.INT8, Number);
 
 export function createPool(databaseUrl: string, size: number, log: Logger): Pool {
+  const clients = new Set<pg.Client>();
+  async function onConnect(client: pg.ClientBase): Promise<void> {
+    clients.add(client as pg.Client);
+    client.once('end', () => clients.delete(client as pg.Client));
+    await adaptToPooler(client as pg.Client, CONNECT_TIMEOUT_MS);
+  }
   const pool = new pg.Pool({
     connectionString: databaseUrl,
     max: size,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
     types,
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it, which its types do not say
+    onConnect,
   });
   pool.on('error', (error) => log.warn({ err: error }, 'idle Postgres connection lost'));
-  const clients = new Set<pg.Client>();
-  pool.on('connect', (client) => clients.add(client as pg.Client));
-  pool.on('remove', (client) => clients.delete(client as pg.Client));
   openClients.set(pool, clients);
   return pool;
 }
@@ -77,23 +83,41 @@ export function sqlState(error: unknown): string | undefined {
   return typeof code === 'string' && /^[\dA-Z]{5}$/.test(code) ? code : undefined;
 }
 
-/** How to fix a Postgres that gave this error. */
+/** How to fix a Postgres, or a PgBouncer before it, that gave this error. */
 export function postgresFix(error: unknown): string {
   const state = sqlState(error) ?? sqlState(error instanceof Error ? error.cause : undefined);
   switch (state) {
     case '28P01':
     case '28000':
-      return 'correct user and password in DATABASE_URL, or let the user in with pg_hba.conf';
+      return WRONG_USER;
     case '3D000':
-      return 'create the database, or correct its name in DATABASE_URL';
+      return NO_DATABASE;
     case '42501':
       return 'grant the role of DATABASE_URL the rights on the tables, or use the role that owns them';
     case '53300':
       return 'raise max_connections, or lower TIERLINE_POOL_SIZE';
     default:
-      return 'start the server, or correct DATABASE_URL';
+      return (
+        POOLER_FIXES.find(([text]) => text.test(messageOf(error)))?.[1] ??
+        'start the server, or correct DATABASE_URL'
+      );
   }
 }
+
+const WRONG_USER = 'correct user and password in DATABASE_URL, or let the user in with pg_hba.conf';
+const NO_DATABASE = 'create the database, or correct its name in DATABASE_URL';
+
+/** PgBouncer gives most errors one code, so its texts are looked at. */
+const POOLER_FIXES: readonly (readonly [text: RegExp, fix: string])[] = [
+  [/statement pooling mode/, 'set pool_mode = transaction in PgBouncer'],
+  [
+    /unsupported startup parameter/,
+    'take that parameter out of DATABASE_URL (ALTER ROLE … SET can set it), or name it in ignore_startup_parameters of PgBouncer',
+  ],
+  [/password authentication failed|no such user|auth failed|login rejected/i, WRONG_USER],
+  [/no such database|database .* does not exist/, NO_DATABASE],
+  [/no more connections allowed/, 'raise max_client_conn of PgBouncer, or lower TIERLINE_POOL_SIZE'],
+];
 
 /** Runs a read. When Postgres cannot answer, it throws, so nobody takes silence for an empty answer. @throws TierUnavailableError, SchemaMissingError */
 export async function readL3<T>(work: () => Promise<T>): Promise<T> {

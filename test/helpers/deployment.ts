@@ -8,10 +8,12 @@ import { createPool, type Pool } from '../../src/postgres/pool.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
+import { startPgBouncer } from './pgbouncer.ts';
 
 /**
  * A deployment of its own on the shared test servers (or on a Redis given by URL): a fresh database with the schema, and a fresh Redis namespace.
- * Names come from randomUUID: test files run in threads that share a process id.
+ * Names come from randomUUID: test files run in threads that share a process id. With `TEST_PGBOUNCER=1` Postgres is reached
+ * through a PgBouncer of the deployment's own.
  */
 export interface Deployment {
   /** Pass to `openStore` and the others. */
@@ -48,7 +50,8 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
   await onServer(serverUrl, `CREATE DATABASE ${name}`);
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
-  const databaseUrl = url.href;
+  const pooler = process.env['TEST_PGBOUNCER'] === '1' ? await startPgBouncer(serverUrl) : undefined;
+  const databaseUrl = pooler === undefined ? url.href : pooler.urlOf(url.href);
   await migrate(databaseUrl);
 
   // Tests share their machine: only those about outages want an early refusal, or reads that soon pass a slow Redis by.
@@ -101,6 +104,7 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
       await removeKeys(redis, name);
       await closeRedis(redis);
       await pool.end();
+      await pooler?.close();
       await onServer(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`);
     },
   };

@@ -71,7 +71,7 @@ function isOnPath(program: string): boolean {
     .some((directory) => existsSync(join(directory, program)));
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as net.AddressInfo;

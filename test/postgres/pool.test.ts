@@ -16,7 +16,7 @@ for (const [statement, kind, state] of [
   [`DO $$ BEGIN RAISE EXCEPTION 'no'; END $$`, 'data', 'P0001'],
   ['SELECT * FROM no_such_table', 'schema', '42P01'],
   ['SELECT no_such_column FROM items', 'schema', '42703'],
-  ['SET statement_timeout = 1; SELECT pg_sleep(5)', 'transient', '57014'],
+  ['SET LOCAL statement_timeout = 1; SELECT pg_sleep(5)', 'transient', '57014'],
   ['SELECT pg_terminate_backend(pg_backend_pid())', 'transient', '57P01'],
 ] as const) {
   test(`I9: what a failure means for the writer: ${kind} for ${statement}`, async (t) => {

@@ -2,6 +2,7 @@ import { messageOf } from '../../errors.ts';
 import { matchMerkleKey } from '../../postgres/merkle-key.ts';
 import { pendingMigrations } from '../../postgres/migrator.ts';
 import { type Pool, postgresFix } from '../../postgres/pool.ts';
+import { isThroughPooler } from '../../postgres/pooler.ts';
 import {
   drainRights,
   OLDEST_POSTGRES,
@@ -19,6 +20,7 @@ export async function postgresFindings(pool: Pool): Promise<Finding[]> {
     const settings = await readServerSettings(pool);
     const trips = await roundTrips(() => serverTimeMs(pool));
     return [
+      connection(await isThroughPooler(pool)),
       version(settings),
       durability(settings),
       encoding(settings),
@@ -33,6 +35,11 @@ export async function postgresFindings(pool: Pool): Promise<Finding[]> {
   } catch (error) {
     return [fail('postgres', 'connection', messageOf(error), postgresFix(error))];
   }
+}
+
+function connection(isPooled: boolean): Finding {
+  const found = isPooled ? 'through a pooler, which takes statements without names' : 'direct';
+  return ok('postgres', 'connection', found);
 }
 
 function version({ version, versionNumber }: ServerSettings): Finding {
