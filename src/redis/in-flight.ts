@@ -49,6 +49,12 @@ export async function settleBatch(
   feedMaxEntries: number,
 ): Promise<Settled | undefined> {
   const notable = batch.jobs.filter(({ outcome }) => !isAllApplied(outcome));
+  const ids: string[] = [];
+  const stamps: Stamp[] = [];
+  for (const [id, stamp] of batch.settled) {
+    ids.push(id);
+    stamps.push(stamp);
+  }
   const args: (string | number)[] = [
     feedMaxEntries,
     encodeFeedJobs(batch.jobs),
@@ -59,8 +65,8 @@ export async function settleBatch(
     batch.generation ?? '',
     ...batch.jobs.map(({ chunkId }) => chunkId),
     ...notable.map(({ outcome }) => encodeOutcome(outcome)),
+    JSON.stringify([ids, stamps]),
   ];
-  for (const [id, stamp] of batch.settled) args.push(id, stamp);
   const outcomeKeys = notable.map(({ chunkId }) => keys.outcome(chunkId));
   const [entryId, raised] = settleReply.parse(
     await settleScript.run(

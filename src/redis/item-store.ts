@@ -199,16 +199,27 @@ export class ItemStore {
     const pipeline = this.#redis.pipeline();
     for (const buckets of calls) {
       const keys = buckets.map(({ bucket }) => session.copies.epoch(bucket));
-      const args: (string | number)[] = [at, LOOK_MS, newEpoch(), likelyAbsent ? 1 : 0];
-      args.push(this.#maxShare, buckets.length);
-      for (const { bucket, places } of buckets) args.push(epochs[bucket] ?? '', places.length);
+      const seen = buckets.flatMap(({ bucket, places }) => [epochs[bucket] ?? '', places.length]);
+      const lives: number[] = [];
+      const values: string[] = [];
       for (const { places } of buckets) {
         for (const i of places) {
           const { id, value, ttlMs } = entries[i] as StoredEntry;
           keys.push(session.copies.item(id));
-          args.push(value, ttlMs);
+          values.push(value);
+          lives.push(ttlMs);
         }
       }
+      const life = lives.every((ms) => ms === lives[0]) ? lives[0] : lives;
+      const args: (string | number)[] = [
+        at,
+        LOOK_MS,
+        newEpoch(),
+        likelyAbsent ? 1 : 0,
+        this.#maxShare,
+        buckets.length,
+      ];
+      args.push(JSON.stringify(life), ...seen, ...values);
       pipeline.evalsha(setNewerScript.sha, keys.length, ...keys, ...args);
     }
     return resultsOf(pipeline);

@@ -4,9 +4,10 @@
 -- ARGV: 1 time of the look, in ms of this server's clock  2 ms that a look is good for  3 an epoch that no other call gives
 --       4 whether most items are expected to be absent (1 or 0)
 --       5 share of maxmemory from which nothing is stored, 0 for no such limit  6 number of buckets
+--       7 life of the items in ms, 0 for no end (JSON: one for all, or an array); not used when a copy of the same content is
+--       there: that copy keeps its life
 --       then for each bucket its epoch at the look and the number of its items
---       then for each item its value, whose characters 3-18 and 19-34 are the two stamps, zero-padded, and its life in ms,
---       0 for no end (not used when a copy of the same content is there: that copy keeps its life)
+--       then the items' values, whose characters 3-18 and 19-34 are the two stamps, zero-padded
 -- Answers OOM when the copies have their share of the memory.
 -- Returns: { this server's time in ms,
 --            { place (from 1), epoch, 1 or 0 when nothing was stored } of each bucket whose epoch is another or whose look is old,
@@ -18,6 +19,7 @@ local newEpoch = ARGV[3]
 local likelyAbsent = ARGV[4] == '1'
 local maxShare = tonumber(ARGV[5])
 local buckets = tonumber(ARGV[6])
+local lives = cjson.decode(ARGV[7])
 local shortLived = false
 
 -- A user that may not call INFO has no limit.
@@ -30,9 +32,9 @@ if maxShare > 0 then
 end
 
 local function set(key, value, life, ...)
-  if life == '0' then return call('SET', key, value, ...) end
-  if tonumber(life) < goodFor then shortLived = true end
-  return call('SET', key, value, 'PX', life, ...)
+  if life == 0 then return call('SET', key, value, ...) end
+  if life < goodFor then shortLived = true end
+  return call('SET', key, value, 'PX', string.format('%.0f', life), ...)
 end
 
 local function isContent(head)
@@ -73,8 +75,8 @@ local epochs = call('MGET', unpack(KEYS, 1, buckets))
 local changed, newer = {}, {}
 local before = 0
 for b = 1, buckets do
-  local epoch, count = epochs[b], tonumber(ARGV[6 + 2 * b])
-  local seen = ARGV[5 + 2 * b]
+  local epoch, count = epochs[b], tonumber(ARGV[7 + 2 * b])
+  local seen = ARGV[6 + 2 * b]
   if not epoch then
     epoch = newEpoch
     call('SET', KEYS[b], epoch)
@@ -83,8 +85,8 @@ for b = 1, buckets do
   if taken then
     shortLived = false
     for i = before + 1, before + count do
-      local at = 6 + 2 * buckets + 2 * i
-      if store(KEYS[buckets + i], ARGV[at - 1], ARGV[at]) then newer[#newer + 1] = i end
+      local life = type(lives) == 'table' and lives[i] or lives
+      if store(KEYS[buckets + i], ARGV[7 + 2 * buckets + i], life) then newer[#newer + 1] = i end
     end
     -- A copy that dies before older looks do could be followed by an older one.
     if shortLived then

@@ -5,7 +5,8 @@
 -- ARGV: 1 feed entries to keep  2 jobs (JSON)  3 changes (JSON)  4 milliseconds to keep outcomes
 --       5 chunks  6 exceptions  7 generation in which the batch's copies were written, '' when there are none
 --       then the chunk ids, then the exceptions (JSON, in the order of their keys),
---       then id and stamp in turn for every operation's newest stamp of the batch
+--       at last the newest stamp of each id of the batch (JSON: the ids, the stamps): as two arguments an id it took a tenth of
+--       all that a worker allocates
 -- Returns: { the feed entry's id, 1 when the clock was raised above all stamps of Postgres since Redis was last empty };
 --          nothing was done and the id is '' when readers use another generation by now
 
@@ -24,15 +25,14 @@ for i = 1, exceptions do redis.call('SET', KEYS[9 + i], ARGV[at + i - 1], 'PX', 
 at = at + exceptions
 
 -- A pending stamp that is newer than the settled one belongs to a later write: it stays.
-for from = at, #ARGV, 2000 do
-  local ids, stamps = {}, {}
-  for i = from, math.min(from + 1998, #ARGV - 1), 2 do
-    ids[#ids + 1] = ARGV[i]
-    stamps[#stamps + 1] = tonumber(ARGV[i + 1])
-  end
-  local current, settled = redis.call('HMGET', KEYS[3], unpack(ids)), {}
-  for i = 1, #ids do
-    if current[i] and tonumber(current[i]) <= stamps[i] then settled[#settled + 1] = ids[i] end
+local newest = cjson.decode(ARGV[at])
+local ids, stamps = newest[1], newest[2]
+for from = 1, #ids, 1000 do
+  local to = math.min(from + 999, #ids)
+  local current, settled = redis.call('HMGET', KEYS[3], unpack(ids, from, to)), {}
+  for i = from, to do
+    local noted = current[i - from + 1]
+    if noted and tonumber(noted) <= stamps[i] then settled[#settled + 1] = ids[i] end
   end
   if #settled > 0 then redis.call('HDEL', KEYS[3], unpack(settled)) end
 end
