@@ -7,6 +7,7 @@ import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { createRedis } from '../../src/redis/connect.ts';
+import { closing } from '../helpers/setting.ts';
 
 const IDS = ['updated', 'deleted', 'range.1', 'range.2'];
 
@@ -61,15 +62,10 @@ for (const own of [true, false]) {
 }
 
 test('a cache that never comes back older keeps its copies over a restart', async (t) => {
-  const server = await startRedisServer();
-  const deployment = await createDeployment({ cacheRedisUrl: server.url, cacheNeverOlder: true });
-  const drain = await startDrain(deployment.options);
-  const store = await openStore(deployment.options);
-  t.teardown(async () => {
-    await Promise.all([store.close(), drain.close()]);
-    await deployment.close();
-    await server.close();
-  });
+  const server = closing(t, await startRedisServer());
+  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url, cacheNeverOlder: true }));
+  closing(t, await startDrain(deployment.options));
+  const store = closing(t, await openStore(deployment.options));
   await (await store.submit({ id: 'a', content: 1 })).settled();
   await server.restart();
   const reader = await openReader(deployment.options);

@@ -3,6 +3,7 @@ import { MAINTENANCE_QUEUE, RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts
 import { BEARER, TOKEN, quietDashboard, type QuietDashboard } from '../helpers/dashboard.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { promtoolComplaints, undocumented } from '../helpers/promtool.ts';
+import { closing } from '../helpers/setting.ts';
 
 let deployment: Deployment;
 let dashboard: QuietDashboard;
@@ -105,10 +106,12 @@ for (const [what, headers] of [
 }
 
 test('with a cookie of a dashboard with other credentials every route answers 401', async (t) => {
-  const other = await quietDashboard(deployment, {
-    dashboardToken: 'another-token-of-32-characters-or-more',
-  });
-  t.teardown(() => other.close());
+  const other = closing(
+    t,
+    await quietDashboard(deployment, {
+      dashboardToken: 'another-token-of-32-characters-or-more',
+    }),
+  );
   const { headers } = await other.signIn();
   for (const { method, url, name } of targets().filter(({ name }) => !PUBLIC.has(name))) {
     t.is((await dashboard.request({ method, url, headers })).statusCode, 401, name);
@@ -279,8 +282,7 @@ function signInLeadingAway(to: QuietDashboard) {
 }
 
 test('a sign-in sets a cookie that scripts cannot read and other sites cannot send', async (t) => {
-  const https = await quietDashboard(deployment, { dashboardHttps: true });
-  t.teardown(() => https.close());
+  const https = closing(t, await quietDashboard(deployment, { dashboardHttps: true }));
   const plain = await signInLeadingAway(dashboard);
   t.is(plain.headers.location, '/');
   t.like(plain.cookies[0], { httpOnly: true, sameSite: 'Strict', path: '/' });
@@ -304,8 +306,7 @@ test('after signing out the cookie is worth nothing', async (t) => {
 });
 
 test('the eleventh attempt to sign in within a minute is turned away', async (t) => {
-  const guessed = await quietDashboard(deployment);
-  t.teardown(() => guessed.close());
+  const guessed = closing(t, await quietDashboard(deployment));
   const attempt = (remoteAddress: string) =>
     guessed.request({
       method: 'POST',

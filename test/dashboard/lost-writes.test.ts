@@ -6,16 +6,13 @@ import { BEARER, quietDashboard } from '../helpers/dashboard.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { laggingReplica } from '../helpers/failover.ts';
 import { seriesValue } from '../helpers/promtool.ts';
+import { closing } from '../helpers/setting.ts';
 
 test('the overview and the metrics tell what the sweep found, and ring when writes are lost', async (t) => {
-  const deployment = await createDeployment();
-  const store = await openStore(deployment.options);
-  const drain = await startDrain(deployment.options);
-  const dashboard = await quietDashboard(deployment);
-  t.teardown(async () => {
-    await Promise.all([store.close(), drain.close(), dashboard.close()]);
-    await deployment.close();
-  });
+  const deployment = closing(t, await createDeployment());
+  const store = closing(t, await openStore(deployment.options));
+  closing(t, await startDrain(deployment.options));
+  const dashboard = closing(t, await quietDashboard(deployment));
   const read = async (url: string) => (await dashboard.request({ url, headers: BEARER })).body;
   t.regex(await read('/'), /L2 against Postgres/);
 

@@ -15,6 +15,7 @@ import { ConfigError } from '../../src/errors.ts';
 import { launchBrowser, watch } from '../helpers/browser.ts';
 import { TOKEN } from '../helpers/dashboard.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { closing } from '../helpers/setting.ts';
 
 const BASE = '/inside/tierline';
 /** What the application itself asks for. */
@@ -94,8 +95,7 @@ const isAdmin: Options['authenticate'] = ({ headers }) =>
 async function start(t: ExecutionContext, name: string, extra: Options): Promise<Application> {
   const application = await APPLICATIONS[name]?.({ ...deployment.options, ...extra });
   if (application === undefined) throw new Error(name);
-  t.teardown(() => application.close());
-  return application;
+  return closing(t, application);
 }
 
 const linksOf = (page: string) =>
@@ -230,8 +230,7 @@ test.serial('only true lets in, and an error of authenticate lets nobody in', as
 
 test.serial('in a browser the mounted pages draw their plots, and Bull Board its queues', async (t) => {
   const { origin } = await start(t, 'express', { authenticate: isAdmin });
-  const browser = await launchBrowser();
-  t.teardown(() => browser.close());
+  const browser = closing(t, await launchBrowser());
   const context = await browser.newContext({
     extraHTTPHeaders: ADMIN,
     viewport: { width: 1280, height: 900 },

@@ -3,20 +3,16 @@ import { BEARER, quietDashboard } from '../helpers/dashboard.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
+import { closing } from '../helpers/setting.ts';
 
 for (const [how, fail] of [
   ['refuses connections', 'refuse'],
   ['is silent', 'freeze'],
 ] as const) {
   test(`I8: while Redis ${how} the overview tells so, shows what Postgres knows, and recovers`, async (t) => {
-    const deployment = await createDeployment();
-    const proxy = await startProxy(deployment.options.redisUrl);
-    t.teardown(async () => {
-      await proxy.close();
-      await deployment.close();
-    });
-    const dashboard = await quietDashboard(deployment, { redisUrl: proxy.url });
-    t.teardown(() => dashboard.close());
+    const deployment = closing(t, await createDeployment());
+    const proxy = closing(t, await startProxy(deployment.options.redisUrl));
+    const dashboard = closing(t, await quietDashboard(deployment, { redisUrl: proxy.url }));
     const get = (url: string) =>
       dashboard.request({ method: 'GET', url, headers: { ...BEARER, accept: 'text/html' } });
     t.notRegex((await get('/')).body, /cannot be asked/);

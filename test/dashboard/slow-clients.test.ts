@@ -6,6 +6,7 @@ import { createRegistry } from '../../src/metrics/registry.ts';
 import { quietDashboard, TOKEN } from '../helpers/dashboard.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { headOf, sendSlowly } from '../helpers/slow-request.ts';
+import { closing } from '../helpers/setting.ts';
 
 const REQUEST_TIMEOUT_MS = 400;
 const BODY_BYTES = 4096;
@@ -14,12 +15,8 @@ const SIGNED_IN = [`Authorization: Bearer ${TOKEN}`];
 // Each test waits for connections to be closed: without a bound they stay open, and the test times out.
 
 test('I10: a body that never ends keeps no connection of the dashboard, whatever the route', async (t) => {
-  const deployment = await createDeployment();
-  const dashboard = await quietDashboard(deployment, {}, REQUEST_TIMEOUT_MS);
-  t.teardown(async () => {
-    await dashboard.close();
-    await deployment.close();
-  });
+  const deployment = closing(t, await createDeployment());
+  const dashboard = closing(t, await quietDashboard(deployment, {}, REQUEST_TIMEOUT_MS));
   await dashboard.app.listen({ port: 0, host: '127.0.0.1' });
   const { port } = dashboard.app.server.address() as AddressInfo;
   const targets = dashboard.routes.map(({ method, url }) => ({
@@ -44,8 +41,7 @@ test('I10: nor one of the probes', async (t) => {
     metrics: createRegistry('test'),
     log: createLogger('test', 'silent'),
   };
-  const server = await createProbeServer(sources, undefined, REQUEST_TIMEOUT_MS);
-  t.teardown(() => server.close());
+  const server = closing(t, await createProbeServer(sources, undefined, REQUEST_TIMEOUT_MS));
   await server.listen({ port: 0, host: '127.0.0.1' });
   const { port } = server.server.address() as AddressInfo;
   await Promise.all(

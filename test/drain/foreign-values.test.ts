@@ -6,20 +6,16 @@ import { openStore } from '../../src/store/open-store.ts';
 import type { Redis } from '../../src/redis/connect.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
+import { closing } from '../helpers/setting.ts';
 
 /** Longer than any batch takes, on a busy machine too. */
 const SETTLES = { timeoutMs: 20_000 };
 
 async function setUp(t: ExecutionContext) {
-  const server = await startRedisServer({ appendonly: 'no' });
-  const deployment = await createDeployment({ cacheRedisUrl: server.url, l1MaxBytes: 0 });
-  const drain = await startDrain(deployment.options);
-  const store = await openStore(deployment.options);
-  t.teardown(async () => {
-    await Promise.all([store.close(), drain.close()]);
-    await deployment.close();
-    await server.close();
-  });
+  const server = closing(t, await startRedisServer({ appendonly: 'no' }));
+  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url, l1MaxBytes: 0 }));
+  closing(t, await startDrain(deployment.options));
+  const store = closing(t, await openStore(deployment.options));
   return { deployment, store };
 }
 

@@ -12,18 +12,15 @@ import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { writerOf, writerPartsOf } from '../helpers/writer.ts';
+import { closing } from '../helpers/setting.ts';
 
 /** Stamps of a moment ago. */
 const FIRST = Date.now() * 1000;
 
 /** A cache of the test's own: it may be emptied. */
 async function setUp(t: ExecutionContext): Promise<Deployment> {
-  const server = await startRedisServer({ appendonly: 'no' });
-  const deployment = await createDeployment({ cacheRedisUrl: server.url });
-  t.teardown(async () => {
-    await deployment.close();
-    await server.close();
-  });
+  const server = closing(t, await startRedisServer({ appendonly: 'no' }));
+  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url }));
   return deployment;
 }
 

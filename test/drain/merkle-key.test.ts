@@ -7,6 +7,7 @@ import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { closing } from '../helpers/setting.ts';
 
 const KEY = 'the key of this store';
 const OTHER = 'the key of another one';
@@ -14,8 +15,7 @@ const REFUSED = { instanceOf: MerkleKeyError, code: 'ERR_MERKLE_KEY' };
 
 /** Filled by a worker with `key`. */
 async function filled(t: ExecutionContext, key: string | undefined): Promise<Deployment> {
-  const deployment = await createDeployment();
-  t.teardown(() => deployment.close());
+  const deployment = closing(t, await createDeployment());
   const options = withKey(deployment, key);
   const worker = await startDrain(options);
   const store = await openStore(options);
@@ -81,8 +81,7 @@ test('I5: who computes no digests needs no key, but must not bring another', asy
 });
 
 test('I5: the key of an empty store is that of its first worker, also when two start at once', async (t) => {
-  const deployment = await createDeployment();
-  t.teardown(() => deployment.close());
+  const deployment = closing(t, await createDeployment());
   await opens(t, openReader, withKey(deployment, OTHER));
   const started = await Promise.allSettled([KEY, OTHER].map((key) => startDrain(withKey(deployment, key))));
   const workers = started.filter((result) => result.status === 'fulfilled');

@@ -5,6 +5,7 @@ import { isPassed, othersBefore, readFrontier } from '../../src/redis/in-flight.
 import { createDeployment } from '../helpers/deployment.ts';
 import { noteRange } from '../helpers/noted-range.ts';
 import { chunkOf } from '../helpers/operations.ts';
+import { closing } from '../helpers/setting.ts';
 
 const setState = (id: string, stamp: number) => chunkOf([{ id, stamp, kind: 'state', state: 'open' }]);
 
@@ -31,8 +32,7 @@ test('a setState waits for the newest earlier range of a state, or of a prefix o
 });
 
 test('the frontier looks past ranges for the oldest chunk, and nothing in flight passes every barrier', async (t) => {
-  const deployment = await createDeployment();
-  t.teardown(() => deployment.close());
+  const deployment = closing(t, await createDeployment());
   const { redis, keys } = deployment;
   const frontier = async () => {
     const { chunks, ranges } = await readFrontier(redis, keys);
@@ -57,8 +57,7 @@ test('the frontier looks past ranges for the oldest chunk, and nothing in flight
 });
 
 test('ranges in a row have nobody before them but each other', async (t) => {
-  const deployment = await createDeployment();
-  t.teardown(() => deployment.close());
+  const deployment = closing(t, await createDeployment());
   const { redis, keys } = deployment;
   await redis.zadd(keys.inflight, 10, 'a', 20, 'b', 25, 'chunk', 30, 'c');
   const before = (...jobs: [string, number][]) =>

@@ -10,21 +10,20 @@ interface Closable {
 /** A deployment for one test. */
 export interface Setting {
   readonly deployment: Deployment;
-  /** Closes it when the test ends, before everything that was there earlier. */
+  /** As `closing`. */
   use<T extends Closable>(thing: T): T;
   /** Starts a worker. Tests that look at the queue first do it later. */
   drain(): Promise<DrainWorker>;
 }
 
+/** Closes the thing when the test ends, before everything that was there earlier. */
+export function closing<T extends Closable>(t: { teardown(end: () => Promise<void>): void }, thing: T): T {
+  t.teardown(async () => void (await thing.close()));
+  return thing;
+}
+
 export async function createSetting(t: ExecutionContext, options: Options = {}): Promise<Setting> {
-  const deployment = await createDeployment(options);
-  const things: Closable[] = [deployment];
-  t.teardown(async () => {
-    for (const thing of things.toReversed()) await thing.close();
-  });
-  const use: Setting['use'] = (thing) => {
-    things.push(thing);
-    return thing;
-  };
+  const deployment = closing(t, await createDeployment(options));
+  const use: Setting['use'] = (thing) => closing(t, thing);
   return { deployment, use, drain: async () => use(await startDrain(deployment.options)) };
 }

@@ -13,7 +13,7 @@ import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
-import { createSetting } from '../helpers/setting.ts';
+import { closing, createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext, options: Options = {}) {
   const setting = await createSetting(t, options);
@@ -215,14 +215,9 @@ async function takeStampsOf(t: ExecutionContext, count: number): Promise<{ watch
 }
 
 test('I10: while Redis does not answer the pressure is critical and its age grows', async (t) => {
-  const deployment = await createDeployment();
-  const proxy = await startProxy(deployment.options.redisUrl);
-  const producer = await openProducer({ ...deployment.options, redisUrl: proxy.url });
-  t.teardown(async () => {
-    await producer.close();
-    await proxy.close();
-    await deployment.close();
-  });
+  const deployment = closing(t, await createDeployment());
+  const proxy = closing(t, await startProxy(deployment.options.redisUrl));
+  const producer = closing(t, await openProducer({ ...deployment.options, redisUrl: proxy.url }));
   t.is(producer.pressure().level, 'normal');
   proxy.freeze();
   await eventually(() => producer.pressure().level === 'critical', 'it is told');
@@ -268,8 +263,7 @@ test('a store reads on while its queue is full, and makes nothing that it could 
 });
 
 test('I3, I10: a Redis without memory refuses as backpressure, keeps no half of it, and is drained all the same', async (t) => {
-  const server = await startRedisServer();
-  t.teardown(() => server.close());
+  const server = closing(t, await startRedisServer());
   const { deployment, producer, drain } = await setUp(t, {
     redisUrl: server.url,
     cacheRedisUrl: loadConfig().redisUrl,
@@ -306,8 +300,7 @@ test('I3, I10: a Redis without memory refuses as backpressure, keeps no half of 
 });
 
 test('I10: L2 copies alone do not fill a Redis that they share with the queue', async (t) => {
-  const server = await startRedisServer();
-  t.teardown(() => server.close());
+  const server = closing(t, await startRedisServer());
   const { deployment, producer, drain } = await setUp(t, { redisUrl: server.url });
   const { redis, pool } = deployment;
   const used = Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]);
@@ -321,15 +314,13 @@ test('I10: L2 copies alone do not fill a Redis that they share with the queue', 
   t.not(producer.pressure().level, 'critical');
   const { rows } = await pool.query<{ n: string }>('SELECT count(*) AS n FROM items');
   t.is(Number(rows[0]?.n), 10_000);
-  const reader = await openReader(deployment.options);
-  t.teardown(() => reader.close());
+  const reader = closing(t, await openReader(deployment.options));
   const items = await reader.getMany(['part0.1', 'part99.99']);
   t.true(items.every((item) => item !== undefined));
 });
 
 test('I10: notes whose job met a full Redis are taken back', async (t) => {
-  const server = await startRedisServer();
-  t.teardown(() => server.close());
+  const server = closing(t, await startRedisServer());
   const { deployment, producer } = await setUp(t, { redisUrl: server.url, admission: false });
   const { redis, keys } = deployment;
   await producer.submitMany(itemsOf('kept', 3));

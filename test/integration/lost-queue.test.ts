@@ -6,16 +6,12 @@ import { TrackedChunk } from '../../src/producer/ticket.ts';
 
 import { createDeployment } from '../helpers/deployment.ts';
 import { startProxy } from '../helpers/proxy.ts';
+import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = await createDeployment();
-  const relay = await startProxy(deployment.options.redisUrl);
-  const producer = await openProducer({ ...deployment.options, redisUrl: relay.url });
-  t.teardown(async () => {
-    await producer.close();
-    await relay.close();
-    await deployment.close();
-  });
+  const deployment = closing(t, await createDeployment());
+  const relay = closing(t, await startProxy(deployment.options.redisUrl));
+  const producer = closing(t, await openProducer({ ...deployment.options, redisUrl: relay.url }));
   return {
     deployment,
     relay,
@@ -45,8 +41,7 @@ test('I8: a write that is still queued survives the same cut', async (t) => {
   const { deployment, relay, producer } = await setUp(t);
   const ticket = await producer.submit({ id: 'a', content: 1 });
   relay.cut();
-  const drain = await startDrain(deployment.options);
-  t.teardown(() => drain.close());
+  closing(t, await startDrain(deployment.options));
   t.is((await ticket.settled()).status, 'applied');
 });
 

@@ -72,9 +72,8 @@ test('a chunk ends at its bytes, and a larger item is a chunk of its own', async
 });
 
 test('I1: what one producer submits after another has resolved wins', async (t) => {
-  const { deployment, producer, drain } = await setUp(t);
-  const other = await openProducer(deployment.options);
-  t.teardown(() => other.close());
+  const { deployment, producer, drain, use } = await setUp(t);
+  const other = use(await openProducer(deployment.options));
   const versions: number[] = [];
   for (let i = 0; i < 50; i++) {
     const ticket = await (i % 2 === 0 ? producer : other).submit({ id: 'shared', content: i });

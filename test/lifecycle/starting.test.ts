@@ -6,6 +6,7 @@ import { drainRights } from '../../src/postgres/server.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { spawnWorker } from '../helpers/worker-process.ts';
+import { closing } from '../helpers/setting.ts';
 
 let deployment: Deployment;
 test.before(async () => {
@@ -64,10 +65,8 @@ test('I8: a drain whose role may not write is refused at its start, with the sta
 test.serial(
   'I8: a wait that runs out of its time says that no worker listens, when that is so',
   async (t) => {
-    const other = await createDeployment();
-    t.teardown(() => other.close());
-    const producer = await openProducer(other.options);
-    t.teardown(() => producer.close());
+    const other = closing(t, await createDeployment());
+    const producer = closing(t, await openProducer(other.options));
     const ticket = await producer.submit({ id: 'a', content: 1 });
     const alone = await t.throwsAsync(ticket.settled({ timeoutMs: 10 }), { instanceOf: SettleTimeoutError });
     t.regex(alone?.message ?? '', /No worker listens to the queue/);

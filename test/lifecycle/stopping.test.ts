@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { createDeployment } from '../helpers/deployment.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';
 import { type SpawnedWorker, spawnWorker, startWorker } from '../helpers/worker-process.ts';
+import { closing } from '../helpers/setting.ts';
 
 // One after another: what is bounded in time here must not wait for the other tests.
 
@@ -21,14 +22,9 @@ interface Setting {
 }
 
 async function setUp(t: ExecutionContext): Promise<Setting> {
-  const deployment = await createDeployment();
-  const redis = await startProxy(deployment.options.redisUrl);
-  const postgres = await startProxy(deployment.options.databaseUrl);
-  t.teardown(async () => {
-    await redis.close();
-    await postgres.close();
-    await deployment.close();
-  });
+  const deployment = closing(t, await createDeployment());
+  const redis = closing(t, await startProxy(deployment.options.redisUrl));
+  const postgres = closing(t, await startProxy(deployment.options.databaseUrl));
   const env = {
     ...deployment.env,
     REDIS_URL: redis.url,

@@ -11,20 +11,16 @@ import { plantCopy, readCopy, sweepOf } from '../helpers/copies.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
+import { closing } from '../helpers/setting.ts';
 
 const ITEMS = 4000;
 
 async function setUp(t: ExecutionContext) {
   // Of its own: the keys of other tests would be walked too.
-  const server = await startRedisServer();
-  const deployment = await createDeployment({ redisUrl: server.url });
-  const store = await openStore({ ...deployment.options, l1MaxBytes: 0 });
-  const drain = await startDrain(deployment.options);
-  t.teardown(async () => {
-    await Promise.all([store.close(), drain.close()]);
-    await deployment.close();
-    await server.close();
-  });
+  const server = closing(t, await startRedisServer());
+  const deployment = closing(t, await createDeployment({ redisUrl: server.url }));
+  const store = closing(t, await openStore({ ...deployment.options, l1MaxBytes: 0 }));
+  closing(t, await startDrain(deployment.options));
   const items = Array.from({ length: ITEMS }, (_, i) => ({ id: `many.${i}`, content: i }));
   await (await store.submitMany(items)).settled();
   const turns = () => readTurns(deployment.redis, deployment.keys);
@@ -50,8 +46,7 @@ test('a turn lets the other chores run, and goes on in the next process', async 
   await first.close();
 
   const stopped = (await turns()).current;
-  const second = await startMaintenance({ ...slowly, copySweepPercent: 50 });
-  t.teardown(() => second.close());
+  closing(t, await startMaintenance({ ...slowly, copySweepPercent: 50 }));
   await eventually(async () => (await turns()).last !== undefined, 'the turn has ended');
   const { last } = await turns();
   t.is(last?.number, 1);
@@ -89,13 +84,9 @@ test('a turn that is asked for begins at once and tells what it found', async (t
 test('while the cache is away maintenance starts and does its other chores', async (t) => {
   const server = await startRedisServer();
   await server.close();
-  const deployment = await createDeployment();
+  const deployment = closing(t, await createDeployment());
   const number = await sweepOf(deployment).begin();
-  const service = await startMaintenance({ ...deployment.options, cacheRedisUrl: server.url });
-  t.teardown(async () => {
-    await service.close();
-    await deployment.close();
-  });
+  closing(t, await startMaintenance({ ...deployment.options, cacheRedisUrl: server.url }));
   const runs = () => choreRuns(deployment.redis, deployment.keys);
   await eventually(async () => (await runs()).has('fold') && (await runs()).has('copies'), 'both have run');
   t.is((await runs()).get('copies')?.error, undefined);

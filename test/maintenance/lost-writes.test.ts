@@ -11,16 +11,13 @@ import { createDeployment } from '../helpers/deployment.ts';
 import { laggingReplica } from '../helpers/failover.ts';
 import { refusePoison } from '../helpers/poison.ts';
 import { asCopy, storedCopies, storedRows } from '../helpers/stored-rows.ts';
+import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = await createDeployment();
+  const deployment = closing(t, await createDeployment());
   const { options, redis, keys, pool } = deployment;
-  const store = await openStore({ ...options, l1MaxBytes: 0 });
-  const drain = await startDrain(options);
-  t.teardown(async () => {
-    await Promise.all([store.close(), drain.close()]);
-    await deployment.close();
-  });
+  const store = closing(t, await openStore({ ...options, l1MaxBytes: 0 }));
+  closing(t, await startDrain(options));
   const put = async (id: string, content: string | Uint8Array, state?: string) => {
     const ticket = await store.submit({ id, content, ...(state === undefined ? {} : { state }) });
     await ticket.settled();

@@ -5,6 +5,7 @@ import { openReader } from '../../src/read/open-reader.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
+import { closing } from '../helpers/setting.ts';
 
 const IDS = ['tenantA.secret', 'tenantB.1', 'tenantB.2', 'tenantB.x.1', 'tenantC.1', 'tenantB'];
 const OPEN = ['tenantA.secret', 'tenantB.1', 'tenantC.1'];
@@ -23,12 +24,8 @@ async function idsOf(items: AsyncIterable<{ id: string }>): Promise<string[]> {
 
 /** Every way to ask with a cursor: what it answers, and which ids may be in the answer. */
 async function setUp(t: { teardown(fn: () => Promise<void>): void }) {
-  const deployment = await createDeployment();
-  const reader = await openReader(deployment.options);
-  t.teardown(async () => {
-    await reader.close();
-    await deployment.close();
-  });
+  const deployment = closing(t, await createDeployment());
+  const reader = closing(t, await openReader(deployment.options));
   await writerOf(deployment).write([
     chunkOf(
       IDS.map((id, i) => ({

@@ -7,21 +7,16 @@ import { startProxy } from '../helpers/proxy.ts';
 import { openReadSide, type ReadSide } from '../helpers/read-side.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { writerOf } from '../helpers/writer.ts';
+import { closing } from '../helpers/setting.ts';
 
 const FIRST = Date.now() * 1000;
 
 /** A reader that does not see the feed, on a cache of the test's own. */
 async function setUp(t: ExecutionContext): Promise<{ deployment: Deployment; side: ReadSide }> {
-  const server = await startRedisServer({ appendonly: 'no' });
-  const deployment = await createDeployment({ cacheRedisUrl: server.url, filterMaxBytes: 0 });
-  const feed = await startProxy(deployment.options.redisUrl);
-  const side = await openReadSide(deployment, feed.url);
-  t.teardown(async () => {
-    await side.close();
-    await feed.close();
-    await deployment.close();
-    await server.close();
-  });
+  const server = closing(t, await startRedisServer({ appendonly: 'no' }));
+  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url, filterMaxBytes: 0 }));
+  const feed = closing(t, await startProxy(deployment.options.redisUrl));
+  const side = closing(t, await openReadSide(deployment, feed.url));
   await writerOf(deployment).write([chunkOf([{ id: 'a', stamp: FIRST, kind: 'json', body: '"old"' }])]);
   await deployment.cache.del(deployment.keys.item('a'));
   await feed.refuse();

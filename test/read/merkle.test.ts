@@ -8,6 +8,7 @@ import type { Reader } from '../../src/types/read.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
+import { closing } from '../helpers/setting.ts';
 
 const FIRST = 1_795_000_000_000_000;
 const COUNT = 1000;
@@ -25,12 +26,8 @@ interface Side {
 }
 
 async function openSide(t: ExecutionContext): Promise<Side> {
-  const deployment = await createDeployment();
-  const reader = await openReader(deployment.options);
-  t.teardown(async () => {
-    await reader.close();
-    await deployment.close();
-  });
+  const deployment = closing(t, await createDeployment());
+  const reader = closing(t, await openReader(deployment.options));
   const writer = writerOf(deployment);
   return { deployment, reader, write: (ops) => writer.write([chunkOf(ops)]) };
 }

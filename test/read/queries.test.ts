@@ -8,15 +8,12 @@ import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
+import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = await createDeployment();
+  const deployment = closing(t, await createDeployment());
   const writer = writerOf(deployment);
-  const reader = await openReader(deployment.options);
-  t.teardown(async () => {
-    await reader.close();
-    await deployment.close();
-  });
+  const reader = closing(t, await openReader(deployment.options));
   let stamp = 1;
   return {
     deployment,
@@ -150,8 +147,7 @@ test('a scan can be taken up in another process, and what it has handed out does
   const { deployment, reader, put } = await setUp(t);
   const ids = Array.from({ length: 2500 }, (_, i) => `s.${String(i).padStart(4, '0')}`);
   await put(...ids.map((id) => ({ id, state: 'open' })));
-  const other = await openReader(deployment.options);
-  t.teardown(() => other.close());
+  const other = closing(t, await openReader(deployment.options));
   for (const [first, again] of [
     [reader.scanPrefix('s.'), (after: string) => other.scanPrefix('s.', { after })],
     [reader.scanState('open'), (after: string) => other.scanState('open', { after })],
@@ -259,8 +255,7 @@ test('I6: a query and get never take each other back', async (t) => {
   t.like((await reader.getByPrefix('a')).items[0], { content: 'new' });
   t.like(await reader.get('a'), { content: 'new' }, 'L1 had the older one');
 
-  const other = await openReader(deployment.options);
-  t.teardown(() => other.close());
+  const other = closing(t, await openReader(deployment.options));
   for await (const item of other.scanState('default')) t.like(item, { content: 'new' });
   t.like(await other.get('a'), { content: 'new' }, 'L2 may have the older one');
 });

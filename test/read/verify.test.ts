@@ -5,14 +5,11 @@ import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
+import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = await createDeployment();
-  const reader = await openReader(deployment.options);
-  t.teardown(async () => {
-    await reader.close();
-    await deployment.close();
-  });
+  const deployment = closing(t, await createDeployment());
+  const reader = closing(t, await openReader(deployment.options));
   const writer = writerOf(deployment);
   await writer.write([
     chunkOf([

@@ -10,16 +10,12 @@ import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
+import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext, options: Options = {}) {
-  const server = await startRedisServer({ appendonly: 'no' });
-  const proxy = await startProxy(server.url);
-  const deployment = await createDeployment({ cacheRedisUrl: server.url, ...options });
-  t.teardown(async () => {
-    await proxy.close();
-    await deployment.close();
-    await server.close();
-  });
+  const server = closing(t, await startRedisServer({ appendonly: 'no' }));
+  const proxy = closing(t, await startProxy(server.url));
+  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url, ...options }));
   return { deployment, server, proxy };
 }
 
@@ -73,8 +69,7 @@ test('I6: until the queue has said whether the server is the same, its copies ar
 
 test('I6: who still talks to the server that was replaced moves to the new one, told by the feed', async (t) => {
   const { deployment, proxy } = await setUp(t);
-  const replica = await startRedisServer({ appendonly: 'no' });
-  t.teardown(() => replica.close());
+  const replica = closing(t, await startRedisServer({ appendonly: 'no' }));
   const before = await processOf(t, deployment, proxy.url);
   const name = before.name();
   proxy.retarget(replica.url);
@@ -88,14 +83,10 @@ test('I6: who still talks to the server that was replaced moves to the new one, 
 
 test('I6: a worker and readers on both sides of a failover agree on what has settled', async (t) => {
   const { deployment, proxy } = await setUp(t);
-  const replica = await startRedisServer({ appendonly: 'no' });
+  const replica = closing(t, await startRedisServer({ appendonly: 'no' }));
   const options = { ...deployment.options, cacheRedisUrl: proxy.url, l1MaxBytes: 0 };
-  const drain = await startDrain(options);
-  const store = await openStore(options);
-  t.teardown(async () => {
-    await Promise.all([store.close(), drain.close()]);
-    await replica.close();
-  });
+  closing(t, await startDrain(options));
+  const store = closing(t, await openStore(options));
   await (await store.submit({ id: 'a', content: 1 })).settled();
   proxy.retarget(replica.url);
   const reader = await openReader(options);
@@ -109,14 +100,10 @@ test('I6: a worker and readers on both sides of a failover agree on what has set
 
 test('I3: a cache server that became a replica is left for the one that took its place', async (t) => {
   const { deployment, proxy } = await setUp(t);
-  const replica = await startRedisServer({ appendonly: 'no' });
+  const replica = closing(t, await startRedisServer({ appendonly: 'no' }));
   const options = { ...deployment.options, cacheRedisUrl: proxy.url, l1MaxBytes: 0 };
-  const drain = await startDrain(options);
-  const store = await openStore(options);
-  t.teardown(async () => {
-    await Promise.all([store.close(), drain.close()]);
-    await replica.close();
-  });
+  closing(t, await startDrain(options));
+  const store = closing(t, await openStore(options));
   await (await store.submit({ id: 'a', content: 1 })).settled();
   proxy.retarget(replica.url);
   const { hostname, port } = new URL(replica.url);
