@@ -3,8 +3,8 @@ import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import type { NewItem, Producer, Ticket } from '../../src/types/write.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import type { NewItem, Ticket } from '../../src/types/write.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';
 import type { TestOp } from '../helpers/operations.ts';
@@ -16,14 +16,10 @@ const KILLS = 20;
 const WRITES_A_WAVE = 1000;
 const IDS = 3000;
 
-let deployment: Deployment;
-let producer: Producer;
 const workers: WorkerProcess[] = [];
-test.before(async () => {
-  // Small chunks, so that every moment of a worker's life is hit.
-  deployment = await createDeployment({ chunkMaxItems: 25 });
-  producer = await openProducer(deployment.options);
-});
+// Small chunks, so that every moment of a worker's life is hit.
+const deployment = await createDeployment({ chunkMaxItems: 25 });
+const producer = await openProducer(deployment.options);
 test.after.always(async () => {
   await Promise.all(workers.map((worker) => worker.stop('SIGKILL')));
   await producer.close();

@@ -2,21 +2,18 @@ import test from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { runCommand } from '../helpers/command-line.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 
-let deployment: Deployment;
-test.before(async () => {
-  deployment = await createDeployment();
-  const producer = await openProducer(deployment.options);
-  const drain = await startDrain(deployment.options);
-  const batch = await producer.submitMany([
-    { id: 'a.1', content: 1, state: 'new' },
-    { id: 'a.2', content: 2 },
-  ]);
-  await batch.settled();
-  await producer.close();
-  await drain.close();
-});
+const deployment = await createDeployment();
+const producer = await openProducer(deployment.options);
+const drain = await startDrain(deployment.options);
+const batch = await producer.submitMany([
+  { id: 'a.1', content: 1, state: 'new' },
+  { id: 'a.2', content: 2 },
+]);
+await batch.settled();
+await producer.close();
+await drain.close();
 test.after.always(() => deployment.close());
 
 for (const [line, expected] of [

@@ -1,20 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import test from 'ava';
-import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
+import { startDrain } from '../../src/drain/start-drain.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Item, Store } from '../../src/types/read.ts';
-import { runCommand, startCommand } from '../helpers/command-line.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import type { Item } from '../../src/types/read.ts';
+import { jsonOf, linesOf, runCommand, startCommand } from '../helpers/command-line.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 
-let deployment: Deployment;
-let drain: DrainWorker;
-let store: Store;
-test.before(async () => {
-  deployment = await createDeployment();
-  drain = await startDrain(deployment.options);
-  store = await openStore({ ...deployment.options, l1MaxBytes: 0 });
-});
+const deployment = await createDeployment();
+const drain = await startDrain(deployment.options);
+const store = await openStore({ ...deployment.options, l1MaxBytes: 0 });
 test.after.always(async () => {
   await store.close();
   await drain.close();
@@ -25,8 +20,6 @@ const tierline = (...args: readonly string[]) => runCommand(deployment.env, args
 const settle = async (items: readonly { id: string; content: string | Uint8Array; state?: string }[]) => {
   await (await store.submitMany(items)).settled();
 };
-const linesOf = (text: string) => text.split('\n').filter((line) => line !== '');
-const jsonOf = <T>(text: string) => linesOf(text).map((line) => JSON.parse(line) as T);
 
 test('get: items in the order asked, those that are missing on standard error, exit 1', async (t) => {
   await settle([

@@ -3,7 +3,7 @@ import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
 import { type Maintenance, startMaintenance } from '../../src/maintenance/start-maintenance.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types/read.ts';
-import { runCommand } from '../helpers/command-line.ts';
+import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { sweepAll } from '../helpers/copies.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { laggingReplica } from '../helpers/failover.ts';
@@ -26,11 +26,6 @@ test.afterEach.always(async () => {
 });
 
 const copies = (...args: readonly string[]) => runCommand(deployment.env, ['copies', ...args]);
-const jsonOf = (text: string) =>
-  text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 test.serial('I3: lost writes are found, listed and written back; the others are left alone', async (t) => {
   maintenance = await startMaintenance({ ...deployment.options, copySweepPercent: 50 });

@@ -2,7 +2,7 @@ import test from 'ava';
 import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types/read.ts';
-import { runCommand } from '../helpers/command-line.ts';
+import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
 let deployment: Deployment;
@@ -27,11 +27,6 @@ const poison = (on: boolean) =>
       : 'ALTER TABLE items DROP CONSTRAINT no_poison',
   );
 const letters = (...args: readonly string[]) => runCommand(deployment.env, ['dead-letters', ...args]);
-const jsonOf = <T>(text: string) =>
-  text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as T);
 const die = async (...ids: readonly string[]) => {
   for (const id of ids) await (await store.submit({ id, content: `poison of ${id}` })).settled();
 };

@@ -4,25 +4,16 @@ import type { Finding } from '../../src/cli/doctor/finding.ts';
 import { backlogFindings, totalsFindings } from '../../src/cli/commands/doctor.ts';
 import { latency, roundTrips, settingsFindings, skew } from '../../src/cli/doctor/redis-findings.ts';
 import { redisFix, ServerInfo } from '../../src/redis/connect.ts';
-import { runCommand } from '../helpers/command-line.ts';
+import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 
-let deployment: Deployment;
-test.before(async () => {
-  deployment = await createDeployment();
-});
+const deployment = await createDeployment();
 test.after.always(() => deployment.close());
-
-const findingsOf = (text: string) =>
-  text
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Finding);
 
 test.serial('on healthy servers nothing fails, and every finding that is not ok has a fix', async (t) => {
   const { code, stdout } = await runCommand(deployment.env, ['doctor', '--json']);
   t.is(code, 0);
-  const findings = findingsOf(stdout);
+  const findings = jsonOf<Finding>(stdout);
   for (const finding of findings) t.is(finding.fix === undefined, finding.level === 'ok', finding.about);
   const about = findings.map(({ area, about }) => `${area} ${about}`);
   for (const expected of [

@@ -1,23 +1,19 @@
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { runCommand, startCommand } from '../helpers/command-line.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 
 const SERVICES = ['drain', 'maintenance', 'dashboard'] as const;
 const WHILE_LOADING = fileURLToPath(new URL('../helpers/signal-while-loading.js', import.meta.url));
 
-let deployment: Deployment;
-let env: NodeJS.ProcessEnv;
-test.before(async () => {
-  deployment = await createDeployment();
-  env = {
-    ...deployment.env,
-    TIERLINE_LOG_LEVEL: 'info',
-    TIERLINE_DASHBOARD_PORT: '0',
-    TIERLINE_DASHBOARD_TOKEN: 'a'.repeat(32),
-  };
-});
+const deployment = await createDeployment();
+const env = {
+  ...deployment.env,
+  TIERLINE_LOG_LEVEL: 'info',
+  TIERLINE_DASHBOARD_PORT: '0',
+  TIERLINE_DASHBOARD_TOKEN: 'a'.repeat(32),
+};
 test.after.always(() => deployment.close());
 
 for (const name of ['worker', 'maintenance', 'dashboard']) {

@@ -3,22 +3,15 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
+import { startDrain } from '../../src/drain/start-drain.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import type { Reader } from '../../src/types/read.ts';
 import { runCommand } from '../helpers/command-line.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 
-let deployment: Deployment;
-let drain: DrainWorker;
-let reader: Reader;
-let folder: string;
-test.before(async () => {
-  deployment = await createDeployment();
-  drain = await startDrain(deployment.options);
-  reader = await openReader({ ...deployment.options, l1MaxBytes: 0 });
-  folder = await mkdtemp(join(tmpdir(), 'tierline-put-'));
-});
+const deployment = await createDeployment();
+const drain = await startDrain(deployment.options);
+const reader = await openReader({ ...deployment.options, l1MaxBytes: 0 });
+const folder = await mkdtemp(join(tmpdir(), 'tierline-put-'));
 test.after.always(async () => {
   await reader.close();
   await drain.close();

@@ -1,18 +1,13 @@
 import test from 'ava';
 import { MAINTENANCE_QUEUE, RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { BEARER, TOKEN, quietDashboard, type QuietDashboard } from '../helpers/dashboard.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { promtoolComplaints, undocumented } from '../helpers/promtool.ts';
 import { closing } from '../helpers/setting.ts';
 
-let deployment: Deployment;
-let dashboard: QuietDashboard;
-let readOnly: QuietDashboard;
-test.before(async () => {
-  deployment = await createDeployment();
-  dashboard = await quietDashboard(deployment);
-  readOnly = await quietDashboard(deployment, { dashboardReadOnly: true });
-});
+const deployment = await createDeployment();
+const dashboard = await quietDashboard(deployment);
+const readOnly = await quietDashboard(deployment, { dashboardReadOnly: true });
 test.after.always(async () => {
   await dashboard.close();
   await readOnly.close();

@@ -14,7 +14,7 @@ import { dashboard, openDashboard, type DashboardOptions } from '../../src/dashb
 import { ConfigError } from '../../src/errors.ts';
 import { launchBrowser, watch } from '../helpers/browser.ts';
 import { TOKEN } from '../helpers/dashboard.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { closing } from '../helpers/setting.ts';
 
 const BASE = '/inside/tierline';
@@ -22,11 +22,8 @@ const BASE = '/inside/tierline';
 const ADMIN = { authorization: 'Basic YWRtaW46c2VjcmV0' };
 const SHOTS = join(tmpdir(), 'tierline-dashboard');
 
-let deployment: Deployment;
-test.before(async () => {
-  mkdirSync(SHOTS, { recursive: true });
-  deployment = await createDeployment();
-});
+mkdirSync(SHOTS, { recursive: true });
+const deployment = await createDeployment();
 test.after.always(() => deployment.close());
 
 type Options = DashboardOptions<{ readonly headers: IncomingMessage['headers'] }>;

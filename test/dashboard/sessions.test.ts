@@ -1,19 +1,14 @@
 import test from 'ava';
 import { ownPath } from '../../src/dashboard/sign-in.ts';
 import { quietDashboard, type QuietDashboard } from '../helpers/dashboard.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 
 const HOUR_S = 3600;
 const CREDENTIALS = { dashboardSessionMs: HOUR_S * 1000 };
 
-let deployment: Deployment;
-let dashboard: QuietDashboard;
-let other: QuietDashboard;
-test.before(async () => {
-  deployment = await createDeployment();
-  dashboard = await quietDashboard(deployment, CREDENTIALS);
-  other = await quietDashboard(deployment, CREDENTIALS);
-});
+const deployment = await createDeployment();
+const dashboard = await quietDashboard(deployment, CREDENTIALS);
+const other = await quietDashboard(deployment, CREDENTIALS);
 test.after.always(async () => {
   await dashboard.close();
   await other.close();

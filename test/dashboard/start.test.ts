@@ -7,13 +7,10 @@ import { startDashboard } from '../../src/dashboard/dashboard.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { TOKEN } from '../helpers/dashboard.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { spawnWorker } from '../helpers/worker-process.ts';
 
-let deployment: Deployment;
-test.before(async () => {
-  deployment = await createDeployment();
-});
+const deployment = await createDeployment();
 test.after.always(() => deployment.close());
 
 test('--hash-password prints the hash of what comes in, and nothing else', async (t) => {

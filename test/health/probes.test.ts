@@ -7,22 +7,18 @@ import { startWithProbes } from '../../src/lifecycle/with-probes.ts';
 import { createRegistry } from '../../src/metrics/registry.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { loadConfig } from '../../src/config.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { probed, type ProbedWorker } from '../helpers/probed-worker.ts';
+import { probed } from '../helpers/probed-worker.ts';
 import { startWorker } from '../helpers/worker-process.ts';
 
 const TOKEN = `token-${randomUUID()}`;
 
-let deployment: Deployment;
-let drain: ProbedWorker;
-test.before(async () => {
-  deployment = await createDeployment();
-  drain = await probed('drain', {
-    ...deployment.env,
-    TIERLINE_METRICS_TOKEN: TOKEN,
-    TIERLINE_READY_LAG_MS: '100',
-  });
+const deployment = await createDeployment();
+const drain = await probed('drain', {
+  ...deployment.env,
+  TIERLINE_METRICS_TOKEN: TOKEN,
+  TIERLINE_READY_LAG_MS: '100',
 });
 test.after.always(async () => {
   await drain?.stop();

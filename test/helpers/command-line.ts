@@ -57,3 +57,12 @@ export function runCommand(
 ): Promise<Finished> {
   return limit(() => startCommand(env, args, input).finished);
 }
+
+export function linesOf(text: string): string[] {
+  return text.split('\n').filter((line) => line !== '');
+}
+
+/** What was printed as JSON, one value a line. */
+export function jsonOf<T = Record<string, unknown>>(text: string): T[] {
+  return linesOf(text).map((line) => JSON.parse(line) as T);
+}

@@ -2,22 +2,17 @@ import test from 'ava';
 import { ClosedError, ConfigError, InvalidItemError } from '../../src/errors.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { startDrain, type DrainWorker } from '../../src/drain/start-drain.ts';
+import { startDrain } from '../../src/drain/start-drain.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { CallOptions } from '../../src/types/call.ts';
 import type { MerklePeer } from '../../src/types/merkle.ts';
 import type { Store } from '../../src/types/read.ts';
 import type { NewItem, Ticket } from '../../src/types/write.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 
-let deployment: Deployment;
-let store: Store;
-let drain: DrainWorker;
-test.before(async () => {
-  deployment = await createDeployment();
-  store = await openStore(deployment.options);
-  drain = await startDrain(deployment.options);
-});
+const deployment = await createDeployment();
+const store = await openStore(deployment.options);
+const drain = await startDrain(deployment.options);
 test.after.always(async () => {
   await store.close();
   await drain.close();

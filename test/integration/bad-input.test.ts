@@ -1,28 +1,22 @@
 import { createHash } from 'node:crypto';
 import test from 'ava';
 import * as fc from 'fast-check';
-import type { DrainWorker } from '../../src/drain/start-drain.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { AtomicRefusedError, InvalidItemError } from '../../src/errors.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { JsonValue } from '../../src/types/call.ts';
-import type { Item, Store } from '../../src/types/read.ts';
+import type { Item } from '../../src/types/read.ts';
 import type { NewItem } from '../../src/types/write.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 
 const MIB = 1024 * 1024;
 
-let deployment: Deployment;
-let store: Store;
-let drain: DrainWorker;
-test.before(async () => {
-  deployment = await createDeployment();
-  // Reads go to L2 and L3.
-  store = await openStore({ ...deployment.options, l1MaxBytes: 0 });
-  drain = await startDrain(deployment.options);
-});
+const deployment = await createDeployment();
+// Reads go to L2 and L3.
+const store = await openStore({ ...deployment.options, l1MaxBytes: 0 });
+const drain = await startDrain(deployment.options);
 test.after.always('I5: odd ids and contents leave a true tree', async (t) => {
   t.deepEqual((await store.merkle.verify()).differences, []);
   await store.close();

@@ -4,14 +4,11 @@ import { SettleTimeoutError, UnsafeServerError } from '../../src/errors.ts';
 import { createPool } from '../../src/postgres/pool.ts';
 import { drainRights } from '../../src/postgres/server.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { spawnWorker } from '../helpers/worker-process.ts';
 import { closing } from '../helpers/setting.ts';
 
-let deployment: Deployment;
-test.before(async () => {
-  deployment = await createDeployment();
-});
+const deployment = await createDeployment();
 test.after.always(() => deployment.close());
 
 const WRONG_URLS = [

@@ -2,21 +2,16 @@ import test from 'ava';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
 import { replayChunkId } from '../../src/schema/job.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { probed, type ProbedWorker } from '../helpers/probed-worker.ts';
 import { promtoolComplaints, seriesValue, undocumented } from '../helpers/promtool.ts';
 
 const TOKEN = 'metrics-token-of-the-test';
 
-let deployment: Deployment;
-let drain: ProbedWorker;
-let maintenance: ProbedWorker;
-test.before(async () => {
-  deployment = await createDeployment();
-  const env = { ...deployment.env, TIERLINE_METRICS_TOKEN: TOKEN };
-  [drain, maintenance] = await Promise.all([probed('drain', env), probed('maintenance', env)]);
-});
+const deployment = await createDeployment();
+const env = { ...deployment.env, TIERLINE_METRICS_TOKEN: TOKEN };
+const [drain, maintenance] = await Promise.all([probed('drain', env), probed('maintenance', env)]);
 test.after.always(async () => {
   await Promise.all([drain?.stop(), maintenance?.stop()]);
   await deployment.close();

@@ -1,12 +1,9 @@
 import test from 'ava';
 import { SchemaMissingError, TierUnavailableError } from '../../src/errors.ts';
 import { failureKind, inTransaction, readL3, sqlState } from '../../src/postgres/pool.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 
-let deployment: Deployment;
-test.before(async () => {
-  deployment = await createDeployment();
-});
+const deployment = await createDeployment();
 test.after.always(() => deployment.close());
 
 for (const [statement, kind, state] of [

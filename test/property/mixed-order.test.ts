@@ -8,7 +8,7 @@ import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { RangeJob } from '../../src/schema/job.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { noteRange } from '../helpers/noted-range.ts';
@@ -39,10 +39,7 @@ const ids = [
 /** Ids whose state register nobody writes: a range must leave it unwritten. */
 const stateless = ['a.plain', 'b%plain', 'üplain'];
 
-let deployment: Deployment;
-test.before(async () => {
-  deployment = await createDeployment();
-});
+const deployment = await createDeployment();
 test.after.always(() => deployment.close());
 
 test('I2 I4 I5: submits, deletes, states and range deletes end the same in any order and batching', async (t) => {

@@ -3,8 +3,7 @@ import test from 'ava';
 import * as fc from 'fast-check';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import type { Reader } from '../../src/types/read.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { storedRows } from '../helpers/stored-rows.ts';
 import { writerOf } from '../helpers/writer.ts';
@@ -12,12 +11,8 @@ import { writerOf } from '../helpers/writer.ts';
 const RUNS = 60;
 const DELETED_AT = 1_795_000_000_001_000;
 
-let deployment: Deployment;
-let reader: Reader;
-test.before(async () => {
-  deployment = await createDeployment();
-  reader = await openReader(deployment.options);
-});
+const deployment = await createDeployment();
+const reader = await openReader(deployment.options);
 test.after.always(async () => {
   await reader.close();
   await deployment.close();

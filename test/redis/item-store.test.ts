@@ -1,16 +1,12 @@
 import test from 'ava';
 import * as fc from 'fast-check';
-import type { CopyFate, ItemStore, StoredEntry } from '../../src/redis/item-store.ts';
+import type { CopyFate, StoredEntry } from '../../src/redis/item-store.ts';
 import { encodeStored } from '../../src/schema/stored-item.ts';
 import { ZERO_DIGEST } from '../../src/merkle/digest.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 
-let deployment: Deployment;
-let store: ItemStore;
-test.before(async () => {
-  deployment = await createDeployment();
-  store = deployment.items;
-});
+const deployment = await createDeployment();
+const store = deployment.items;
 test.after.always(() => deployment.close());
 
 let count = 0;
