@@ -34,17 +34,10 @@ async function setUp(t: ExecutionContext) {
       });
     },
     async ends() {
-      const { pool, redis, keys } = deployment;
+      const { pool } = deployment;
       const rows = modelRows(expandRanges(done));
       t.deepEqual(await storedRows(pool), rows);
-      t.deepEqual(
-        await storedCopies(
-          redis,
-          keys,
-          rows.map(({ id }) => id),
-        ),
-        rows.map(asCopy),
-      );
+      t.deepEqual(await storedCopies(deployment, rows), rows.map(asCopy));
       t.deepEqual((await verifyMerkle(pool)).differences, []);
     },
   };

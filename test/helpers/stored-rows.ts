@@ -1,5 +1,4 @@
 import type { Pool } from '../../src/postgres/pool.ts';
-import type { Redis } from '../../src/redis/connect.ts';
 import type { Deployment } from './deployment.ts';
 import { decodeStored, type StoredItem } from '../../src/schema/stored-item.ts';
 import type { ModelRow } from './model.ts';
@@ -15,55 +14,26 @@ export async function storedRows(pool: Pool): Promise<ModelRow[]> {
        encode(int8send(state_digest_hi) || int8send(state_digest_lo), 'hex') AS "stateDigest"
      FROM items ORDER BY id`,
   );
-  return rows.map(
-    ({
-      id,
-      contentVersion,
-      stateVersion,
-      deleted,
-      content,
-      bytes,
-      hash,
-      state,
-      tombstoneWeek,
-      digest,
-      stateDigest,
-    }) => ({
-      id,
-      contentVersion,
-      stateVersion,
-      deleted,
-      kind: content === null ? (bytes === null ? undefined : 'binary') : 'json',
-      body: content ?? bytes ?? undefined,
-      hash: hash ?? undefined,
-      state,
-      tombstoneWeek,
-      digest,
-      stateDigest,
-    }),
-  );
+  return rows.map(({ content, bytes, hash, ...row }) => ({
+    ...row,
+    kind: content === null ? (bytes === null ? undefined : 'binary') : 'json',
+    body: content ?? bytes ?? undefined,
+    hash: hash ?? undefined,
+  }));
 }
 
 /** What L2 must say of a row. */
 export function asCopy(row: ModelRow): object {
-  return {
-    id: row.id,
-    kind: row.kind ?? 'deleted',
-    contentVersion: row.contentVersion,
-    stateVersion: row.stateVersion,
-    digest: row.digest,
-    hash: row.hash ?? '',
-    state: row.state,
-    body: row.body ?? '',
-  };
+  const { id, kind, contentVersion, stateVersion, digest, hash = '', state, body = '' } = row;
+  return { id, kind: kind ?? 'deleted', contentVersion, stateVersion, digest, hash, state, body };
 }
 
-/** The L2 copies of `ids` in the form of `asCopy`; undefined where there is none. */
+/** The L2 copies of rows in the form of `asCopy`; undefined where there is none. */
 export async function storedCopies(
-  redis: Redis,
-  keys: Pick<Deployment['keys'], 'item'>,
-  ids: readonly string[],
+  { redis, keys }: Pick<Deployment, 'redis' | 'keys'>,
+  rows: readonly { readonly id: string }[],
 ): Promise<(object | undefined)[]> {
+  const ids = rows.map(({ id }) => id);
   const values = await redis.mget(ids.map((id) => keys.item(id)));
   return values.map((value, i) =>
     value === null ? undefined : copyForm(decodeStored(ids[i] as string, value)),

@@ -12,7 +12,7 @@ import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
   const deployment = closing(t, await createDeployment());
-  const { options, redis, keys, pool } = deployment;
+  const { options, pool } = deployment;
   const store = closing(t, await openStore({ ...options, l1MaxBytes: 0 }));
   const drain = closing(t, await startDrain(options));
   const put = async (id: string, content: string, state?: string) => {
@@ -28,8 +28,7 @@ async function setUp(t: ExecutionContext) {
   /** Every row has its copy, and nothing else is there. */
   const assertAgreement = async () => {
     const rows = await storedRows(pool);
-    const ids = rows.map(({ id }) => id);
-    t.deepEqual(await storedCopies(redis, keys, ids), rows.map(asCopy));
+    t.deepEqual(await storedCopies(deployment, rows), rows.map(asCopy));
     t.deepEqual((await verifyMerkle(pool)).differences, []);
   };
   return { deployment, store, drain, put, copyOf, assertAgreement };

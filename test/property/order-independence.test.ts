@@ -112,11 +112,7 @@ async function outcome(): Promise<object> {
   return {
     rows,
     root: await merkleRoot(pool),
-    copies: await storedCopies(
-      redis,
-      keys,
-      rows.map((row) => row.id),
-    ),
+    copies: await storedCopies({ redis, keys }, rows),
     differences: (await verifyMerkle(pool)).differences,
   };
 }

@@ -81,7 +81,8 @@ test('I6: who still talks to the server that was replaced moves to the new one, 
   t.is(before.tail.position.number, 1, 'one entry for one new generation');
 });
 
-test('I6: a worker and readers on both sides of a failover agree on what has settled', async (t) => {
+/** A worker and a store that wrote `a`. Then another server took the place of theirs. */
+async function failOver(t: ExecutionContext) {
   const { deployment, proxy } = await setUp(t);
   const replica = closing(t, await startRedisServer({ appendonly: 'no' }));
   const options = { ...deployment.options, cacheRedisUrl: proxy.url, l1MaxBytes: 0 };
@@ -89,23 +90,21 @@ test('I6: a worker and readers on both sides of a failover agree on what has set
   const store = closing(t, await openStore(options));
   await (await store.submit({ id: 'a', content: 1 })).settled();
   proxy.retarget(replica.url);
-  const reader = await openReader(options);
+  return { deployment, replica, options, store };
+}
+
+test('I6: a worker and readers on both sides of a failover agree on what has settled', async (t) => {
+  const { options, store } = await failOver(t);
+  const reader = closing(t, await openReader(options));
   t.is((await reader.get('a'))?.content, 1, 'and fills the new server with it');
   // The worker has no feed: it hears of the new generation when it settles.
   await (await store.submit({ id: 'a', content: 2 })).settled();
   t.is((await reader.get('a'))?.content, 2);
   t.is((await store.get('a'))?.content, 2);
-  await reader.close();
 });
 
 test('I3: a cache server that became a replica is left for the one that took its place', async (t) => {
-  const { deployment, proxy } = await setUp(t);
-  const replica = closing(t, await startRedisServer({ appendonly: 'no' }));
-  const options = { ...deployment.options, cacheRedisUrl: proxy.url, l1MaxBytes: 0 };
-  closing(t, await startDrain(options));
-  const store = closing(t, await openStore(options));
-  await (await store.submit({ id: 'a', content: 1 })).settled();
-  proxy.retarget(replica.url);
+  const { deployment, replica, store } = await failOver(t);
   const { hostname, port } = new URL(replica.url);
   await deployment.cache.replicaof(hostname, Number(port));
   await (await store.submit({ id: 'a', content: 2 })).settled({ timeoutMs: 20_000 });
