@@ -9,7 +9,7 @@ const read = (path) => readFileSync(new URL(path, root), 'utf8');
 
 const optionRows = Object.entries(OPTIONS).map(([key, { env, unit, doc, schema }]) => {
   const { data } = schema.safeParse(undefined);
-  return `| \`${env}\` | \`${key}\` | ${unit} | ${data === undefined ? '' : `\`${data}\``} | ${doc} |`;
+  return `| \`${env}\` | \`${key}\` | ${unit} | ${data === undefined || Array.isArray(data) ? '' : `\`${data}\``} | ${doc} |`;
 });
 const options = [
   '| variable | option | unit | default | meaning |',

@@ -11,6 +11,7 @@ if (process.argv.includes('--tools')) {
   const packages = {
     'redis-server': 'redis-server',
     pgbouncer: 'pgbouncer',
+    pg_basebackup: 'postgresql',
     chromium: 'chromium',
     promtool: 'prometheus',
   };

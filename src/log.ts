@@ -8,6 +8,7 @@ const REDACTED = [
   'redisUrl',
   'cacheRedisUrl',
   'databaseUrl',
+  'replicas',
   'merkleKey',
   'dashboardPasswordHash',
   'dashboardToken',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { replicaList } from './replica-list.ts';
 
 const NO_URL = 'is not a URL; write special characters of user and password as %XX';
 
@@ -66,6 +67,12 @@ export const OPTIONS = {
     'URL',
     'Postgres of L3 and the Merkle tables, or a PgBouncer before it (docs/pgbouncer.md).',
     postgresUrl.default('postgres://127.0.0.1:5432/tierline'),
+  ),
+  replicas: option(
+    'TIERLINE_REPLICAS',
+    'list',
+    'Streaming replicas of Postgres that reads by id may use, `main=postgres://…` with commas between them ([docs/replicas.md](docs/replicas.md)).',
+    replicaList(postgresUrl).default([]),
   ),
   namespace: option(
     'TIERLINE_NAMESPACE',

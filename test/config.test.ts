@@ -142,6 +142,39 @@ function heard(t: ExecutionContext): () => readonly string[] {
   return () => messages;
 }
 
+function replicasOf(value: string) {
+  return loadConfig({}, { TIERLINE_REPLICAS: value }).replicas;
+}
+
+test('replicas are a list of URLs, each with the name of its shard or none', (t) => {
+  const a = 'postgres://u:p%2C,q@h1:5433/db?sslmode=require';
+  t.deepEqual(replicasOf(a), [{ shard: 'main', url: a }]);
+  t.deepEqual(replicasOf(`main=${a}, postgresql://h2/db,main=postgres://h3/db`), [
+    { shard: 'main', url: a },
+    { shard: 'main', url: 'postgresql://h2/db' },
+    { shard: 'main', url: 'postgres://h3/db' },
+  ]);
+  t.deepEqual(loadConfig({}, {}).replicas, []);
+  t.deepEqual(loadConfig({ replicas: [{ shard: 'main', url: a }] }, {}).replicas, [
+    { shard: 'main', url: a },
+  ]);
+});
+
+for (const [value, message] of [
+  ['b=postgres://u:hunter2@h/db', /entry 1 names the shard "b", which does not exist; .*main=postgres/],
+  ['postgres://h/db,main=mysql://u:hunter2@h/db', /: entry 2 must start with postgres/],
+  ['main=hunter2', /entry 1 must start with postgres:\/\/.*; write main=postgres/],
+  ['postgres://h/db,b=postgres://u:hunter2@h/db', /entry 2 names the shard "b"/],
+  ['postgres://u:hunter2%@h/db', /entry 1 is not a URL/],
+] as const) {
+  test(`a list of replicas that cannot be used is refused, and no password is shown: ${value}`, (t) => {
+    const error = t.throws(() => loadConfig({}, { TIERLINE_REPLICAS: value }), { instanceOf: ConfigError });
+    t.regex(error?.message ?? '', /TIERLINE_REPLICAS: /);
+    t.regex(error?.message ?? '', message);
+    t.notRegex(error?.message ?? '', /hunter2/);
+  });
+}
+
 test('all problems are told at once, and no message repeats a value that may be secret', (t) => {
   const environment = {
     TIERLINE_MERKLE_KEY: 'tiny-secret',

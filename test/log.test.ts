@@ -33,6 +33,7 @@ for (const [name, write] of [
     'options',
     (log) => log.info({ redisUrl: SECRET, cacheRedisUrl: SECRET, databaseUrl: SECRET, merkleKey: SECRET }),
   ],
+  ['replicas', (log) => log.info({ config: { replicas: [{ shard: 'main', url: SECRET }] } })],
   ['options, nested', (log) => log.info({ config: { databaseUrl: SECRET, password: SECRET } })],
   ['an item', (log) => log.info({ item: { id: 'a', content: { card: SECRET } } })],
   [

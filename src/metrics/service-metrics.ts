@@ -1,5 +1,6 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { ProducerObserver } from '../producer/producer-observer.ts';
+import type { ReplicaFigures } from '../types/health.ts';
 import type { ReadCounters, Reader } from '../types/read.ts';
 import type { Producer } from '../types/write.ts';
 import { ProducerMetrics } from './producer-metrics.ts';
@@ -25,6 +26,7 @@ export function createServiceMetrics(registry: Registry): ServiceMetrics {
       addLookups(registry, reader);
       addReaderCounters(registry, reader);
       addReaderGauges(registry, reader);
+      addReplicaGauges(registry, reader);
     },
   };
 }
@@ -59,6 +61,16 @@ function addReaderCounters(registry: Registry, reader: WatchedReader): void {
     (c) => c.l2.unfilled,
   );
   count('tierline_l3_failures_total', 'Requests that Postgres did not answer', (c) => c.l3.failures);
+  count(
+    'tierline_replica_failures_total',
+    'Requests that a replica did not answer in time',
+    (c) => c.replicas.failures,
+  );
+  count(
+    'tierline_replica_passed_on_total',
+    'Ids that went on to the primary, because no replica had replayed enough or none could be asked',
+    (c) => c.replicas.passedOn,
+  );
   count(
     'tierline_filter_absent_total',
     'Ids proved absent by the filter, without SQL',
@@ -100,6 +112,35 @@ function addReaderGauges(registry: Registry, reader: WatchedReader): void {
   );
 }
 
+function addReplicaGauges(registry: Registry, reader: WatchedReader): void {
+  const gauge = (name: string, help: string, read: (figures: ReplicaFigures) => number | undefined) =>
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        labelNames: ['replica'],
+        registers: [],
+        collect() {
+          this.reset();
+          for (const figures of reader.counters.replicas.servers) {
+            const value = read(figures);
+            if (value !== undefined) this.set({ replica: figures.server }, value);
+          }
+        },
+      }),
+    );
+  gauge(
+    'tierline_replica_used',
+    '1 while reads may go to this replica, else 0: it is away, too far behind, or no replica of the primary',
+    ({ state }) => Number(state === 'used'),
+  );
+  gauge(
+    'tierline_replica_lag_bytes',
+    'Write-ahead log of the primary that this replica had not replayed when it was last asked',
+    ({ lagBytes }) => lagBytes,
+  );
+}
+
 function addLookups(registry: Registry, reader: WatchedReader): void {
   registry.registerMetric(
     new Counter({
@@ -108,9 +149,9 @@ function addLookups(registry: Registry, reader: WatchedReader): void {
       labelNames: ['tier', 'result'],
       registers: [],
       collect() {
-        const { l1, l2, l3 } = reader.counters;
+        const { l1, l2, l3, replicas: replica } = reader.counters;
         this.reset();
-        for (const [tier, { hits, misses }] of Object.entries({ l1, l2, l3 })) {
+        for (const [tier, { hits, misses }] of Object.entries({ l1, l2, replica, l3 })) {
           this.inc({ tier, result: 'hit' }, hits);
           this.inc({ tier, result: 'miss' }, misses);
         }

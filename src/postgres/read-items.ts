@@ -21,6 +21,15 @@ export const ITEM_COLUMNS = `id, '1' || CASE WHEN deleted THEN '${KINDS.of.delet
   || rpad(coalesce(encode(content_hash, 'hex'), ''), 64) || lpad(length(state)::text, 2, '0') || state
   || coalesce(content::text, replace(encode(content_bytes, 'base64'), E'\\n', ''), '') AS text`;
 
+/** Selects `ItemRow`s. @param ids an expression of type text[] */
+export const ROWS_OF = (ids: string) => `SELECT ${ITEM_COLUMNS} FROM items WHERE id = ANY(${ids})`;
+
+/** The same without the contents. */
+export const HEADS_OF = (ids: string) =>
+  `SELECT id, CASE WHEN deleted THEN 'deleted' WHEN content IS NULL THEN 'binary' ELSE 'json' END AS kind,
+     content_version AS "contentVersion", state_version AS "stateVersion"
+   FROM items WHERE id = ANY(${ids})`;
+
 /**
  * The rows of `ids`, tombstones included, in no order. Ids without a row are left out.
  * @param timeoutMs after which the read fails and its connection is given up; left out: no limit.
@@ -34,7 +43,7 @@ export async function readRows(
     rowMode: 'array',
     ...timed({
       name: 'tierline-read',
-      text: `SELECT ${ITEM_COLUMNS} FROM items WHERE id = ANY($1::text[])`,
+      text: ROWS_OF('$1::text[]'),
       values: [textArray(ids)],
       timeoutMs,
     }),
@@ -56,9 +65,7 @@ export async function readHeads(
   }>(
     timed({
       name: 'tierline-heads',
-      text: `SELECT id, CASE WHEN deleted THEN 'deleted' WHEN content IS NULL THEN 'binary' ELSE 'json' END AS kind,
-               content_version AS "contentVersion", state_version AS "stateVersion"
-             FROM items WHERE id = ANY($1::text[])`,
+      text: HEADS_OF('$1::text[]'),
       values: [textArray(ids)],
       timeoutMs,
     }),

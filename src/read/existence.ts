@@ -8,6 +8,7 @@ import { pendingStamps } from '../redis/in-flight.ts';
 import { type StoredHead, versionOf } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { CopyTier } from '../tiers/copy-tier.ts';
+import type { ReplicaTier } from '../tiers/replicas.ts';
 import type { Status } from '../types/read.ts';
 import type { Floors } from './floors.ts';
 import type { ItemReads } from './item-reads.ts';
@@ -29,7 +30,7 @@ interface Question {
  * - A copy in L2 answers yes, and a tombstone there answers no.
  * - A filter that lacks the id answers no, if it has seen every change up to the head of the feed. The head is asked for in
  *   the same round trip as L2.
- * - Otherwise Postgres answers. A tier that cannot be asked is never taken for a no.
+ * - Otherwise a replica answers, if it has replayed enough, or else Postgres itself. A tier that cannot be asked is never taken for a no.
  *
  * Questions of one moment share a round trip.
  */
@@ -38,16 +39,25 @@ export class ExistenceCheck {
   readonly #l2: CopyTier;
   readonly #l3: PostgresTier;
   readonly #filter: TrustedFilter;
+  readonly #replicas: ReplicaTier | undefined;
   readonly #limit: LimitFunction;
   readonly #chunkItems: number;
   #waiting: Question[] = [];
   #absent = 0;
 
-  constructor(floors: Floors, l2: CopyTier, l3: PostgresTier, filter: TrustedFilter, config: Config) {
+  constructor(
+    floors: Floors,
+    l2: CopyTier,
+    l3: PostgresTier,
+    filter: TrustedFilter,
+    config: Config,
+    replicas?: ReplicaTier,
+  ) {
     this.#floors = floors;
     this.#l2 = l2;
     this.#l3 = l3;
     this.#filter = filter;
+    this.#replicas = replicas;
     this.#limit = pLimit(config.readConcurrency);
     this.#chunkItems = config.readChunkItems;
   }
@@ -102,7 +112,21 @@ export class ExistenceCheck {
         open.push(question);
       }
     });
-    await this.#askL3(open);
+    await this.#askL3(await this.#askReplicas(open));
+  }
+
+  /** Returns the questions that no replica answered. */
+  async #askReplicas(questions: readonly Question[]): Promise<readonly Question[]> {
+    if (this.#replicas === undefined || questions.length === 0) return questions;
+    const answers = await this.#replicas.getHeads(questions.map(({ id }) => id));
+    return questions.filter(({ id, resolve }, i) => {
+      const answer = answers[i];
+      const floor = this.#floors.of(id);
+      if (answer === undefined || (floor !== undefined && isBelow(answer.row, floor))) return true;
+      if (answer.row !== undefined) this.#floors.given(id, answer.row);
+      resolve(answer.row !== undefined && answer.row.kind !== 'deleted');
+      return false;
+    });
   }
 
   async #askL3(questions: readonly Question[]): Promise<void> {

@@ -11,6 +11,7 @@ import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
 import { CopyTier } from '../tiers/copy-tier.ts';
+import { openReplicas, primaryTimeoutMs, type ReplicaTier } from '../tiers/replicas.ts';
 import type { Reader, ReadCounters } from '../types/read.ts';
 import { Coherence } from './coherence.ts';
 import { ExistenceCheck } from './existence.ts';
@@ -61,15 +62,17 @@ export async function connectReader(
 
   const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
   const l2 = new CopyTier(backends.items, { ...config, timeoutMs: config.l2TimeoutMs }, log);
-  const l3 = new PostgresTier(pool, config.l3TimeoutMs);
+  const l3 = new PostgresTier(pool, primaryTimeoutMs(config));
+  const replicas = openReplicas({ pool, queue, keys, tail }, config, log);
   const source = new FilterSource(pool, queue, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs: config.l2TimeoutMs };
   const filter = new TrustedFilter(source, tail, queue, keys, filterOptions, log);
-  const lookup = new TierLookup(l2, l3, filter, config, log);
+  const lookup = new TierLookup(l2, l3, filter, config, log, replicas);
   const askSettled: SettledQuestion = (seen) => within(config.l2TimeoutMs, settledCheck(queue, keys, seen));
   const floors = new Floors(l1, askSettled, log);
   const pendingReads = new PendingReads(l1, floors, lookup);
-  const coherence = new Coherence(l1, floors, pendingReads, ownWrites, [filter, l2], log);
+  const listeners = [filter, l2, ...(replicas === undefined ? [] : [replicas])];
+  const coherence = new Coherence(l1, floors, pendingReads, ownWrites, listeners, log);
   // Before the tail starts: it takes its cursor first, and L1 is served from then on.
   tail.listen(coherence);
   tail.listen(generation);
@@ -92,11 +95,12 @@ export async function connectReader(
   } catch (error) {
     coherence.close();
     filter.close();
+    await replicas?.close();
     throw error instanceof QueueUnavailableError ? new TierUnavailableError('l2', error) : error;
   }
   const gate = new CallGate('reader');
   const reads = new ItemReads(l1, floors, coherence, pendingReads, ownWrites, gate);
-  const existence = new ExistenceCheck(floors, l2, l3, filter, config);
+  const existence = new ExistenceCheck(floors, l2, l3, filter, config, replicas);
   const reconciler = new RowReconciler(l1, floors, ownWrites, (ids) => reads.getMany(ids));
   return new TieredReader({
     gate,
@@ -110,12 +114,12 @@ export async function connectReader(
     ownWrites,
     queries: new Queries(pool, reconciler, config.l3TimeoutMs, gate),
     status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, ownWrites },
-    health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter },
+    health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter, replicas },
     merkle: new MerkleView(pool, gate),
     counters: () =>
-      countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, existence, filter, tail }),
+      countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, replicas, existence, filter, tail }),
     async release() {
-      await l2.close();
+      await Promise.all([l2.close(), replicas?.close()]);
       await backends.close();
     },
   });
@@ -129,14 +133,24 @@ interface Counted {
   readonly lookup: TierLookup;
   readonly l2: CopyTier;
   readonly l3: PostgresTier;
+  readonly replicas: ReplicaTier | undefined;
   readonly existence: ExistenceCheck;
   readonly filter: TrustedFilter;
   readonly tail: FeedTail;
 }
 
+const NO_REPLICAS: ReadCounters['replicas'] = {
+  hits: 0,
+  misses: 0,
+  passedOn: 0,
+  requests: 0,
+  failures: 0,
+  servers: [],
+};
+
 /** Gathers what each part has counted. */
 function countersOf(parts: Counted): ReadCounters {
-  const { l1, reads, pendingReads, coherence, lookup, l2, l3, existence, filter, tail } = parts;
+  const { l1, reads, pendingReads, coherence, lookup, l2, l3, replicas, existence, filter, tail } = parts;
   const { evictions, expirations } = l1.counters;
   const { l2Hits, l2Misses, l3Hits, l3Misses } = lookup.counts;
   return {
@@ -149,6 +163,7 @@ function countersOf(parts: Counted): ReadCounters {
     },
     l2: { hits: l2Hits, misses: l2Misses, ...l2.counters },
     l3: { hits: l3Hits, misses: l3Misses, ...l3.counters },
+    replicas: replicas?.counters ?? NO_REPLICAS,
     filter: {
       absent: pendingReads.counts.absent + existence.absent,
       loads: filter.loads,

@@ -102,7 +102,7 @@ export function allDone(reads: readonly PendingRead[]): Promise<void> {
  * One read an id at a time, which all who ask for the id meanwhile join. Reads that begin in the same tick ask the tiers
  * together, so 10,000 concurrent gets are 20 requests to L2.
  *
- * The way of a read: L2, then the filter, then L3; whatever answers is compared with the read's fence and delivered.
+ * The way of a read: L2, then the filter, then a replica, then L3; whatever answers is compared with the read's fence and delivered.
  */
 export class PendingReads {
   readonly #open = new Map<string, PendingRead>();
@@ -159,6 +159,8 @@ export class PendingReads {
     for (let round = 1; open.length > 0; round++) {
       open = await this.#askL2(open);
       open = await this.#askFilter(open);
+      // What a replica did not have new enough, the primary is asked for.
+      if (round === 1) open = await this.#askReplicas(open);
       open = await this.#askL3(open, round >= MAX_ROUNDS);
     }
   }
@@ -187,6 +189,21 @@ export class PendingReads {
       this.#counts.absent++;
       return false;
     });
+  }
+
+  /** Returns the reads that no replica answered. */
+  async #askReplicas(reads: readonly PendingRead[]): Promise<readonly PendingRead[]> {
+    const asking = this.#tiers.inReplicas(reads);
+    if (asking.length === 0) return reads;
+    const open: PendingRead[] = [];
+    await forEachAnswer(asking, ({ asked, answers }) => {
+      for (let i = 0; i < asked.length; i++) {
+        const read = asked[i] as PendingRead;
+        const answer = answers[i];
+        if (answer === undefined || !this.#deliver(read, answer.row, 'l3')) open.push(read);
+      }
+    });
+    return open;
   }
 
   /**

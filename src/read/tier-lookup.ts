@@ -5,6 +5,7 @@ import type { Logger } from '../log.ts';
 import type { Look } from '../tiers/tier.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
+import type { ReplicaAnswer, ReplicaTier } from '../tiers/replicas.ts';
 import type { CopyTier } from '../tiers/copy-tier.ts';
 
 /** Statements that Postgres gets for one chunk: 1,000 ids by four statements at once took a quarter less time than by two. */
@@ -27,6 +28,12 @@ export interface RowAnswers<A extends Asked> extends TierAnswers<A> {
   readonly look: Look | undefined;
 }
 
+/** What a replica answered to one request, an answer for each question, in their order. */
+export interface ReplicaAnswers<A extends Asked> {
+  readonly asked: readonly A[];
+  readonly answers: readonly ReplicaAnswer<StoredItem>[];
+}
+
 /** Tells which of these ids have no row, without SQL; says nothing of the others. */
 export interface AbsenceProof {
   provenAbsent(ids: readonly string[]): Promise<ReadonlySet<string>>;
@@ -41,25 +48,36 @@ export interface LookupCounts {
 }
 
 /**
- * Asks L2, the filter and L3, each for many ids at once. The requests of a tier share one limit, which goes around
+ * Asks L2, the filter, replicas and L3, each for many ids at once. The requests of a tier share one limit, which goes around
  * requests and never around ids: p-limit costs a few µs a task, an id in an MGET less than 2.
  */
 export class TierLookup {
   readonly #l2: CopyTier;
   readonly #l3: PostgresTier;
   readonly #absence: AbsenceProof;
+  readonly #replicas: ReplicaTier | undefined;
   readonly #l2Limit: LimitFunction;
   readonly #l3Limit: LimitFunction;
+  readonly #replicaLimit: LimitFunction;
   readonly #chunkItems: number;
   readonly #log: Logger;
   readonly #counts = { l2Hits: 0, l2Misses: 0, l3Hits: 0, l3Misses: 0 };
 
-  constructor(l2: CopyTier, l3: PostgresTier, absence: AbsenceProof, config: Config, log: Logger) {
+  constructor(
+    l2: CopyTier,
+    l3: PostgresTier,
+    absence: AbsenceProof,
+    config: Config,
+    log: Logger,
+    replicas?: ReplicaTier,
+  ) {
     this.#l2 = l2;
     this.#l3 = l3;
     this.#absence = absence;
+    this.#replicas = replicas;
     this.#l2Limit = pLimit(config.readConcurrency);
     this.#l3Limit = pLimit(config.readConcurrency);
+    this.#replicaLimit = pLimit(config.readConcurrency * Math.max(1, config.replicas.length));
     this.#chunkItems = config.readChunkItems;
     this.#log = log;
   }
@@ -78,10 +96,18 @@ export class TierLookup {
     return this.#absence.provenAbsent(idsOf(asked));
   }
 
+  /** A promise a statement; none when there are no replicas. Their rows are no fresh look: they must not go to L2. */
+  inReplicas<A extends Asked>(asked: readonly A[]): Promise<ReplicaAnswers<A>>[] {
+    const replicas = this.#replicas;
+    if (replicas === undefined) return [];
+    return partsOf(asked, this.#statementItems).map((part) =>
+      this.#replicaLimit(async () => ({ asked: part, answers: await replicas.getMany(idsOf(part)) })),
+    );
+  }
+
   /** A promise a statement. None rejects because L3 is away. */
   inL3<A extends Asked>(asked: readonly A[]): Promise<RowAnswers<A>>[] {
-    const size = Math.ceil(this.#chunkItems / L3_STATEMENTS);
-    return partsOf(asked, size).map((part) => this.#l3Limit(() => this.#rowsOf(part)));
+    return partsOf(asked, this.#statementItems).map((part) => this.#l3Limit(() => this.#rowsOf(part)));
   }
 
   /** Writes rows of one answer of L3 into L2, beside the reads: those that L2 did not have, and those of which its copy was too old. */
@@ -89,6 +115,10 @@ export class TierLookup {
     if (look === undefined) return;
     if (missing.length > 0) this.#l2.backfill(missing, look);
     if (outdated.length > 0) void this.#l2.repair(outdated, look);
+  }
+
+  get #statementItems(): number {
+    return Math.ceil(this.#chunkItems / L3_STATEMENTS);
   }
 
   async #copiesOf<A extends Asked>(asked: readonly A[]): Promise<TierAnswers<A>> {

@@ -9,6 +9,7 @@ import type { FeedPosition } from '../schema/feed.ts';
 import { parseId } from '../schema/item.ts';
 import { callOptionsOf, getOptionsOf, pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
+import { type ReplicaServer, replicaFix } from '../tiers/replica-server.ts';
 import type { CallOptions, Page, PageOptions } from '../types/call.ts';
 import type { BackendHealth, Health } from '../types/health.ts';
 import type { Merkle } from '../types/merkle.ts';
@@ -219,6 +220,7 @@ interface HealthParts {
   /** The same server as the queue's, when there is one. */
   readonly cache: Redis;
   readonly pool: Pool;
+  readonly replicas: { readonly servers: readonly ReplicaServer[] } | undefined;
   /** Milliseconds a backend may take. */
   readonly timeoutMs: number;
   readonly feed: { readonly live: boolean };
@@ -228,22 +230,31 @@ interface HealthParts {
 /** Asks every backend once, all at the same time. Never rejects: it says which of them do not answer. */
 async function readerHealth(parts: HealthParts): Promise<Health> {
   const { queue, cache, pool, timeoutMs, feed, filter } = parts;
-  const [queueHealth, cacheHealth, postgres] = await Promise.all([
+  const [queueHealth, cacheHealth, postgres, replicas] = await Promise.all([
     asked(() => pingRedis(queue), timeoutMs),
     asked(() => pingRedis(cache), timeoutMs),
     asked(() => pingPostgres(pool, timeoutMs), timeoutMs),
+    Promise.all((parts.replicas?.servers ?? []).map((server) => replicaHealth(server, timeoutMs))),
   ]);
   const backends = [queueHealth, cacheHealth, postgres];
-  const isWhole = feed.live && backends.every(({ ok }) => ok);
+  const isWhole = feed.live && [...backends, ...replicas].every(({ ok }) => ok);
   const answersReads = postgres.ok || cacheHealth.ok;
   return {
     status: isWhole ? 'ok' : answersReads ? 'degraded' : 'down',
     queue: queueHealth,
     cache: cacheHealth,
     postgres,
+    replicas,
     feed: { live: feed.live },
     filter: { trusted: filter.isTrusted },
   };
+}
+
+async function replicaHealth(server: ReplicaServer, timeoutMs: number): Promise<Health['replicas'][number]> {
+  const answer = await asked(() => server.look(), timeoutMs);
+  const { figures } = server;
+  if (!answer.ok || figures.state === 'used' || figures.state === 'behind') return { ...answer, ...figures };
+  return { ok: false, error: replicaFix(figures.state), ...figures };
 }
 
 async function asked(ask: () => Promise<unknown>, timeoutMs: number): Promise<BackendHealth> {

@@ -1,5 +1,5 @@
 import type { CallOptions, JsonValue, Page, PageOptions } from './call.ts';
-import type { Health } from './health.ts';
+import type { Health, ReplicaFigures } from './health.ts';
 import type { Merkle } from './merkle.ts';
 import type { NewItem, Producer } from './write.ts';
 
@@ -83,6 +83,15 @@ export interface ReadCounters {
     readonly misses: number;
     readonly requests: number;
     readonly failures: number;
+  };
+  /** Ids that replicas answered, and ids that they passed on to the primary; all 0 without replicas. */
+  readonly replicas: {
+    readonly hits: number;
+    readonly misses: number;
+    readonly passedOn: number;
+    readonly requests: number;
+    readonly failures: number;
+    readonly servers: readonly ReplicaFigures[];
   };
   /**
    * `absent`: ids that the filter proved absent without SQL. `loads`: how often it was loaded. `trusted`: whether its word

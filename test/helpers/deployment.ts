@@ -11,7 +11,7 @@ import { ItemStore } from '../../src/redis/item-store.ts';
 import { startPgBouncer } from './pgbouncer.ts';
 
 /**
- * A deployment of its own on the shared test servers (or on a Redis given by URL): a fresh database with the schema, and a fresh Redis namespace.
+ * A deployment of its own on the shared test servers (or on others given by URL): a fresh database with the schema, and a fresh Redis namespace.
  * Names come from randomUUID: test files run in threads that share a process id. With `TEST_PGBOUNCER=1` Postgres is reached
  * through a PgBouncer of the deployment's own.
  */
@@ -43,9 +43,10 @@ export interface Deployment {
 }
 
 export async function createDeployment(extra: Options = {}): Promise<Deployment> {
-  const { redisUrl, databaseUrl: serverUrl } = loadConfig(
-    extra.redisUrl === undefined ? {} : { redisUrl: extra.redisUrl },
-  );
+  const { redisUrl, databaseUrl: serverUrl } = loadConfig({
+    redisUrl: extra.redisUrl,
+    databaseUrl: extra.databaseUrl,
+  });
   const name = `tierline_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
   await onServer(serverUrl, `CREATE DATABASE ${name}`);
   const url = new URL(serverUrl);

@@ -15,6 +15,7 @@ import { FilterSource } from '../../src/tiers/filter-source.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
 import { CopyTier } from '../../src/tiers/copy-tier.ts';
+import { openReplicas, type ReplicaTier } from '../../src/tiers/replicas.ts';
 import type { Deployment } from './deployment.ts';
 
 /** While it is shut, answers are held back after the tier has given them: what happens meanwhile comes too late for them. */
@@ -72,6 +73,8 @@ export interface ReadSide {
   readonly floors: Floors;
   readonly l2: GatedCopyTier;
   readonly l3: GatedPostgresTier;
+  /** Those of `config`. */
+  readonly replicas: ReplicaTier | undefined;
   readonly tail: FeedTail;
   readonly coherence: Coherence;
   readonly filter: TrustedFilter;
@@ -91,12 +94,14 @@ export async function openReadSide(
   const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
   const l2 = new GatedCopyTier(items, { ...config, timeoutMs }, log);
   const l3 = new GatedPostgresTier(pool, config.l3TimeoutMs);
+  const replicas = openReplicas({ pool, queue: redis, keys, tail }, config, log);
   const source = new FilterSource(pool, redis, keys, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };
   const filter = new TrustedFilter(source, tail, redis, keys, filterOptions, log);
   const floors = new Floors(l1, (seen) => settledCheck(redis, keys, seen), log);
-  const pendingReads = new PendingReads(l1, floors, new TierLookup(l2, l3, filter, config, log));
-  const coherence = new Coherence(l1, floors, pendingReads, NO_OWN_WRITES, [filter, l2], log);
+  const pendingReads = new PendingReads(l1, floors, new TierLookup(l2, l3, filter, config, log, replicas));
+  const listeners = [filter, l2, ...(replicas === undefined ? [] : [replicas])];
+  const coherence = new Coherence(l1, floors, pendingReads, NO_OWN_WRITES, listeners, log);
   tail.listen(coherence);
   await tail.start(2000);
   return {
@@ -104,15 +109,17 @@ export async function openReadSide(
     floors,
     l2,
     l3,
+    replicas,
     tail,
     coherence,
     filter,
     source,
-    existence: new ExistenceCheck(floors, l2, l3, filter, config),
+    existence: new ExistenceCheck(floors, l2, l3, filter, config, replicas),
     reads: new ItemReads(l1, floors, coherence, pendingReads, NO_OWN_WRITES, new CallGate('reader')),
     async close() {
       coherence.close();
       filter.close();
+      await replicas?.close();
       await tail.close();
     },
   };

@@ -9,6 +9,7 @@ import { VERSION } from '../../version.ts';
 import { action, type Context, command, examples, EXIT } from '../command.ts';
 import { fail, type Finding, ok, warn } from '../doctor/finding.ts';
 import { merkleKeyFindings, postgresFindings } from '../doctor/postgres-findings.ts';
+import { replicaFindings } from '../doctor/replica-findings.ts';
 import { redisFindings } from '../doctor/redis-findings.ts';
 import { duration, facts, groupedDigits } from '../table.ts';
 
@@ -37,16 +38,18 @@ export const doctor = command('doctor', 'Check servers, schema, clocks and backl
 async function examine({ connections }: Context): Promise<Finding[]> {
   const { config, log } = connections;
   const ownCache = config.cacheRedisUrl !== undefined && config.cacheRedisUrl !== config.redisUrl;
-  const [queue, cache, postgres] = await Promise.all([
+  const [queue, cache, postgres, replicas] = await Promise.all([
     redisFindings('redis', config, log),
     ownCache ? redisFindings('cache', config, log) : [],
     postgresFindings(connections.pool()),
+    replicaFindings(connections.pool(), config, log),
   ]);
   return [
     ok('node', 'version', `Tierline ${VERSION} on Node ${process.versions.node}`),
     ...queue,
     ...cache,
     ...postgres,
+    ...replicas,
     // When Postgres does not answer, the findings above say so.
     ...(await merkleKeyFindings(connections.pool(), config.merkleKey).catch(() => [])),
     ...(await work(connections)),

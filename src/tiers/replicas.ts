@@ -1,0 +1,179 @@
+import { within } from '../abortable.ts';
+import type { Config } from '../config.ts';
+import type { Keys } from '../keys.ts';
+import { type Logger, serverOf } from '../log.ts';
+import { closePool, createPool, type Pool } from '../postgres/pool.ts';
+import { primaryPlace, readReplicaHeads, readReplicaRows, type ReplicaRows } from '../postgres/replica.ts';
+import type { Redis } from '../redis/connect.ts';
+import { feedNumber, type FeedTail } from '../redis/feed.ts';
+import type { FeedChanges } from '../schema/feed.ts';
+import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
+import type { ReadCounters } from '../types/read.ts';
+import { ReplayNeeds } from './replay-needs.ts';
+import { ReplicaServer } from './replica-server.ts';
+
+/** Milliseconds between two looks at every server, which renew what is told of its lag. */
+const LOOK_MS = 5000;
+
+/** Share of a read's time that a replica may take; the rest is left for the primary. */
+const REPLICA_SHARE = 0.25;
+
+export interface ReplicaParts {
+  readonly pool: Pool;
+  readonly queue: Redis;
+  readonly keys: Keys;
+  readonly tail: Pick<FeedTail, 'hasReached'>;
+}
+
+/** The replicas of the configuration; undefined when it names none. */
+export function openReplicas(
+  { pool, queue, keys, tail }: ReplicaParts,
+  config: Config,
+  log: Logger,
+): ReplicaTier | undefined {
+  if (config.replicas.length === 0) return undefined;
+  const timeoutMs = config.l3TimeoutMs * REPLICA_SHARE;
+  const needs = new ReplayNeeds(() => primaryPlace(pool, timeoutMs), log);
+  const servers = config.replicas.map(
+    ({ url }) =>
+      new ReplicaServer(serverOf(url), createPool(url, config.poolSize, log), needs, timeoutMs, log),
+  );
+  return new ReplicaTier(servers, needs, async () => {
+    try {
+      const head = await within(config.l2TimeoutMs, feedNumber(queue, keys));
+      return () => tail.hasReached(head);
+    } catch (error) {
+      log.debug({ err: error }, 'feed head could not be asked for; no replica answers');
+      return () => false;
+    }
+  });
+}
+
+/** Milliseconds that the primary may take for a read by ids. */
+export function primaryTimeoutMs({
+  replicas,
+  l3TimeoutMs,
+}: Pick<Config, 'replicas' | 'l3TimeoutMs'>): number {
+  return replicas.length === 0 ? l3TimeoutMs : l3TimeoutMs * (1 - REPLICA_SHARE);
+}
+
+/** Asks for the feed's head. The function says whether every change up to it has been delivered here by now. */
+export type HeadQuestion = () => Promise<() => boolean>;
+
+/** Undefined: no replica has a current answer, ask the primary. `row` is undefined when there is none. */
+export type ReplicaAnswer<T> = { readonly row: T | undefined } | undefined;
+
+/**
+ * Read replicas of Postgres, before L3. An answer counts when it shows everything that had settled before the question, and so
+ * is as good as the primary's: also an absence. Two things are needed for that.
+ *
+ * - The tail has delivered every change up to the head of the feed, which is asked for together with the rows. So all that had
+ *   settled is among the changes that `ReplayNeeds` knows of.
+ * - The replica had replayed what the id needs, before the rows were read.
+ *
+ * What has not settled may be missing. The caller compares with its floors, as with every answer. The rows must not be written
+ * to L2: a newer row may have been committed whose copy L2 has lost again.
+ */
+export class ReplicaTier {
+  readonly servers: readonly ReplicaServer[];
+  readonly #needs: ReplayNeeds;
+  readonly #head: HeadQuestion;
+  readonly #looks: NodeJS.Timeout;
+  #next = 0;
+  readonly #counts = { hits: 0, misses: 0, passedOn: 0 };
+
+  constructor(servers: readonly ReplicaServer[], needs: ReplayNeeds, head: HeadQuestion) {
+    this.servers = servers;
+    this.#needs = needs;
+    this.#head = head;
+    this.#looks = setInterval(() => void this.look(), LOOK_MS).unref();
+  }
+
+  get counters(): ReadCounters['replicas'] {
+    let requests = 0;
+    let failures = 0;
+    for (const server of this.servers) {
+      requests += server.requests;
+      failures += server.failures;
+    }
+    return { ...this.#counts, requests, failures, servers: this.servers.map(({ figures }) => figures) };
+  }
+
+  /** In the order of `ids`. Never rejects: what replicas cannot answer is left to the primary. */
+  getMany(ids: readonly string[]): Promise<ReplicaAnswer<StoredItem>[]> {
+    return this.#ask(ids, readReplicaRows);
+  }
+
+  /** The same without the contents. */
+  getHeads(ids: readonly string[]): Promise<ReplicaAnswer<StoredHead>[]> {
+    return this.#ask(ids, readReplicaHeads);
+  }
+
+  /** Asks the primary and every server for their places. */
+  async look(): Promise<void> {
+    this.#needs.renew(true);
+    await Promise.allSettled(this.servers.map((server) => server.look()));
+  }
+
+  onChanges(changes: FeedChanges): void {
+    this.#needs.onChanges(changes);
+  }
+
+  onGap(): void {
+    this.#needs.onGap();
+  }
+
+  onDown(): void {
+    this.#needs.onDown();
+  }
+
+  onLive(): void {
+    this.#needs.onLive();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#looks);
+    for (const server of this.servers) server.close();
+    await Promise.all(this.servers.map(({ pool }) => closePool(pool)));
+  }
+
+  async #ask<T extends { readonly id: string }>(
+    ids: readonly string[],
+    read: (pool: Pool, ids: readonly string[], timeoutMs: number) => Promise<ReplicaRows<T>>,
+  ): Promise<ReplicaAnswer<T>[]> {
+    this.#needs.renew();
+    const asked = new Set(ids.filter((id) => this.#needs.isKnown(id)));
+    const server = asked.size === 0 ? undefined : this.#pick();
+    if (server === undefined) return this.#passOn(ids);
+    const [answer, atHead] = await Promise.all([server.read([...asked], read), this.#head()]);
+    if (answer === undefined || !atHead()) return this.#passOn(ids);
+    const { place, rows } = answer;
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    return ids.map((id) => {
+      // What an id needs may have become known meanwhile: one that was not asked for would look absent.
+      if (!asked.has(id) || !this.#needs.isCovered(id, place)) {
+        this.#counts.passedOn++;
+        return undefined;
+      }
+      const row = byId.get(id);
+      this.#counts[row === undefined ? 'misses' : 'hits']++;
+      return { row };
+    });
+  }
+
+  #passOn(ids: readonly string[]): undefined[] {
+    this.#counts.passedOn += ids.length;
+    return ids.map(() => undefined);
+  }
+
+  /** The one with the least to do, in turn when several have as little. */
+  #pick(): ReplicaServer | undefined {
+    let best: ReplicaServer | undefined;
+    for (let i = 0; i < this.servers.length; i++) {
+      const server = this.servers[(this.#next + i) % this.servers.length] as ReplicaServer;
+      if (server.state === 'used' && (best === undefined || server.underway < best.underway)) best = server;
+    }
+    this.#next++;
+    return best;
+  }
+}
