@@ -5,14 +5,14 @@ import type { ServiceModule } from '../lifecycle/run-process.ts';
 import { startWithProbes } from '../lifecycle/with-probes.ts';
 import type { Logger } from '../log.ts';
 import { startMaintenance } from '../maintenance/start-maintenance.ts';
-import { DrainMetrics } from '../metrics/drain-metrics.ts';
-import { MaintenanceMetrics } from '../metrics/maintenance-metrics.ts';
+import { drainMetrics } from '../metrics/drain-metrics.ts';
+import { maintenanceMetrics } from '../metrics/maintenance-metrics.ts';
 import { createRegistry } from '../metrics/registry.ts';
 
 export const worker: ServiceModule = {
   start(config: Config, log: Logger) {
     const registry = createRegistry('drain');
-    const metrics = new DrainMetrics(registry);
+    const metrics = drainMetrics(registry);
     return startWithProbes(
       () => startProbes(config, log, registry, { deployment: false }),
       () => startDrain({}, metrics),
@@ -23,7 +23,7 @@ export const worker: ServiceModule = {
 export const maintenance: ServiceModule = {
   start(config: Config, log: Logger) {
     const registry = createRegistry('maintenance');
-    const metrics = new MaintenanceMetrics(registry);
+    const metrics = maintenanceMetrics(registry);
     return startWithProbes(
       () => startProbes(config, log, registry, { deployment: true }),
       () => startMaintenance({}, metrics),

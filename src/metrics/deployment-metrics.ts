@@ -8,7 +8,7 @@ import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import { type Redis, ServerInfo } from '../redis/connect.ts';
 import { type CopyTurn, countLost, readTurns } from '../redis/copies.ts';
-import { seconds } from './registry.ts';
+import { Instruments, seconds } from './registry.ts';
 
 export interface DeploymentSources {
   /** `failFast` connections. */
@@ -105,7 +105,8 @@ export function addDeploymentMetrics(registry: Registry, sources: DeploymentSour
     (reading ??= readSnapshot(sources).finally(() => {
       setTimeout(() => (reading = undefined), FRESH_MS).unref();
     }));
-  addFigures(registry, read);
+  const make = new Instruments(registry);
+  for (const [name, help, value] of FIGURES) make.gauge(name, help, async () => value(await read()));
   addMemory(registry, read, 'tierline_redis_memory_bytes', 'Memory used by Redis', 'used');
   addMemory(
     registry,
@@ -127,23 +128,6 @@ export function addDeploymentMetrics(registry: Registry, sources: DeploymentSour
       },
     }),
   );
-}
-
-function addFigures(registry: Registry, read: () => Promise<Snapshot>): void {
-  for (const [name, help, value] of FIGURES) {
-    registry.registerMetric(
-      new Gauge({
-        name,
-        help,
-        registers: [],
-        async collect() {
-          const now = value(await read());
-          if (now === undefined) this.remove();
-          else this.set(now);
-        },
-      }),
-    );
-  }
 }
 
 /** One series a server: the cache has its own only when `CACHE_REDIS_URL` is set. */

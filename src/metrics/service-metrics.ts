@@ -3,7 +3,8 @@ import type { ProducerObserver } from '../producer/producer-observer.ts';
 import type { ReplicaFigures } from '../types/health.ts';
 import type { ReadCounters, Reader } from '../types/read.ts';
 import type { Producer } from '../types/write.ts';
-import { ProducerMetrics } from './producer-metrics.ts';
+import { producerMetrics } from './producer-metrics.ts';
+import { Instruments } from './registry.ts';
 
 /** What a service shows of its own producer, reader or store, in the prom-client registry that it serves itself. */
 export interface ServiceMetrics {
@@ -18,99 +19,75 @@ export interface ServiceMetrics {
 type WatchedReader = Pick<Reader, 'counters' | 'size' | 'sizeBytes'>;
 
 export function createServiceMetrics(registry: Registry): ServiceMetrics {
-  const producerMetrics = new ProducerMetrics(registry);
+  const make = new Instruments(registry);
   return {
-    observer: producerMetrics,
-    watchProducer: (producer) => producerMetrics.watch(producer),
+    observer: producerMetrics(registry),
+    watchProducer: (producer) =>
+      make.gauge(
+        'tierline_producer_pressure_ratio',
+        'The largest of waiting items, waiting bytes and memory against their limits; 1 is full',
+        () => producer.pressure().ratio,
+      ),
     watchReader: (reader) => {
       addLookups(registry, reader);
-      addReaderCounters(registry, reader);
-      addReaderGauges(registry, reader);
+      for (const [name, help, read] of TOTALS) make.total(name, help, () => read(reader.counters));
+      for (const [name, help, read] of GAUGES) make.gauge(name, help, () => read(reader));
       addReplicaGauges(registry, reader);
     },
   };
 }
 
+type Figure<T> = readonly [name: string, help: string, read: (from: T) => number];
+
 /** The reader counts for itself, and a scrape sets prom-client's totals to its own: reads pay nothing for it. */
-function addReaderCounters(registry: Registry, reader: WatchedReader): void {
-  const count = (name: string, help: string, read: (counters: ReadCounters) => number) =>
-    registry.registerMetric(
-      new Counter({
-        name,
-        help,
-        registers: [],
-        collect() {
-          this.reset();
-          this.inc(read(reader.counters));
-        },
-      }),
-    );
-  count('tierline_l1_evictions_total', 'L1 entries put out for want of room', (c) => c.l1.evictions);
-  count('tierline_l1_expirations_total', 'L1 entries whose time was up', (c) => c.l1.expirations);
-  count('tierline_l1_flushes_total', 'Times L1 was emptied after a gap in the feed', (c) => c.l1.flushes);
-  count(
-    'tierline_l1_refused_fills_total',
-    'Fills that a newer write kept out of L1',
-    (c) => c.l1.refusedFills,
-  );
-  count('tierline_l2_failures_total', 'Requests that Redis did not answer', (c) => c.l2.failures);
-  count('tierline_l2_skipped_total', 'Requests that the open breaker kept from Redis', (c) => c.l2.skipped);
-  count(
+const TOTALS: readonly Figure<ReadCounters>[] = [
+  ['tierline_l1_evictions_total', 'L1 entries put out for want of room', (c) => c.l1.evictions],
+  ['tierline_l1_expirations_total', 'L1 entries whose time was up', (c) => c.l1.expirations],
+  ['tierline_l1_flushes_total', 'Times L1 was emptied after a gap in the feed', (c) => c.l1.flushes],
+  ['tierline_l1_refused_fills_total', 'Fills that a newer write kept out of L1', (c) => c.l1.refusedFills],
+  ['tierline_l2_failures_total', 'Requests that Redis did not answer', (c) => c.l2.failures],
+  ['tierline_l2_skipped_total', 'Requests that the open breaker kept from Redis', (c) => c.l2.skipped],
+  [
     'tierline_l2_unfilled_total',
     'Items found in L3 that were not kept in L2, which had enough to take, or came too late',
     (c) => c.l2.unfilled,
-  );
-  count('tierline_l3_failures_total', 'Requests that Postgres did not answer', (c) => c.l3.failures);
-  count(
+  ],
+  ['tierline_l3_failures_total', 'Requests that Postgres did not answer', (c) => c.l3.failures],
+  [
     'tierline_replica_failures_total',
     'Requests that a replica did not answer in time',
     (c) => c.replicas.failures,
-  );
-  count(
+  ],
+  [
     'tierline_replica_passed_on_total',
     'Ids that went on to the primary, because no replica had replayed enough or none could be asked',
     (c) => c.replicas.passedOn,
-  );
-  count(
-    'tierline_filter_absent_total',
-    'Ids proved absent by the filter, without SQL',
-    (c) => c.filter.absent,
-  );
-  count('tierline_filter_loads_total', 'Times the filter was loaded', (c) => c.filter.loads);
-}
+  ],
+  ['tierline_filter_absent_total', 'Ids proved absent by the filter, without SQL', (c) => c.filter.absent],
+  ['tierline_filter_loads_total', 'Times the filter was loaded', (c) => c.filter.loads],
+];
 
-function addReaderGauges(registry: Registry, reader: WatchedReader): void {
-  const gauge = (name: string, help: string, read: (reader: WatchedReader) => number) =>
-    registry.registerMetric(
-      new Gauge({
-        name,
-        help,
-        registers: [],
-        collect() {
-          this.set(read(reader));
-        },
-      }),
-    );
-  gauge('tierline_l1_items', 'Entries of L1, known absence included', (r) => r.size);
-  gauge('tierline_l1_bytes', 'Bytes that L1 counts against its limit', (r) => r.sizeBytes);
-  gauge('tierline_filter_items', 'Ids in the membership filter', (r) => r.counters.filter.ids);
-  gauge('tierline_filter_bytes', 'Memory of the membership filter', (r) => r.counters.filter.sizeBytes);
-  gauge(
+const GAUGES: readonly Figure<WatchedReader>[] = [
+  ['tierline_l1_items', 'Entries of L1, known absence included', (r) => r.size],
+  ['tierline_l1_bytes', 'Bytes that L1 counts against its limit', (r) => r.sizeBytes],
+  ['tierline_filter_items', 'Ids in the membership filter', (r) => r.counters.filter.ids],
+  ['tierline_filter_bytes', 'Memory of the membership filter', (r) => r.counters.filter.sizeBytes],
+  [
     'tierline_filter_trusted',
     '1 while the word of the filter counts, else 0 and absence costs SQL',
     (r) => Number(r.counters.filter.trusted),
-  );
-  gauge(
+  ],
+  [
     'tierline_reader_feed_live',
     '1 while this reader has seen the feed up to its head, else 0 and L1 is passed over',
     (r) => Number(r.counters.feed.live),
-  );
-  gauge(
+  ],
+  [
     'tierline_reader_feed_position',
     'Number of the newest feed entry this reader has seen; tierline_feed_head less this is its lag',
     (r) => r.counters.feed.entry,
-  );
-}
+  ],
+];
 
 function addReplicaGauges(registry: Registry, reader: WatchedReader): void {
   const gauge = (name: string, help: string, read: (figures: ReplicaFigures) => number | undefined) =>

@@ -6,6 +6,7 @@ import type { Item } from '../../src/types/read.ts';
 import { jsonOf, linesOf, runCommand, startCommand } from '../helpers/command-line.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { closing } from '../helpers/setting.ts';
 
 const deployment = await createDeployment();
 const drain = await startDrain(deployment.options);
@@ -205,64 +206,49 @@ test('tail: Ctrl-C ends it well', async (t) => {
 });
 
 test('pressure: for people and for scripts', async (t) => {
-  const busy = await createDeployment({ maxWaitingItems: 10 });
+  const busy = closing(t, await createDeployment({ maxWaitingItems: 10 }));
   const env = { ...busy.env, TIERLINE_MAX_WAITING_ITEMS: '10' };
-  const writer = await openStore(busy.options);
-  try {
-    await writer.submitMany(Array.from({ length: 8 }, (_, i) => ({ id: `p.${i}`, content: i })));
-    const { code, stdout } = await runCommand(env, ['pressure', '--json']);
-    t.is(code, 0);
-    t.like(jsonOf<object>(stdout)[0], { level: 'warn', ratio: 0.8, waitingItems: 8 });
-    t.regex((await runCommand(env, ['pressure'])).stdout, /^level +warn$/m);
-  } finally {
-    await writer.close();
-    await busy.close();
-  }
+  const writer = closing(t, await openStore(busy.options));
+  await writer.submitMany(Array.from({ length: 8 }, (_, i) => ({ id: `p.${i}`, content: i })));
+  const { code, stdout } = await runCommand(env, ['pressure', '--json']);
+  t.is(code, 0);
+  t.like(jsonOf<object>(stdout)[0], { level: 'warn', ratio: 0.8, waitingItems: 8 });
+  t.regex((await runCommand(env, ['pressure'])).stdout, /^level +warn$/m);
 });
 
 test('merkle: root, prefix, and verify that finds a row changed behind its back', async (t) => {
-  const own = await createDeployment();
-  const ownDrain = await startDrain(own.options);
-  const writer = await openStore(own.options);
+  const own = closing(t, await createDeployment());
+  closing(t, await startDrain(own.options));
+  const writer = closing(t, await openStore(own.options));
   const run = (...args: readonly string[]) => runCommand(own.env, ['merkle', ...args]);
-  try {
-    await (await writer.submitMany(['a.b.1', 'a.b.2', 'a.c.1'].map((id) => ({ id, content: id })))).settled();
-    const root = jsonOf<{ count: number; digest: string }>((await run('root', '--json')).stdout)[0];
-    t.deepEqual(root, { ...(await writer.merkle.root()) });
-    t.is(root?.count, 3);
-    t.regex((await run('prefix', 'a.b')).stdout, /^items +2$/m);
-    t.like(jsonOf<object>((await run('prefix', 'none', '--json')).stdout)[0], { path: 'none', count: 0 });
-    t.deepEqual(await run('verify'), { code: 0, stdout: 'tree and stored digests agree\n', stderr: '' });
-    await own.pool.query(`UPDATE items SET digest_hi = digest_hi # 1 WHERE id = 'a.b.1'`);
-    const broken = await run('verify');
-    t.is(broken.code, 1);
-    t.regex(broken.stdout, /^path +a\.b +2 +2$/m);
-    const [verdict] = jsonOf<{ ok: boolean; differences: unknown[] }>((await run('verify', '--json')).stdout);
-    t.false(verdict?.ok);
-    t.true((verdict?.differences.length ?? 0) >= 3);
-  } finally {
-    await writer.close();
-    await ownDrain.close();
-    await own.close();
-  }
+  await (await writer.submitMany(['a.b.1', 'a.b.2', 'a.c.1'].map((id) => ({ id, content: id })))).settled();
+  const root = jsonOf<{ count: number; digest: string }>((await run('root', '--json')).stdout)[0];
+  t.deepEqual(root, { ...(await writer.merkle.root()) });
+  t.is(root?.count, 3);
+  t.regex((await run('prefix', 'a.b')).stdout, /^items +2$/m);
+  t.like(jsonOf<object>((await run('prefix', 'none', '--json')).stdout)[0], { path: 'none', count: 0 });
+  t.deepEqual(await run('verify'), { code: 0, stdout: 'tree and stored digests agree\n', stderr: '' });
+  await own.pool.query(`UPDATE items SET digest_hi = digest_hi # 1 WHERE id = 'a.b.1'`);
+  const broken = await run('verify');
+  t.is(broken.code, 1);
+  t.regex(broken.stdout, /^path +a\.b +2 +2$/m);
+  const [verdict] = jsonOf<{ ok: boolean; differences: unknown[] }>((await run('verify', '--json')).stdout);
+  t.false(verdict?.ok);
+  t.true((verdict?.differences.length ?? 0) >= 3);
 });
 
 test('migrate: from nothing, and again', async (t) => {
-  const own = await createDeployment();
-  try {
-    await own.pool.query('DROP SCHEMA public CASCADE');
-    await own.pool.query('CREATE SCHEMA public');
-    const missing = await runCommand(own.env, ['count']);
-    t.is(missing.code, 1);
-    t.regex(missing.stderr, /ERR_SCHEMA_MISSING/);
-    const first = await runCommand(own.env, ['migrate', '--json']);
-    t.is(first.code, 0);
-    t.true(jsonOf<{ ran: string[] }>(first.stdout)[0]?.ran.includes('01_items'));
-    t.is((await runCommand(own.env, ['migrate'])).stdout, 'the schema is up to date\n');
-    t.is((await runCommand(own.env, ['count'])).stdout, '0\n');
-  } finally {
-    await own.close();
-  }
+  const own = closing(t, await createDeployment());
+  await own.pool.query('DROP SCHEMA public CASCADE');
+  await own.pool.query('CREATE SCHEMA public');
+  const missing = await runCommand(own.env, ['count']);
+  t.is(missing.code, 1);
+  t.regex(missing.stderr, /ERR_SCHEMA_MISSING/);
+  const first = await runCommand(own.env, ['migrate', '--json']);
+  t.is(first.code, 0);
+  t.true(jsonOf<{ ran: string[] }>(first.stdout)[0]?.ran.includes('01_items'));
+  t.is((await runCommand(own.env, ['migrate'])).stdout, 'the schema is up to date\n');
+  t.is((await runCommand(own.env, ['count'])).stdout, '0\n');
 });
 
 test('--verbose writes the log to standard error and leaves the results alone', async (t) => {

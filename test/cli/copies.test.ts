@@ -7,6 +7,7 @@ import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { sweepAll } from '../helpers/copies.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { laggingReplica } from '../helpers/failover.ts';
+import { closing } from '../helpers/setting.ts';
 
 let deployment: Deployment;
 let drain: DrainWorker;
@@ -86,12 +87,8 @@ test.serial('discard gives a lost write up', async (t) => {
   const { code, stdout } = await copies('discard', '--all');
   t.is(code, 0);
   t.regex(stdout, /^a +discarded/m);
-  const reader = await openStore({ ...deployment.options, l1MaxBytes: 0 });
-  try {
-    t.is((await reader.get('a'))?.content, 'old');
-  } finally {
-    await reader.close();
-  }
+  const reader = closing(t, await openStore({ ...deployment.options, l1MaxBytes: 0 }));
+  t.is((await reader.get('a'))?.content, 'old');
 });
 
 test.serial('sweep without a maintenance process ends in time', async (t) => {

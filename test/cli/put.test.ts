@@ -7,6 +7,7 @@ import { startDrain } from '../../src/drain/start-drain.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { runCommand } from '../helpers/command-line.ts';
 import { createDeployment } from '../helpers/deployment.ts';
+import { closing } from '../helpers/setting.ts';
 
 const deployment = await createDeployment();
 const drain = await startDrain(deployment.options);
@@ -244,19 +245,15 @@ test('files that cannot be read, and nothing at all', async (t) => {
 });
 
 test('with nobody to settle, --timeout ends the wait and says that the writes are accepted', async (t) => {
-  const idle = await createDeployment();
-  try {
-    const { code, stderr } = await runCommand(
-      idle.env,
-      ['put', '--timeout', '0.2'],
-      '{"id":"w","content":1}\n',
-    );
-    t.is(code, 1);
-    t.regex(stderr, /The write is accepted and goes on.*ERR_SETTLE_TIMEOUT/);
-    t.is(await idle.redis.hlen(idle.keys.pending), 1);
-  } finally {
-    await idle.close();
-  }
+  const idle = closing(t, await createDeployment());
+  const { code, stderr } = await runCommand(
+    idle.env,
+    ['put', '--timeout', '0.2'],
+    '{"id":"w","content":1}\n',
+  );
+  t.is(code, 1);
+  t.regex(stderr, /The write is accepted and goes on.*ERR_SETTLE_TIMEOUT/);
+  t.is(await idle.redis.hlen(idle.keys.pending), 1);
 });
 
 test('what scan prints, put reads: the same items with the same hashes', async (t) => {
@@ -264,15 +261,10 @@ test('what scan prints, put reads: the same items with the same hashes', async (
     '{"id":"r.1","content":{"n":-0,"k":"\\u0000"},"state":"x"}\n{"id":"r.2","content":"AAEC/w==","contentType":"binary"}\n';
   t.is((await put([], source)).code, 0);
   const printed = await runCommand(deployment.env, ['scan', '--prefix', 'r.']);
-  const copy = await createDeployment();
-  const copyDrain = await startDrain(copy.options);
-  try {
-    t.is((await runCommand(copy.env, ['put'], printed.stdout)).code, 0);
-    const again = await runCommand(copy.env, ['scan']);
-    t.is(comparable(again.stdout), comparable(printed.stdout));
-    t.is(printed.stdout.trim().split('\n').length, 2);
-  } finally {
-    await copyDrain.close();
-    await copy.close();
-  }
+  const copy = closing(t, await createDeployment());
+  closing(t, await startDrain(copy.options));
+  t.is((await runCommand(copy.env, ['put'], printed.stdout)).code, 0);
+  const again = await runCommand(copy.env, ['scan']);
+  t.is(comparable(again.stdout), comparable(printed.stdout));
+  t.is(printed.stdout.trim().split('\n').length, 2);
 });

@@ -11,6 +11,7 @@ import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { probed } from '../helpers/probed-worker.ts';
 import { startWorker } from '../helpers/worker-process.ts';
+import { closing } from '../helpers/setting.ts';
 
 const TOKEN = `token-${randomUUID()}`;
 
@@ -124,32 +125,28 @@ test.serial(
     const log = Object.assign(deployment.log.child({}), {
       info: (fields: object) => lines.push(JSON.stringify(fields)),
     });
-    const probes = await startProbes(config, log, createRegistry('test'), { deployment: true });
+    const probes = closing(t, await startProbes(config, log, createRegistry('test'), { deployment: true }));
     probes.running();
-    try {
-      const { port } = JSON.parse(lines[0] ?? '{}') as { port: number };
-      const get = (path: string) =>
-        fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
-      t.is((await get('/healthz')).status, 200);
-      const response = await get('/readyz');
-      t.is(response.status, 503);
-      const text = await response.text();
-      t.false(/secret-word|127\.0\.0\.1/.test(text));
-      const { checks } = JSON.parse(text) as Report;
-      t.deepEqual(
-        checks.map((check) => [check.name, check.ok]),
-        [
-          ['process', true],
-          ['redis', false],
-          ['postgres', false],
-          ['schema', false],
-          ['lag', false],
-        ],
-      );
-      t.regex(await (await get('/metrics')).text(), /tierline_backend_up\{backend="redis"\} 0/);
-    } finally {
-      await probes.close();
-    }
+    const { port } = JSON.parse(lines[0] ?? '{}') as { port: number };
+    const get = (path: string) =>
+      fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
+    t.is((await get('/healthz')).status, 200);
+    const response = await get('/readyz');
+    t.is(response.status, 503);
+    const text = await response.text();
+    t.false(/secret-word|127\.0\.0\.1/.test(text));
+    const { checks } = JSON.parse(text) as Report;
+    t.deepEqual(
+      checks.map((check) => [check.name, check.ok]),
+      [
+        ['process', true],
+        ['redis', false],
+        ['postgres', false],
+        ['schema', false],
+        ['lag', false],
+      ],
+    );
+    t.regex(await (await get('/metrics')).text(), /tierline_backend_up\{backend="redis"\} 0/);
   },
 );
 

@@ -8,48 +8,43 @@ import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { promtoolComplaints, seriesValue, undocumented } from '../helpers/promtool.ts';
+import { closing } from '../helpers/setting.ts';
 
 test('a service counts what it submits and reads, and promtool accepts it', async (t) => {
-  const deployment = await createDeployment();
-  const drain = await startDrain(deployment.options);
+  const deployment = closing(t, await createDeployment());
+  closing(t, await startDrain(deployment.options));
   const registry = new Registry();
   const metrics = createServiceMetrics(registry);
-  const store = await openStore(deployment.options, metrics.observer);
+  const store = closing(t, await openStore(deployment.options, metrics.observer));
   metrics.watchProducer(store);
   metrics.watchReader(store);
-  try {
-    const items = Array.from({ length: 1100 }, (_, i) => ({ id: `m.${i}`, content: 'x'.repeat(8) }));
-    await (await store.submitMany(items)).settled();
-    await store.getMany(items.map(({ id }) => id));
-    await store.getMany(items.slice(0, 100).map(({ id }) => id));
-    await store.get('m.none');
-    let text = '';
-    await eventually(async () => {
-      text = await registry.metrics();
-      return seriesValue(text, 'tierline_filter_trusted') === 1;
-    }, 'the filter is trusted');
-    const value = (series: string) => seriesValue(text, series);
-    t.is(value('tierline_producer_submits_total{result="accepted"}'), 1100);
-    t.is(value('tierline_producer_submits_total{result="refused"}'), 0);
-    t.is(value('tierline_producer_chunks_total'), 3);
-    t.is(value('tierline_producer_submitted_bytes_total'), 11_000);
-    t.is(value('tierline_producer_settled_items_total{result="settled"}'), 1100);
-    t.is(value('tierline_producer_enqueue_seconds_count'), 3);
-    t.true((value('tierline_lookups_total{tier="l1",result="hit"}') ?? 0) >= 100);
-    t.true((value('tierline_lookups_total{tier="l2",result="hit"}') ?? 0) >= 1000);
-    t.true((value('tierline_l1_items') ?? 0) >= 1100);
-    t.is(value('tierline_l1_bytes'), store.sizeBytes);
-    t.is(value('tierline_reader_feed_live'), 1);
-    t.true((value('tierline_reader_feed_position') ?? 0) >= 1);
-    t.true((value('tierline_filter_items') ?? 0) >= 1090);
-    t.is(promtoolComplaints(text), '');
-    t.deepEqual(undocumented(text), []);
-    t.is(await registry.metrics(), text, 'a second scrape counts nothing twice');
-  } finally {
-    await store.close();
-    await drain.close();
-    await deployment.close();
-  }
+  const items = Array.from({ length: 1100 }, (_, i) => ({ id: `m.${i}`, content: 'x'.repeat(8) }));
+  await (await store.submitMany(items)).settled();
+  await store.getMany(items.map(({ id }) => id));
+  await store.getMany(items.slice(0, 100).map(({ id }) => id));
+  await store.get('m.none');
+  let text = '';
+  await eventually(async () => {
+    text = await registry.metrics();
+    return seriesValue(text, 'tierline_filter_trusted') === 1;
+  }, 'the filter is trusted');
+  const value = (series: string) => seriesValue(text, series);
+  t.is(value('tierline_producer_submits_total{result="accepted"}'), 1100);
+  t.is(value('tierline_producer_submits_total{result="refused"}'), 0);
+  t.is(value('tierline_producer_chunks_total'), 3);
+  t.is(value('tierline_producer_submitted_bytes_total'), 11_000);
+  t.is(value('tierline_producer_settled_items_total{result="settled"}'), 1100);
+  t.is(value('tierline_producer_enqueue_seconds_count'), 3);
+  t.true((value('tierline_lookups_total{tier="l1",result="hit"}') ?? 0) >= 100);
+  t.true((value('tierline_lookups_total{tier="l2",result="hit"}') ?? 0) >= 1000);
+  t.true((value('tierline_l1_items') ?? 0) >= 1100);
+  t.is(value('tierline_l1_bytes'), store.sizeBytes);
+  t.is(value('tierline_reader_feed_live'), 1);
+  t.true((value('tierline_reader_feed_position') ?? 0) >= 1);
+  t.true((value('tierline_filter_items') ?? 0) >= 1090);
+  t.is(promtoolComplaints(text), '');
+  t.deepEqual(undocumented(text), []);
+  t.is(await registry.metrics(), text, 'a second scrape counts nothing twice');
 });
 
 test('what Redis refuses is counted as refused, and what never settled as lost', async (t) => {
