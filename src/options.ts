@@ -125,6 +125,12 @@ export const OPTIONS = {
     'How long a submit may wait for Redis before `QueueUnavailableError`. Range deletes wait a few seconds longer for a producer that died in between.',
     integer(50, 30_000).default(1500),
   ),
+  enqueueReplicas: option(
+    'TIERLINE_ENQUEUE_REPLICAS',
+    'replicas',
+    "Replicas of the queue's Redis that must have a write before its submit resolves; a failover to one of them then loses none. 0: none is waited for.",
+    integer(0, 100).default(0),
+  ),
   maxWaitingItems: option(
     'TIERLINE_MAX_WAITING_ITEMS',
     'items',

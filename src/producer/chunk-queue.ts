@@ -14,6 +14,8 @@ import {
   withdrawChunk,
 } from '../redis/chunk-notes.ts';
 import { openQueue } from '../redis/bull-queue.ts';
+import { chunkStates } from '../redis/in-flight.ts';
+import { type ReplicaWaits, ReplicasBehind } from '../redis/replica-waits.ts';
 import { isReply, type Redis, redisFailure, whenReady } from '../redis/connect.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { Pressure } from '../types/write.ts';
@@ -32,6 +34,7 @@ export class ChunkQueue {
   readonly #keys: Keys;
   readonly #config: Config;
   readonly #tracker: ChunkTracker;
+  readonly #replicas: ReplicaWaits | undefined;
   readonly #writes: Queue;
   readonly #ranges: Queue;
   readonly #workers: WorkerCensus;
@@ -39,7 +42,10 @@ export class ChunkQueue {
   readonly #admission: Admission;
   readonly #adding = new Set<Promise<TrackedChunk>>();
 
-  /** @param redis a `failFast` connection that is ready. */
+  /**
+   * @param redis a `failFast` connection that is ready
+   * @param replicas those of `redis`; left out: a chunk is accepted when `redis` has it
+   */
   constructor(
     redis: Redis,
     keys: Keys,
@@ -47,8 +53,10 @@ export class ChunkQueue {
     tracker: ChunkTracker,
     observer: ProducerObserver,
     log: Logger,
+    replicas?: ReplicaWaits,
   ) {
     this.#redis = redis;
+    this.#replicas = replicas;
     this.#keys = keys;
     this.#config = config;
     this.#tracker = tracker;
@@ -86,7 +94,7 @@ export class ChunkQueue {
   }
 
   /**
-   * Resolves once the chunk is in Redis. After a broken connection it tries again within `enqueueTimeoutMs`; the job's id makes
+   * Resolves once the chunk is in Redis, and in as many of its replicas as are asked for. After a broken connection it tries again within `enqueueTimeoutMs`; the job's id makes
    * a second add of the same chunk harmless. When that fails, the chunk is taken back, and the error says whether it may have
    * been accepted. When the job is in Redis after all, the chunk is accepted.
    * @throws QueueUnavailableError, BackpressureError
@@ -137,15 +145,21 @@ export class ChunkQueue {
     const request = this.#admission.request(bytes, draft.hasReserve);
     let chunk: TrackedChunk | undefined;
     let isSent = false;
+    let isAdded = false;
     for (;;) {
       try {
         await whenReady(this.#redis, deadline.leftMs);
+        const session = this.#replicas?.session ?? 0;
         if (chunk === undefined) {
+          // Queued now, it might be refused although it is applied. Refused before, nothing of it is applied.
+          if (this.#replicas?.isBehind === true) await this.#replicas.confirm(session, deadline);
           const stamping = takeStamps(this.#redis, this.#keys, chunkId, draft.cover ?? ids, request);
           const { first, epoch, waiting } = await deadline.within(stamping);
           this.#watch.told(waiting);
           chunk = new TrackedChunk(chunkId, first, ids.length, epoch, this.#workers);
           this.#tracker.add(chunk);
+        } else if (isAdded) {
+          await deadline.within(this.#checkInFlight(chunk));
         }
         // If the process was paused, the chunk's note may have been swept, and its job would be refused as late.
         if (deadline.isOver) throw new Error('the process was held up');
@@ -153,24 +167,41 @@ export class ChunkQueue {
         await deadline.within(
           queue.add(name, draft.dataAt(chunk.first), { ...WRITE_JOB_OPTIONS, jobId: chunkId }),
         );
+        isAdded = true;
+        await this.#replicas?.confirm(session, deadline);
         return chunk;
       } catch (error) {
         if (!deadline.isOver && isConnectionError(error)) {
           await pause(20);
           continue;
         }
+        if (isAdded || error instanceof ReplicasBehind) {
+          // A worker may have the job by now, so it is not taken back.
+          if (chunk !== undefined) this.#tracker.remove(chunk);
+          throw refusal(error, enqueueTimeoutMs, isAdded ? 'unknown' : false);
+        }
         const full = this.#refusalOfStamps(error, chunk);
         if (full !== undefined) throw full;
         const doubtful = { queue: queue.name, chunkId, epoch: chunk?.epoch ?? '', ids };
         const fate = await this.#withdraw(doubtful, end);
         // After an error reply the job may be stored and in no list: that is not accepted.
-        if (chunk !== undefined && isSent && fate === 'accepted' && isConnectionError(error)) return chunk;
+        const isAccepted = fate === 'accepted' && this.#replicas === undefined && isConnectionError(error);
+        if (chunk !== undefined && isSent && isAccepted) return chunk;
         if (chunk !== undefined) this.#tracker.remove(chunk);
         throw redisFailure(error) === 'memory' && fate === 'withdrawn'
           ? this.#admission.outOfMemory(error)
           : refusal(error, enqueueTimeoutMs, isSent && fate !== 'withdrawn' ? 'unknown' : false);
       }
     }
+  }
+
+  /**
+   * For a chunk whose job Redis has taken before a cut. A replica that was promoted may lack its note; adding the job there would
+   * bring it behind range deletes that did not wait for it.
+   */
+  async #checkInFlight({ chunkId, epoch }: TrackedChunk): Promise<void> {
+    const { states } = await chunkStates(this.#redis, this.#keys, epoch, [chunkId]);
+    if (states[0]?.state !== 'inflight') throw new NotInFlight();
   }
 
   /** The error of a chunk of which nothing was noted, because the queue or Redis is full; undefined for other errors. */
@@ -204,6 +235,13 @@ export class ChunkQueue {
   }
 }
 
+/** A chunk settled, or was lost in a failover, before its replicas were known to have it. */
+class NotInFlight extends Error {
+  constructor() {
+    super('the connection was cut, and the write is no longer in the queue');
+  }
+}
+
 /** A chunk that has no stamps yet. */
 interface Draft {
   /** Empty for a range delete. */
@@ -229,5 +267,5 @@ function refusal(cause: unknown, timeoutMs: number, accepted: false | 'unknown')
 
 /** Whether another try may succeed. An error reply (out of memory, read-only replica) would be the same a moment later. */
 function isConnectionError(error: unknown): boolean {
-  return !(error instanceof StampsRefused) && !isReply(error);
+  return !(error instanceof StampsRefused || error instanceof NotInFlight) && !isReply(error);
 }

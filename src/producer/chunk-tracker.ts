@@ -92,7 +92,7 @@ export class ChunkTracker implements FeedListener {
 
   /** After a reconnect, Redis may have lost its newest data without losing a feed entry. */
   onLive(): void {
-    void this.#review();
+    void this.#reviewAtLast();
   }
 
   /** Asks Redis, until it answers, about the chunks that the missed entries may have settled. */
@@ -112,7 +112,13 @@ export class ChunkTracker implements FeedListener {
     this.#passing--;
   }
 
-  async #review(): Promise<void> {
+  /** Reviews again until Redis answers: the feed has a connection of its own, which may be back before the other one. */
+  async #reviewAtLast(): Promise<void> {
+    while (!this.#closed && !(await this.#review())) await pause(RECHECK_MS, { ref: false });
+  }
+
+  /** @returns whether Redis answered */
+  async #review(): Promise<boolean> {
     const gaps = this.#gaps;
     try {
       await this.#ask(this.unsettled, (entries) => {
@@ -120,8 +126,10 @@ export class ChunkTracker implements FeedListener {
         const wasTold = this.#gaps === gaps && this.#passing === 0 && entries <= this.#delivered();
         return wasTold ? 'unknown' : 'unsure';
       });
+      return true;
     } catch (error) {
       this.#log.debug({ err: error }, 'open chunks could not be reviewed; the next time will do');
+      return false;
     }
   }
 

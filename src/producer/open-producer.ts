@@ -4,6 +4,7 @@ import { createLogger, type Logger } from '../log.ts';
 import { RedisBackend } from '../redis/backend.ts';
 import { checkQueueServer } from '../redis/connect.ts';
 import { noteEnqueueTimeout } from '../redis/chunk-notes.ts';
+import { checkReplicas, ReplicaWaits } from '../redis/replica-waits.ts';
 import type { Producer } from '../types/write.ts';
 import { ChunkQueue } from './chunk-queue.ts';
 import { ChunkTracker } from './chunk-tracker.ts';
@@ -14,7 +15,7 @@ import type { ChunkTicket, TrackedChunk } from './ticket.ts';
 
 /**
  * Opens the write side: Redis only, for any service.
- * @throws ConfigError, UnsafeServerError, and QueueUnavailableError within `enqueueTimeoutMs` when Redis is away
+ * @throws ConfigError, UnsafeServerError (also for fewer replicas than `enqueueReplicas`), and QueueUnavailableError within `enqueueTimeoutMs` when Redis is away
  */
 export function openProducer(
   options?: OpenOptions,
@@ -58,9 +59,11 @@ export async function connectProducer(
   const queue = await backend.opening(async () => {
     await backend.ready(config.enqueueTimeoutMs, 'queue');
     await checkQueueServer(redis, log);
+    if (config.enqueueReplicas > 0) await checkReplicas(redis, config.enqueueReplicas);
     // Follow the feed before anything is submitted, so that no outcome is missed.
     await backend.ready(config.enqueueTimeoutMs, 'feed');
-    const chunks = new ChunkQueue(redis, keys, config, tracker, observer, log);
+    const replicas = config.enqueueReplicas > 0 ? new ReplicaWaits(redis, config.enqueueReplicas) : undefined;
+    const chunks = new ChunkQueue(redis, keys, config, tracker, observer, log, replicas);
     await chunks.ready(config.enqueueTimeoutMs);
     await noteEnqueueTimeout(redis, keys, config.enqueueTimeoutMs);
     return chunks;

@@ -157,7 +157,8 @@ export class FeedTail {
 
   #deliver(id: string, fields: readonly string[]): void {
     const number = Number(fieldOf(fields, 'n'));
-    if (number !== this.#number + 1) this.#tellGap('trimmed');
+    // A number that was given before is another entry's: a replica was promoted that lacked ours, and has gone on since.
+    if (number !== this.#number + 1) this.#tellGap(number <= this.#number ? 'lost' : 'trimmed');
     this.#cursor = id;
     this.#number = number;
     const generation = fields.includes('cache') ? { generation: fieldOf(fields, 'cache') } : undefined;

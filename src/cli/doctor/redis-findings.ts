@@ -22,7 +22,11 @@ export async function redisFindings(role: Role, config: Config, log: Logger): Pr
   try {
     await whenReady(redis, TIMEOUT_MS);
     const info = await ServerInfo.of(redis);
-    return [...settingsFindings(role, info), ...(await times(role, redis))];
+    return [
+      ...settingsFindings(role, info),
+      ...(role === 'redis' ? replicaFindings(info, config.enqueueReplicas) : []),
+      ...(await times(role, redis)),
+    ];
   } catch (error) {
     return [fail(role, 'connection', messageOf(error), redisFix(error, VARIABLE[role]))];
   } finally {
@@ -54,6 +58,23 @@ function queueFindings(info: ServerInfo): Finding[] {
           'CONFIG SET maxmemory-policy noeviction, and the same in redis.conf; to evict L2 copies give them a Redis of their own with CACHE_REDIS_URL',
         );
   return [eviction, persistence(info)];
+}
+
+/** @param wanted replicas that each submit waits for */
+function replicaFindings(info: ServerInfo, wanted: number): Finding[] {
+  if (wanted === 0) return [];
+  const found = info.number('connected_slaves') ?? 0;
+  const text = `${found} connected, and each submit waits for ${wanted}`;
+  return [
+    found >= wanted
+      ? ok('redis', 'replicas', text)
+      : fail(
+          'redis',
+          'replicas',
+          text,
+          'connect replicas (REPLICAOF on each), or lower TIERLINE_ENQUEUE_REPLICAS',
+        ),
+  ];
 }
 
 function persistence(info: ServerInfo): Finding {
