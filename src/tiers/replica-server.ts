@@ -16,7 +16,7 @@ const FIXES: Readonly<Record<Exclude<ReplicaState, 'used' | 'behind'>, string>> 
     'it is not a streaming replica (any more): after a failover point DATABASE_URL at the new primary and TIERLINE_REPLICAS at replicas of that',
   'other-database': 'it is of another database than DATABASE_URL: correct TIERLINE_REPLICAS',
   'other-timeline':
-    'it follows another timeline than the primary: let it follow the new primary, or build it anew with pg_basebackup',
+    'it follows another timeline than the primary: let it follow the new primary, or build it anew with pg_basebackup; if it does already, CHECKPOINT on it makes that known',
 };
 
 export function replicaFix(state: keyof typeof FIXES): string {

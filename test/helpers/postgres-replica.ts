@@ -26,6 +26,8 @@ export interface Replica extends PostgresServer {
   resume(): Promise<void>;
   /** Ends recovery: it is a primary of its own from now on. */
   promote(): Promise<void>;
+  /** Streams from another server from now on, whose history must begin with what this one has replayed. */
+  follow(other: PostgresServer): Promise<void>;
   /** Resolves when it has replayed everything that the primary had written when this was called. */
   caughtUp(): Promise<void>;
 }
@@ -132,6 +134,13 @@ function asReplica(server: PostgresServer, primary: PostgresServer): Replica {
     },
     async promote() {
       await server.query('SELECT pg_promote()');
+    },
+    async follow(other) {
+      const { hostname, port, username } = new URL(other.urlOf('postgres'));
+      await server.query(
+        `ALTER SYSTEM SET primary_conninfo = 'host=${hostname} port=${port} user=${username}'`,
+      );
+      await server.query('SELECT pg_reload_conf()');
     },
     async caughtUp() {
       const [row] = await primary.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn()::text AS lsn');

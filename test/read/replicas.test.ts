@@ -20,7 +20,7 @@ import { openReadSide } from '../helpers/read-side.ts';
 
 let replication: Replication;
 test.before(async () => {
-  replication = await startReplication(2);
+  replication = await startReplication(3);
 });
 test.after.always(() => replication.close());
 
@@ -363,44 +363,58 @@ test.serial('I6: a replica is read from through PgBouncer in transaction mode', 
 });
 
 /** Must be the last: it ends the replication. */
-test.serial('I6: after a failover a replica of the old timeline is not read from', async (t) => {
-  const { producer, urlOn, deployment } = await open(t);
-  const [first, second] = replication.replicas as [Replica, Replica];
-  await put(producer, { a: 1 });
-  await first.caughtUp();
-  await second.caughtUp();
-  await first.promote();
-  await eventually(async () => {
-    const [row] = await first.query<{ is: boolean }>('SELECT pg_is_in_recovery() AS is');
-    return row?.is === false;
-  }, 'the replica is promoted');
-  // The old primary goes on, and the second replica with it: it stands further on than the new primary.
-  for (let i = 0; i < 20; i++)
-    await replication.primary.query("SELECT pg_logical_emit_message(false, 'x', repeat('x', 10000))");
-  await second.caughtUp();
-  const moved = { ...deployment.options, databaseUrl: urlOn(first) };
-  const pool = createPool(moved.databaseUrl, 1, deployment.log);
-  await pool.query(`UPDATE items SET content_version = content_version + 1, content = '2' WHERE id = 'a'`);
-  await pool.end();
-  await deployment.items.drop(['a']);
-
-  const reader = await openReader({
-    ...moved,
-    l1MaxBytes: 0,
-    filterMaxBytes: 0,
-    replicas: [
-      { shard: 'main', url: urlOn(second) },
-      { shard: 'main', url: urlOn(first) },
-    ],
-  });
-  t.teardown(() => reader.close());
-  for (let i = 0; i < 20; i++) {
+test.serial(
+  'I6: after a failover a replica of the old timeline is not read from, and one that follows the new primary is',
+  async (t) => {
+    const { producer, urlOn, deployment } = await open(t);
+    const [first, second, third] = replication.replicas as [Replica, Replica, Replica];
+    await put(producer, { a: 1 });
+    await first.caughtUp();
+    await second.caughtUp();
+    await third.caughtUp();
+    await first.promote();
+    await eventually(async () => {
+      const [row] = await first.query<{ is: boolean }>('SELECT pg_is_in_recovery() AS is');
+      return row?.is === false;
+    }, 'the replica is promoted');
+    await third.follow(first);
+    // The old primary goes on, and the second replica with it: it stands further on than the new primary.
+    for (let i = 0; i < 20; i++)
+      await replication.primary.query("SELECT pg_logical_emit_message(false, 'x', repeat('x', 10000))");
+    await second.caughtUp();
+    const moved = { ...deployment.options, databaseUrl: urlOn(first) };
+    const pool = createPool(moved.databaseUrl, 1, deployment.log);
+    await pool.query(`UPDATE items SET content_version = content_version + 1, content = '2' WHERE id = 'a'`);
+    await pool.end();
     await deployment.items.drop(['a']);
-    t.is((await reader.get('a'))?.content, 2);
-  }
-  await reader.health();
-  t.deepEqual(
-    reader.counters.replicas.servers.map(({ state }) => state),
-    ['other-timeline', 'no-replica'],
-  );
-});
+
+    const reader = await openReader({
+      ...moved,
+      l1MaxBytes: 0,
+      filterMaxBytes: 0,
+      replicas: [
+        { shard: 'main', url: urlOn(second) },
+        { shard: 'main', url: urlOn(first) },
+        { shard: 'main', url: urlOn(third) },
+      ],
+    });
+    t.teardown(() => reader.close());
+    for (let i = 0; i < 20; i++) {
+      await deployment.items.drop(['a']);
+      t.is((await reader.get('a'))?.content, 2);
+    }
+    // Its control file tells the new timeline after a restart point.
+    await eventually(async () => {
+      await third.query('CHECKPOINT');
+      await deployment.items.drop(['a']);
+      const { hits } = reader.counters.replicas;
+      t.is((await reader.get('a'))?.content, 2);
+      return reader.counters.replicas.hits > hits;
+    }, 'the replica of the new primary answers');
+    await reader.health();
+    t.deepEqual(
+      reader.counters.replicas.servers.map(({ state }) => state),
+      ['other-timeline', 'no-replica', 'used'],
+    );
+  },
+);
