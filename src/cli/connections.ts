@@ -56,7 +56,7 @@ export class Connections {
 
   /** The Merkle tables; needs Postgres alone. */
   merkle(): Merkle {
-    return new MerkleView(this.pool(), new CallGate('reader'));
+    return new MerkleView(this.pool(), new CallGate('reader'), this.config.merkleKey);
   }
 
   /** A reader that asks Postgres while Redis is away. @throws as `openReader` */

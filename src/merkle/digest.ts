@@ -1,5 +1,5 @@
 import { createHmac, hash } from 'node:crypto';
-import type { Stamp } from '../clock.ts';
+import { type Stamp, UNWRITTEN } from '../clock.ts';
 import { firstByteOf, hashTagOf } from '../partition.ts';
 
 /**
@@ -24,6 +24,15 @@ const STATE_TAG = 2;
 export const SCHEME = 1;
 const CHECKED_TEXT = 'tierline: check of the key';
 
+/** What the digest of a row is made of. */
+export interface DigestedRow {
+  readonly id: string;
+  readonly contentVersion: Stamp;
+  readonly contentHash: string | null;
+  readonly stateVersion: Stamp;
+  readonly state: string;
+}
+
 export class Digester {
   readonly #key: string | undefined;
   /** One buffer for all messages. An id has at most 255 bytes, so every message fits. */
@@ -46,6 +55,13 @@ export class Digester {
     const length = this.#scratch.write(state, end + 4);
     this.#scratch.writeUInt32BE(length, end);
     return this.#sum(end + 4 + length);
+  }
+
+  /** @param row `contentHash` null when it is deleted, or has no content yet */
+  row({ id, contentVersion, contentHash, stateVersion, state }: DigestedRow): Digest {
+    const content =
+      contentVersion === UNWRITTEN ? ZERO_DIGEST : this.content(id, contentVersion, contentHash ?? undefined);
+    return stateVersion === UNWRITTEN ? content : xorDigests(content, this.state(id, stateVersion, state));
   }
 
   /**

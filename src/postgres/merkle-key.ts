@@ -1,6 +1,5 @@
-import { UNWRITTEN, type Stamp } from '../clock.ts';
 import { MerkleKeyError } from '../errors.ts';
-import { type Digest, Digester, SCHEME, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
+import { type Digest, type DigestedRow, Digester, SCHEME } from '../merkle/digest.ts';
 import { type Queryable, readL3 } from './pool.ts';
 import { DIGEST } from './read-items.ts';
 
@@ -62,12 +61,7 @@ function refusal(key: string | undefined): MerkleKeyError {
   );
 }
 
-interface SampleRow {
-  readonly id: string;
-  readonly contentVersion: Stamp;
-  readonly contentHash: string | null;
-  readonly stateVersion: Stamp;
-  readonly state: string;
+interface SampleRow extends DigestedRow {
   readonly digest: Digest;
 }
 
@@ -83,14 +77,5 @@ async function fitsRows(db: Queryable, digester: Digester): Promise<boolean> {
        FROM items ORDER BY id LIMIT ${SAMPLE_ROWS}`,
     ),
   );
-  return rows.length === 0 || rows.some((row) => digestOf(row, digester) === row.digest);
-}
-
-function digestOf(row: SampleRow, digester: Digester): Digest {
-  const { id, contentVersion, contentHash, stateVersion, state } = row;
-  const content =
-    contentVersion === UNWRITTEN
-      ? ZERO_DIGEST
-      : digester.content(id, contentVersion, contentHash ?? undefined);
-  return stateVersion === UNWRITTEN ? content : xorDigests(content, digester.state(id, stateVersion, state));
+  return rows.length === 0 || rows.some((row) => digester.row(row) === row.digest);
 }

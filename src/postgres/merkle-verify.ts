@@ -10,7 +10,14 @@ import {
 } from './merkle-delta.ts';
 import { type Queryable, readL3 } from './pool.ts';
 
-type Difference = MerkleVerification['differences'][number];
+export type Difference = MerkleVerification['differences'][number];
+/** A difference of the tree, and not of a row. */
+type TreeDifference = Difference & { readonly kind: 'leaf' | 'path' | 'parent' | 'delta' };
+
+export interface TreeVerification {
+  readonly ok: boolean;
+  readonly differences: readonly TreeDifference[];
+}
 
 /** Nodes as the stored digests of the rows give them, and as the tree has them: (node, item_count, digest_hi, digest_lo). */
 const leavesOfRows = (where: string) =>
@@ -60,15 +67,15 @@ ORDER BY 1, 2 LIMIT ${MAX_DIFFERENCES}`;
  * Compares the tree with the stored digests of the rows, and with itself. Reads every row, and no contents. It is one statement
  * and so one snapshot.
  */
-export async function verifyMerkle(db: Queryable): Promise<MerkleVerification> {
-  const { rows } = await db.query<Difference>(VERIFY);
+export async function verifyMerkle(db: Queryable): Promise<TreeVerification> {
+  const { rows } = await db.query<TreeDifference>(VERIFY);
   return { ok: rows.length === 0, differences: rows };
 }
 
 export interface StepResult {
   /** Rows compared in this step. */
   readonly rows: number;
-  readonly differences: readonly Difference[];
+  readonly differences: readonly TreeDifference[];
 }
 
 const LIVE_STEPS = 16;

@@ -2,8 +2,11 @@ import { pause } from '../abortable.ts';
 import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError } from '../errors.ts';
 import { diffTrees } from '../merkle/diff.ts';
+import { Digester } from '../merkle/digest.ts';
 import { hashNodes, leafItems, merkleChildren, merklePrefix, merkleRoot } from '../postgres/merkle-nodes.ts';
-import { verifyMerkle } from '../postgres/merkle-verify.ts';
+import { checkMerkleKey } from '../postgres/merkle-key.ts';
+import { type Difference, verifyMerkle } from '../postgres/merkle-verify.ts';
+import { type RowsChecked, verifyRows } from '../postgres/verify-rows.ts';
 import { type Pool, readL3 } from '../postgres/pool.ts';
 import {
   callOptionsOf,
@@ -12,6 +15,7 @@ import {
   leavesOf,
   pageOptionsOf,
   peerOf,
+  verifyOptionsOf,
 } from '../schema/options.ts';
 import type { CallOptions, Page, PageOptions } from '../types/call.ts';
 import type {
@@ -25,17 +29,25 @@ import type {
   MerkleNode,
   MerklePeer,
   MerkleVerification,
+  VerifyOptions,
 } from '../types/merkle.ts';
 import { cursorAfter, idOfCursor } from './paging.ts';
+
+/** The rows, as a listing that cursors stand in. */
+const ALL_ROWS = { by: 'verify', key: '', mayHold: () => true };
+/** Rows that one verification tells of. */
+const MAX_ROWS = 1000;
 
 /** The Merkle tables, read. Exact in any snapshot: what is not folded yet is added. */
 export class MerkleView implements Merkle {
   readonly #pool: Pool;
   readonly #gate: CallGate;
+  readonly #merkleKey: string | undefined;
 
-  constructor(pool: Pool, gate: CallGate) {
+  constructor(pool: Pool, gate: CallGate, merkleKey: string | undefined) {
     this.#pool = pool;
     this.#gate = gate;
+    this.#merkleKey = merkleKey;
   }
 
   /** @throws TierUnavailableError of L3, SchemaMissingError, ClosedError, or the signal's reason */
@@ -92,9 +104,39 @@ export class MerkleView implements Merkle {
     });
   }
 
-  /** @throws as `root` */
-  verify(options?: CallOptions): Promise<MerkleVerification> {
-    return this.#gate.call(callOptionsOf, options, () => readL3(() => verifyMerkle(this.#pool)));
+  /** @throws as `prefix`; MerkleKeyError with `content` */
+  verify(options?: VerifyOptions): Promise<MerkleVerification> {
+    return this.#gate.call(verifyOptionsOf, options, async ({ content, after, onProgress, signal }) => {
+      const from = idOfCursor(ALL_ROWS, after);
+      if (content) await checkMerkleKey(this.#pool, this.#merkleKey);
+      const tree = await readL3(() => verifyMerkle(this.#pool));
+      const { rows, differences } = content
+        ? await this.#verifyRows(from, onProgress, signal)
+        : { rows: 0, differences: [] };
+      const all = [...tree.differences, ...differences];
+      return { ok: all.length === 0, rows, differences: all };
+    });
+  }
+
+  async #verifyRows(
+    from: string,
+    onProgress: VerifyOptions['onProgress'],
+    signal: AbortSignal | undefined,
+  ): Promise<Pick<MerkleVerification, 'rows' | 'differences'>> {
+    const digester = new Digester(this.#merkleKey);
+    const differences: Difference[] = [];
+    let rows = 0;
+    for (let last: string | undefined = from; last !== undefined; ) {
+      signal?.throwIfAborted();
+      const checked: RowsChecked = await verifyRows(this.#pool, digester, last);
+      rows += checked.rows;
+      for (const { id, fault } of checked.faults.slice(0, MAX_ROWS - differences.length)) {
+        differences.push({ kind: fault, node: id, rows: 1, tree: 1 });
+      }
+      last = checked.last;
+      if (last !== undefined) onProgress?.({ rows, cursor: cursorAfter(ALL_ROWS, last) });
+    }
+    return { rows, differences };
   }
 }
 

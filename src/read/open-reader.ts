@@ -115,7 +115,7 @@ export async function connectReader(
     queries: new Queries(pool, reconciler, config.l3TimeoutMs, gate),
     status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, ownWrites },
     health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter, replicas },
-    merkle: new MerkleView(pool, gate),
+    merkle: new MerkleView(pool, gate, config.merkleKey),
     counters: () =>
       countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, replicas, existence, filter, tail }),
     async release() {

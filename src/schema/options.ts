@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
 import { LEAVES } from '../merkle/digest.ts';
-import type { LeafOptions, MerklePeer } from '../types/merkle.ts';
+import type { LeafOptions, MerklePeer, VerifyProgress } from '../types/merkle.ts';
 import { checked, stateSchema } from './item.ts';
 
 const MAX_PAGE_ITEMS = 1000;
@@ -107,6 +107,26 @@ const leafOptions = z
     path: ['within', 'nodes'],
     message: 'has a node beyond its depth',
   });
+
+/** @throws InvalidItemError */
+export const verifyOptionsOf = optionsReader(
+  z
+    .strictObject({
+      content: z.boolean().default(false),
+      after,
+      onProgress: z
+        .custom<(progress: VerifyProgress) => void>(
+          (value) => typeof value === 'function',
+          'must be a function',
+        )
+        .optional(),
+      signal,
+    })
+    .refine(({ content, after }) => content || after === undefined, {
+      path: ['after'],
+      message: 'is a place among rows, which only content: true looks at',
+    }),
+);
 
 /** @throws InvalidItemError */
 export const diffOptionsOf = optionsReader(

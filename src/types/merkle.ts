@@ -12,25 +12,48 @@ export interface MerkleNode {
 }
 
 /**
- * Whether the tree is that of the rows' *stored* digests. Digests are not computed again from contents, states and stamps: what
- * somebody changed in a row without its digest is not found here (`get(id, { verify: true })` hashes the content of one).
+ * Whether the tree is that of the rows' *stored* digests, and with `content: true` also whether these are the digests of what
+ * the rows hold. Without it, what somebody changed in a row without its digest is not found.
  */
 export interface MerkleVerification {
   readonly ok: boolean;
-  /** At most 1,000. */
+  /** Rows whose contents, digests and places were made again; 0 without `content`. */
+  readonly rows: number;
+  /** At most 1,000 of the tree and 1,000 of the rows. */
   readonly differences: readonly {
     /**
      * `leaf`, `path`: a hash-tree leaf or dotted prefix whose count or digest is not that of its rows. `parent`: a prefix that hangs
      * under the wrong parent. `delta`: a batch not yet folded whose total is not the sum of its parts.
+     * Of rows: `content` is not what was hashed; `digest`: stamps, content hash or state are not what the digests were made of, or
+     * the key is another; `place`: a row that is counted in another leaf than that of its id and stamps.
      */
-    readonly kind: 'leaf' | 'path' | 'parent' | 'delta';
-    /** Number of the leaf, prefix, or number of the batch. */
+    readonly kind: 'leaf' | 'path' | 'parent' | 'delta' | 'content' | 'digest' | 'place';
+    /** Number of the leaf, prefix, number of the batch, or id of the row. */
     readonly node: string;
     /** Items that should be counted there. */
     readonly rows: number;
     /** Items that the tree counts there; for a wrong parent none, because they are not found from it. */
     readonly tree: number;
   }[];
+}
+
+export interface VerifyOptions extends CallOptions {
+  /**
+   * Makes content hash, digests and place of every row again, tombstones included. It needs the store's `merkleKey`. Contents do
+   * not leave Postgres, and 2,000 rows are looked at at a time.
+   * @default false
+   */
+  readonly content?: boolean;
+  /** Where to go on with the rows: the `cursor` of a progress. @default the first row */
+  readonly after?: string;
+  /** Called after each 2,000 rows. */
+  readonly onProgress?: (progress: VerifyProgress) => void;
+}
+
+export interface VerifyProgress {
+  /** Rows checked by this call. */
+  readonly rows: number;
+  readonly cursor: string;
 }
 
 /** A dotted prefix one level below another. */
@@ -103,6 +126,9 @@ export interface Merkle extends MerklePeer {
   leafItems(leaves: readonly number[], options?: CallOptions): Promise<readonly LeafItem[]>;
   /** The live items that this store and a peer do not agree on, found through both trees. Nothing is changed. */
   diff(peer: MerklePeer, options?: DiffOptions): Promise<MerkleDiff>;
-  /** Compares the tree with the stored digests of the rows and with itself, in one snapshot; reads every row. */
-  verify(options?: CallOptions): Promise<MerkleVerification>;
+  /**
+   * Compares the tree with the stored digests of the rows and with itself, in one snapshot; reads every row. With `content` it
+   * then compares the digests with the rows, each row as it is when it is read.
+   */
+  verify(options?: VerifyOptions): Promise<MerkleVerification>;
 }
