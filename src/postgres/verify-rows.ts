@@ -1,5 +1,6 @@
 import { type Digest, type DigestedRow, type Digester, keyHash, ZERO_DIGEST } from '../merkle/digest.ts';
 import { UNWRITTEN } from '../clock.ts';
+import { DEFAULT_STATE } from '../schema/item.ts';
 import { type Queryable, readL3 } from './pool.ts';
 import { DIGEST } from './read-items.ts';
 
@@ -53,8 +54,11 @@ export async function verifyRows(db: Queryable, digester: Digester, after: strin
 }
 
 function faultOf(row: CheckedRow, digester: Digester): RowFault | undefined {
-  const { id, stateVersion, state } = row;
+  const { id, contentVersion, contentHash, stateVersion, state } = row;
   if (!row.isHashed) return 'content';
+  // A register without a stamp is in no digest.
+  if (contentVersion === UNWRITTEN && contentHash !== null) return 'digest';
+  if (stateVersion === UNWRITTEN && state !== DEFAULT_STATE) return 'digest';
   const stateDigest = stateVersion === UNWRITTEN ? ZERO_DIGEST : digester.state(id, stateVersion, state);
   if (row.digest !== digester.row(row) || row.stateDigest !== stateDigest) return 'digest';
   return row.idHash === keyHash(id) && row.inWeek ? undefined : 'place';

@@ -14,11 +14,12 @@ test.before(async () => {
   deployment = await createDeployment({ merkleKey });
   await using store = await openStore(deployment.options);
   await using _drain = await startDrain(deployment.options);
-  const items = Array.from({ length: COUNT - 3 }, (_, i) => ({ id: `some.${i}`, content: { i } }));
+  const items = Array.from({ length: COUNT - 4 }, (_, i) => ({ id: `some.${i}`, content: { i } }));
   await (await store.submitMany(items)).settled();
   await (await store.submit({ id: 'json', content: { a: 'é' } })).settled();
   await (await store.submit({ id: 'binary', content: new Uint8Array([1, 2, 3]) })).settled();
   await (await store.setState('json', 'open')).settled();
+  await (await store.setState('stub', 'open')).settled();
   await (await store.submit({ id: 'gone', content: 1 })).settled();
   await (await store.delete('gone')).settled();
 });
@@ -58,11 +59,18 @@ for (const [edit, id, kind, sql] of [
   ['the state', 'json', 'digest', `state = 'shut'`],
   ['the content stamp', 'json', 'digest', 'content_version = content_version + 1'],
   ['the state stamp', 'json', 'digest', 'state_version = state_version + 1'],
+  ['the state of an item whose state was never set', 'binary', 'digest', `state = 'open'`],
   ['a state that was never set', 'binary', 'digest', `state_version = 5, state = 'open'`],
   ['a delete', 'json', 'digest', `deleted = true, content = NULL, content_hash = NULL, tombstone_week = 1`],
   [
     'a delete undone',
     'gone',
+    'digest',
+    `deleted = false, content = '1', content_hash = sha256(convert_to('1', 'UTF8')), tombstone_week = 0`,
+  ],
+  [
+    'a state that waits for its content',
+    'stub',
     'digest',
     `deleted = false, content = '1', content_hash = sha256(convert_to('1', 'UTF8')), tombstone_week = 0`,
   ],
