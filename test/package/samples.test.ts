@@ -75,7 +75,8 @@ test.serial('every sample of the README runs', async (t) => {
     // It stays until it is told to stop.
     if (code.includes('SIGTERM')) {
       running.child.stdout?.on('data', (text) => {
-        if (String(text).includes('drain started')) running.child.kill();
+        // Its next line says what a signal does.
+        if (String(text).includes('drain started')) setTimeout(() => running.child.kill(), 500);
       });
     }
     await t.notThrowsAsync(running, file);
