@@ -175,9 +175,13 @@ async function readOn(
     const dice = random.next();
     if (dice < 0.4) note('lookup', id, least, (await reader.lookup(id)).item?.version);
     else if (dice < 0.7) note('get', id, least, (await reader.get(id))?.version);
-    else if (dice < 0.9)
+    else if (dice < 0.8)
       note('getMany', id, least, (await reader.getMany([id, random.pick(IDS)]))[0]?.version);
-    else if (!(await reader.contains(id)) && KEPT.includes(id)) problems.push(`contains denied ${id}`);
+    else if (dice < 0.9) {
+      // A page comes from the primary, and may show what has not settled.
+      const { items } = await reader.getByPrefix('k.');
+      for (const item of items) note('getByPrefix', item.id, 0, item.version);
+    } else if (!(await reader.contains(id)) && KEPT.includes(id)) problems.push(`contains denied ${id}`);
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
