@@ -103,7 +103,7 @@ async function readAt<R extends unknown[]>(
   ids: readonly string[],
   timeoutMs: number,
 ): Promise<ReplicaRows<R>> {
-  const list = `ARRAY[${ids.map(pg.escapeLiteral).join(',')}]::text[]`;
+  const list = `${arrayLiteral(ids)}::text[]`;
   const text = `BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ${REPLICA_PLACE}; ${select(list)}; COMMIT`;
   const query = { text, rowMode: 'array', query_timeout: timeoutMs } as const;
   // The driver's types do not know that several statements give several results.
@@ -112,6 +112,12 @@ async function readAt<R extends unknown[]>(
     place: placeOf(results[1]?.rows[0] as PlaceRow | undefined),
     rows: (results[2]?.rows ?? []) as R[],
   };
+}
+
+/** One literal, whatever the number of ids: `pg_stat_statements` then counts all these reads as one. */
+function arrayLiteral(ids: readonly string[]): string {
+  const elements = ids.map((id) => `"${id.replaceAll(/["\\]/g, '\\$&')}"`);
+  return pg.escapeLiteral(`{${elements.join(',')}}`);
 }
 
 function placeOf(row: PlaceRow | undefined): ReplicaPlace {

@@ -68,6 +68,36 @@ test.serial('I6: a replica that has replayed everything stands where the primary
   }
 });
 
+test.serial('I7: a replica is asked for ids of any text', async (t) => {
+  const { deployment, pool, replica } = await opened(t);
+  const ids = [
+    "o'\\'",
+    '"',
+    '\\',
+    '{a,b}',
+    'a","b',
+    'NULL',
+    ' a ',
+    '$1',
+    "'; DROP TABLE items; --",
+    'é\u{1F600}\n\t',
+    '\\"',
+  ];
+  await deployment.pool.query(
+    `INSERT INTO items (id, content_version, deleted, durable, content, content_hash, state_version, state, tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, batch_id)
+     SELECT id, 1, false, false, '1', '\\x00', 0, 'default', 0, 0, 0, 0, 0, 0, gen_random_uuid() FROM unnest($1::text[]) AS id`,
+    [ids],
+  );
+  await replica.caughtUp();
+  const { rows } = await readReplicaRows(pool, ids, TIMEOUT_MS);
+  t.deepEqual(rows.map(({ id }) => id).toSorted(), ids.toSorted());
+  for (const id of ids)
+    t.deepEqual(
+      (await readReplicaHeads(pool, [id], TIMEOUT_MS)).rows.map((row) => row.id),
+      [id],
+    );
+});
+
 async function opened(t: { teardown(close: () => Promise<void>): void }) {
   const replica = replication.replicas[0] as Replica;
   const deployment = await createDeployment({ databaseUrl: replication.primary.urlOf('postgres') });
