@@ -4,7 +4,7 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema, type FeedPosition } from '../schema/feed.ts';
 import { clockEpoch } from './chunk-notes.ts';
-import { closeRedis, createRedis, type Redis, whenReady } from './connect.ts';
+import { closeRedis, createRedis, isReply, type Redis, ServerInfo, whenReady } from './connect.ts';
 import { readTogether } from './commands.ts';
 
 export interface FeedEntry {
@@ -48,9 +48,10 @@ const entriesReply = z
  * Two modes. *Live*: connected, and every entry up to the head has been delivered. *Down*: anything else.
  *
  * Entries are numbered without gaps. A jump of the number shows that the stream was trimmed. Another epoch shows that Redis was
- * emptied or replaced, and a number that went down shows that it came back without its newest data; both are checked on
- * every connect and every idle second. After a gap the tail goes on from the head, and the listeners must drop what they
- * know.
+ * emptied or replaced, and a number or a stream id that went down shows that it came back without its newest data, or that a
+ * replica without them was promoted; both are checked on every connect and every idle second. A jump on another server than
+ * before may hide such a loss, and counts as one. After a gap the tail goes on from the head, and the listeners must drop
+ * what they know.
  */
 export class FeedTail {
   readonly #redis: Redis;
@@ -60,6 +61,10 @@ export class FeedTail {
   #cursor = '0-0';
   #number = 0;
   #epoch = '';
+  /** Run id of the server that the place was taken from. */
+  #server: string | undefined;
+  /** Connected to another server, or to the same one started again, and not live yet: it may have another history. */
+  #isOtherServer = false;
   #live = false;
   #closed = false;
   #running: Promise<void> | undefined;
@@ -109,6 +114,7 @@ export class FeedTail {
       await whenReady(this.#redis, deadline.leftMs);
       // A fresh namespace has no epoch yet. Make one, because an epoch that appears later would look like another Redis.
       await deadline.within(clockEpoch(this.#redis, this.#keys));
+      this.#server = await deadline.within(this.#runId());
       const head = await deadline.within(this.#head());
       [this.#cursor, this.#number, this.#epoch] = [head.id, head.number, head.epoch];
       return true;
@@ -158,7 +164,8 @@ export class FeedTail {
   #deliver(id: string, fields: readonly string[]): void {
     const number = Number(fieldOf(fields, 'n'));
     // A number that was given before is another entry's: a replica was promoted that lacked ours, and has gone on since.
-    if (number !== this.#number + 1) this.#tellGap(number <= this.#number ? 'lost' : 'trimmed');
+    const isLost = number <= this.#number || this.#isOtherServer;
+    if (number !== this.#number + 1) this.#tellGap(isLost ? 'lost' : 'trimmed');
     this.#cursor = id;
     this.#number = number;
     const generation = fields.includes('cache') ? { generation: fieldOf(fields, 'cache') } : undefined;
@@ -177,8 +184,12 @@ export class FeedTail {
       this.#redis.disconnect();
       await this.#answer(this.#redis.connect());
     }
+    const server = await this.#runId();
+    this.#isOtherServer = server === undefined || server !== this.#server;
     await this.#checkHead();
     while (await this.#readOnce(0)) continue;
+    this.#isOtherServer = false;
+    this.#server = server;
     this.#live = true;
     for (const listener of this.#listeners) listener.onLive?.();
   }
@@ -187,14 +198,26 @@ export class FeedTail {
   async #checkHead(): Promise<void> {
     const head = await this.#head();
     // A Redis that was killed before its newest data was on disk comes back with fewer entries than we have seen.
-    const lost = head.epoch !== this.#epoch || head.number < this.#number;
+    // So does a promoted replica; its clock may be behind, and then its newest entry stands before ours.
+    const isOlder = head.number < this.#number || (!head.empty && isBefore(head.id, this.#cursor));
     // Entries that we never saw were counted, and the stream no longer holds them.
-    const trimmed = !lost && head.number > this.#number && (head.empty || head.id === this.#cursor);
+    const trimmed = head.number > this.#number && (head.empty || head.id === this.#cursor);
+    const lost = head.epoch !== this.#epoch || isOlder || (trimmed && this.#isOtherServer);
     if (!lost && !trimmed) return;
     // An emptied Redis whose clock runs behind would number its entries below the old cursor.
     const cursor = lost && head.empty ? '0-0' : head.id;
     [this.#cursor, this.#number, this.#epoch] = [cursor, head.number, head.epoch];
     this.#tellGap(lost ? 'lost' : 'trimmed');
+  }
+
+  /** Changes with every start of a server, and differs between a primary and its replicas. Undefined if the user may not call INFO. */
+  async #runId(): Promise<string | undefined> {
+    const info = this.#answer(ServerInfo.of(this.#redis, 'server'));
+    const allowed = await info.catch((error: unknown) => {
+      if (isReply(error)) return undefined;
+      throw error;
+    });
+    return allowed?.text('run_id');
   }
 
   #head(): Promise<FeedHead> {
@@ -232,6 +255,13 @@ const headReply = z.tuple([
 ]);
 const numberReply = z.tuple([z.string().nullable(), z.coerce.number().nullable()]);
 const rangeReply = z.array(z.tuple([z.string(), z.array(z.string())]));
+
+/** Whether a stream id stands before another one. */
+function isBefore(id: string, other: string): boolean {
+  const [ms = 0, sequence = 0] = id.split('-').map(Number);
+  const [otherMs = 0, otherSequence = 0] = other.split('-').map(Number);
+  return ms < otherMs || (ms === otherMs && sequence < otherSequence);
+}
 
 /** The newest entry of the feed. */
 export async function feedHead(redis: Redis, keys: Keys): Promise<FeedHead> {

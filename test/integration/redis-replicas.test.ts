@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
+import { Redis } from 'ioredis';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { QueueLostError, QueueUnavailableError, UnsafeServerError } from '../../src/errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
@@ -59,6 +60,12 @@ async function contentsOf({ pool }: Deployment, ...ids: string[]): Promise<unkno
 
 async function settle(writer: Producer, id: string): Promise<void> {
   await (await writer.submit({ id, content: id })).settled();
+}
+
+async function trimFeed(redisUrl: string, feed: string): Promise<void> {
+  const redis = new Redis(redisUrl);
+  await redis.xtrim(feed, 'MAXLEN', 1);
+  redis.disconnect();
 }
 
 const queued = ({ redis, keys }: Deployment, queue: string) =>
@@ -140,25 +147,29 @@ test('I8: a failover that lost accepted writes is told to all who wait for them'
   t.deepEqual(await contentsOf(deployment, 'kept', 'lost'), [0, undefined]);
 });
 
-test('I8: it is told also when the new primary has settled more by then than the old one had told', async (t) => {
-  const { deployment, producer, link, failOver } = await setUp(t, 0);
-  const drain = await startDrain(deployment.options);
-  await settle(producer, 'a');
-  await eventually(async () => (await deployment.redis.wait(1, 100)) === 1, 'the replica has it');
-  link.freeze();
-  for (const id of ['b', 'c']) await settle(producer, id);
-  await drain.close();
-  const lost = await producer.submit({ id: 'lost', content: 1 });
-  await failOver(async (redisUrl) => {
-    const options = { ...deployment.options, redisUrl };
-    const other = await openProducer(options);
-    const worker = await startDrain(options);
-    for (const id of ['d', 'e', 'f', 'g']) await settle(other, id);
-    await worker.close();
-    await other.close();
+for (const trimmed of [false, true]) {
+  const and = trimmed ? ', and has trimmed its feed' : '';
+  test(`I8: it is told also when the new primary has settled more by then than the old one had told${and}`, async (t) => {
+    const { deployment, producer, link, failOver } = await setUp(t, 0);
+    const drain = await startDrain(deployment.options);
+    await settle(producer, 'a');
+    await eventually(async () => (await deployment.redis.wait(1, 100)) === 1, 'the replica has it');
+    link.freeze();
+    for (const id of ['b', 'c']) await settle(producer, id);
+    await drain.close();
+    const lost = await producer.submit({ id: 'lost', content: 1 });
+    await failOver(async (redisUrl) => {
+      const options = { ...deployment.options, redisUrl };
+      const other = await openProducer(options);
+      const worker = await startDrain(options);
+      for (const id of ['d', 'e', 'f', 'g']) await settle(other, id);
+      await worker.close();
+      await other.close();
+      if (trimmed) await trimFeed(redisUrl, deployment.keys.feed);
+    });
+    await t.throwsAsync(lost.settled(), { instanceOf: QueueLostError });
   });
-  await t.throwsAsync(lost.settled(), { instanceOf: QueueLostError });
-});
+}
 
 test('chunks that are queued together share their waits for replicas', async (t) => {
   const { deployment, producer } = await setUp(t, 1);
