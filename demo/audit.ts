@@ -81,9 +81,9 @@ async function* copiesOf({ cache, keys, copies }: Deployment): AsyncIterable<Pag
 }
 
 /** What Redis still has to do. Jobs complete a moment after their writes have settled. */
-async function unsettled({ queue, keys }: Deployment): Promise<number> {
+async function unsettled({ queue, lanes }: Deployment): Promise<number> {
   for (const deadline = Date.now() + COMPLETION_MS; ; await sleep(20)) {
-    const { pendingItems, chunksInFlight, chunksWaiting, chunksActive } = await readBacklog(queue, keys);
+    const { pendingItems, chunksInFlight, chunksWaiting, chunksActive } = await readBacklog(queue, lanes);
     const left = pendingItems + chunksInFlight + chunksWaiting + chunksActive;
     if (left === 0 || Date.now() > deadline) return left;
   }

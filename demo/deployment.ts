@@ -36,7 +36,9 @@ export async function createDeployment() {
   await migrate(url.href);
   const config = loadConfig({ redisUrl, databaseUrl: url.href, namespace, logLevel: 'silent' });
   const backends = new Backends(config, quiet, 2);
-  await backends.ready(CONNECT_MS, 'queue', 'blocking', 'cache');
+  await backends.ready(CONNECT_MS, 'queue', 'blocking');
+  const lanes = await backends.lanes();
+  await backends.ready(CONNECT_MS, 'cache');
   const { blocking: queue, cache, pool, keys } = backends;
   const { copies } = await backends.generation.known(CONNECT_MS);
   return {
@@ -48,6 +50,7 @@ export async function createDeployment() {
       ...(cacheRedisUrl !== undefined && { CACHE_REDIS_URL: cacheRedisUrl }),
     },
     keys,
+    lanes,
     queue,
     /** The Redis of the L2 copies. */
     cache,

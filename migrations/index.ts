@@ -6,6 +6,7 @@ import * as filterSnapshots from './04_filter_snapshots.ts';
 import * as rangeDeletes from './05_range_deletes.ts';
 import * as merkleKey from './06_merkle_key.ts';
 import * as hashTags from './07_hash_tags.ts';
+import * as deployment from './08_deployment.ts';
 
 /**
  * All migrations by name, in the order in which they run. This is a list, because the folder may hold compiled files whose
@@ -19,4 +20,5 @@ export const migrations: Readonly<Record<string, Knex.Migration>> = {
   '05_range_deletes': rangeDeletes,
   '06_merkle_key': merkleKey,
   '07_hash_tags': hashTags,
+  '08_deployment': deployment,
 };

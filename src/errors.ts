@@ -138,6 +138,14 @@ export class MerkleKeyError extends TierlineError {
   readonly code = 'ERR_MERKLE_KEY';
 }
 
+/**
+ * The process goes by another number of partitions than the deployment has, or Redis and Postgres know different numbers. Nothing
+ * was queued or read; the message holds the fix.
+ */
+export class PartitionsError extends TierlineError {
+  readonly code = 'ERR_PARTITIONS';
+}
+
 /** A stored value cannot be read or does not match its hash. Restore the row, or submit the item again. */
 export class CorruptItemError extends TierlineError {
   readonly code = 'ERR_CORRUPT_ITEM';

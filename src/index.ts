@@ -8,6 +8,7 @@ export {
   InvalidItemError,
   JobRefusedError,
   MerkleKeyError,
+  PartitionsError,
   QueueLostError,
   QueueUnavailableError,
   SchemaMissingError,

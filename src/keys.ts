@@ -1,26 +1,31 @@
 /**
- * Every Redis key Tierline uses, for a namespace `ns` (default `tierline`):
+ * Every Redis key Tierline uses, for a namespace `ns` (default `tierline`). Each partition has a lane of its own; `lane` is `ns`
+ * when there is one partition, and `ns.p` for partition p of several.
  *
- *   {ns}:clock        hash    last (highest stamp given), epoch (changes when Redis lost its data),
- *                             entries (number of the newest feed entry), raised (the stamp of Postgres it starts above)
- *   {ns}:inflight     zset    chunk id -> its first stamp, from stamping until settled
- *   {ns}:pending      hash    item id -> newest unsettled stamp
- *   {ns}:ranges       zset    range delete -> its stamp, from stamping until settled (also in inflight)
- *   {ns}:swept        zset    chunk whose note was taken back because it had no job -> when (µs); kept for a day
+ *   {lane}:clock        hash    last (highest stamp given), epoch (changes when Redis lost its data),
+ *                               entries (number of the newest feed entry), raised (the stamp of Postgres it starts above),
+ *                               partitions (how many there are: a producer that counts otherwise gets no stamps)
+ *   {lane}:inflight     zset    chunk id -> its first stamp, from stamping until settled
+ *   {lane}:pending      hash    item id -> newest unsettled stamp
+ *   {lane}:ranges       zset    range delete -> its stamp, from stamping until settled (also in inflight)
+ *   {lane}:swept        zset    chunk whose note was taken back because it had no job -> when (µs); kept for a day
+ *   {lane}:bytes        hash    chunk id -> the bytes it takes in the queue, while in flight; total: their sum
+ *   {lane}:covers       hash    range delete in `ranges` -> JSON of its stamp and of the prefix or state it deletes
+ *   {lane}:feed         stream  the change feed, one entry a batch
+ *   {lane}:settles      stream  the newest settle alone and nothing in it: workers that hold waiting jobs block on it
+ *   {lane}:outcome:<c>  string  JSON of chunk c's outcomes that are not plain `applied`; expires
+ *   {lane}:cache        hash    generation of the L2 copies, as settling compares it
+ *   {lane}:writes:*     BullMQ's queue of chunks
+ *   {lane}:ranges-queue:* BullMQ's queue of range deletes
+ *
+ *   {ns}:deployment   hash    id of the deployment, and how many partitions it has
  *   {ns}:timeouts     zset    enqueue -> the longest enqueueTimeoutMs of any producer
- *   {ns}:bytes        hash    chunk id -> the bytes it takes in the queue, while in flight; total: their sum
- *   {ns}:covers       hash    range delete in `ranges` -> JSON of its stamp and of the prefix or state it deletes
- *   {ns}:feed         stream  the change feed, one entry a batch
- *   {ns}:settles      stream  the newest settle alone and nothing in it: workers that hold waiting jobs block on it
- *   {ns}:outcome:<c>  string  JSON of chunk c's outcomes that are not plain `applied`; expires
  *   {ns}:series:<m>   hash    what settled in minute m since 1970, in slots of 10 s; expires
  *   {ns}:chores       hash    maintenance chore -> JSON of its last run
  *   {ns}:cache        hash    generation of the L2 copies, server: run id of the cache server it was made for
  *   {ns}:copy-turns   hash    the sweep of L2: JSON of the turn under way (current) and of the one before (last)
  *   {ns}:lost-writes  zset    item id -> the turn that found its L2 copy newer than its row
  *   {ns}:signed-out:<s> string  dashboard session s was signed out before its time; expires with the session
- *   {ns}:writes:*     BullMQ's queue of chunks
- *   {ns}:ranges-queue:* BullMQ's queue of range deletes
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
  *   ns:item:{b}:<g>:<id> string  the L2 copy of one item; b is its bucket, 0 to 63, g the generation of the copies
  *   ns:bucket:{b}:epoch  string  changes when the bucket lost copies: copies of rows that were read before are refused
@@ -30,6 +35,8 @@
  * Redis and 8 µs of the worker more. Only reads (MGET) name copies of several buckets in one command.
  */
 export interface Keys {
+  /** How many partitions there are when these keys are right. */
+  readonly partitions: number;
   readonly queuePrefix: string;
   readonly clock: string;
   readonly inflight: string;
@@ -41,6 +48,7 @@ export interface Keys {
   readonly bytes: string;
   readonly feed: string;
   readonly settles: string;
+  readonly deployment: string;
   readonly chores: string;
   readonly cache: string;
   readonly copyTurns: string;
@@ -81,10 +89,13 @@ export const WRITES_QUEUE = 'writes';
 export const RANGES_QUEUE = 'ranges-queue';
 export const MAINTENANCE_QUEUE = 'maintenance';
 
-export function keysOf(namespace: string): Keys {
-  const tag = `{${namespace}}`;
+/** The keys of the deployment and of one of its lanes. */
+export function keysOf(namespace: string, partition = 0, partitions = 1): Keys {
+  const home = `{${namespace}}`;
+  const tag = partitions === 1 ? home : `{${namespace}.${partition}}`;
   const itemPrefix = `${namespace}:item:`;
   return {
+    partitions,
     queuePrefix: tag,
     clock: `${tag}:clock`,
     inflight: `${tag}:inflight`,
@@ -93,15 +104,16 @@ export function keysOf(namespace: string): Keys {
     covers: `${tag}:covers`,
     settles: `${tag}:settles`,
     swept: `${tag}:swept`,
-    timeouts: `${tag}:timeouts`,
+    deployment: `${home}:deployment`,
+    timeouts: `${home}:timeouts`,
     bytes: `${tag}:bytes`,
     feed: `${tag}:feed`,
-    chores: `${tag}:chores`,
-    copyTurns: `${tag}:copy-turns`,
-    lostWrites: `${tag}:lost-writes`,
-    series: (minute) => `${tag}:series:${minute}`,
+    chores: `${home}:chores`,
+    copyTurns: `${home}:copy-turns`,
+    lostWrites: `${home}:lost-writes`,
+    series: (minute) => `${home}:series:${minute}`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,
-    signedOut: (sessionId) => `${tag}:signed-out:${sessionId}`,
+    signedOut: (sessionId) => `${home}:signed-out:${sessionId}`,
     cache: `${tag}:cache`,
     job: (queue, jobId) => `${tag}:${queue}:${jobId}`,
     itemPrefix,

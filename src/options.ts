@@ -1,4 +1,7 @@
 import { z } from 'zod';
+import { isPartitionCount } from './lanes.ts';
+import { partitionList } from './partition-list.ts';
+import { MAX_PARTITIONS } from './partition.ts';
 import { replicaList } from './replica-list.ts';
 
 const NO_URL = 'is not a URL; write special characters of user and password as %XX';
@@ -82,6 +85,12 @@ export const OPTIONS = {
       .string()
       .regex(/^[\w.-]{1,40}$/, 'must be 1 to 40 letters, digits, dots, dashes or underscores')
       .default('tierline'),
+  ),
+  partitions: option(
+    'TIERLINE_PARTITIONS',
+    'partitions',
+    'Partitions of the deployment: a power of two up to 256. `tierline migrate` sets it in an empty database. Elsewhere it is compared with what the deployment has. Left out: what the deployment has; 1 for a new one.',
+    integer(1, MAX_PARTITIONS).refine(isPartitionCount, 'must be a power of two').optional(),
   ),
   logLevel: option(
     'TIERLINE_LOG_LEVEL',
@@ -167,6 +176,12 @@ export const OPTIONS = {
     'Bytes of chunks that a worker process writes at a time, and as many again of those that wait for a range delete; a single chunk may be larger.',
     integer(1).default(16 * MIB),
   ),
+  drainPartitions: option(
+    'TIERLINE_DRAIN_PARTITIONS',
+    'partitions',
+    'Partitions that a worker process drains, such as `0-3,7`. Left out: all.',
+    partitionList.optional(),
+  ),
   chunkLockMs: option(
     'TIERLINE_CHUNK_LOCK_MS',
     'ms',
@@ -200,7 +215,7 @@ export const OPTIONS = {
   feedMaxEntries: option(
     'TIERLINE_FEED_MAX_ENTRIES',
     'batches',
-    'Batches the change feed keeps (about 40 KB for 1,000 items).',
+    'Batches the change feeds of all partitions keep together (about 40 KB for 1,000 items).',
     integer(10).default(1000),
   ),
   cacheNeverOlder: option(

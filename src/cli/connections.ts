@@ -1,6 +1,7 @@
 import { CallGate } from '../call-gate.ts';
 import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import type { Pool } from '../postgres/pool.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
@@ -9,7 +10,7 @@ import { MerkleView } from '../read/merkle-view.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
 import type { Merkle } from '../types/merkle.ts';
 import type { Redis } from '../redis/connect.ts';
-import type { FeedTail } from '../redis/feed.ts';
+import type { FeedListener } from '../redis/feed.ts';
 import type { CopyStore } from '../tiers/tier.ts';
 import { Backends } from '../tiers/backends.ts';
 
@@ -37,8 +38,21 @@ export class Connections {
     this.onClose(() => this.#backends.close());
   }
 
+  /** Keys of what is there once for the deployment. */
   get keys(): Keys {
     return this.#backends.keys;
+  }
+
+  /** @throws QueueUnavailableError, TierUnavailableError, SchemaMissingError, PartitionsError */
+  async lanes(): Promise<Lanes> {
+    await this.#backends.ready(REDIS_TIMEOUT_MS, 'queue');
+    return this.#backends.lanes();
+  }
+
+  /** As Redis knows them. @throws as `lanes` */
+  async lanesForFigures(): Promise<Lanes> {
+    await this.#backends.ready(REDIS_TIMEOUT_MS, 'queue');
+    return this.#backends.lanesForFigures();
   }
 
   /** @throws as `openProducer` */
@@ -78,13 +92,10 @@ export class Connections {
     return this.#backends;
   }
 
-  get feed(): FeedTail {
-    return this.#backends.feed;
-  }
-
-  /** Starts `feed`: its listeners hear what settles from now on. @throws QueueUnavailableError */
-  followFeed(): Promise<void> {
-    return this.#backends.ready(REDIS_TIMEOUT_MS, 'feed');
+  /** Starts the feeds of all partitions: the listener hears what settles from now on. @throws QueueUnavailableError */
+  async followFeeds(listener: FeedListener): Promise<void> {
+    for (const feed of this.#backends.feeds(await this.lanesForFigures())) feed.listen(listener);
+    await this.#backends.ready(REDIS_TIMEOUT_MS, 'feeds');
   }
 
   pool(): Pool {

@@ -7,6 +7,7 @@ import { migrate, pressure, status, tail } from './commands/deployment.ts';
 import { doctor } from './commands/doctor.ts';
 import { count, deleteCommand, get, scan } from './commands/items.ts';
 import { merkle } from './commands/merkle.ts';
+import { partitions } from './commands/partitions.ts';
 import { put } from './commands/put.ts';
 import { printPasswordHash, PROCESSES } from './processes.ts';
 import { Terminal } from './terminal.ts';
@@ -80,6 +81,7 @@ for (const child of [
   deadLetters,
   copies,
   merkle,
+  partitions,
   doctor,
   migrate,
   start,

@@ -23,8 +23,10 @@ export async function mountBullBoard(
   const server = new FastifyAdapter();
   server.setBasePath(basePath + BOARD_PATH);
   const queues = [
-    adapter(writes, 'Accepted writes on their way into the tiers, up to a few hundred a job'),
-    adapter(ranges, 'Deletes of whole prefixes and states'),
+    ...writes.map((queue) =>
+      adapter(queue, 'Accepted writes on their way into the tiers, up to a few hundred a job'),
+    ),
+    ...ranges.map((queue) => adapter(queue, 'Deletes of whole prefixes and states')),
     adapter(maintenance, 'Folding, purging, snapshots; verifications and replays'),
   ];
   for (const queue of queues) {
@@ -32,7 +34,7 @@ export async function mountBullBoard(
     queue.setFormatter('returnValue', visibleData);
   }
   if (!config.dashboardPayloads)
-    for (const queue of queues.slice(0, 2)) queue.setFormatter('data', jobSummary);
+    for (const queue of queues.slice(0, -1)) queue.setFormatter('data', jobSummary);
   createBullBoard({
     queues,
     serverAdapter: server,

@@ -31,7 +31,8 @@ export interface ItemAnswers {
 /** Looks one id up in every tier. @throws InvalidItemError for what cannot be an id */
 export async function itemAnswers(sources: Sources, given: string): Promise<ItemAnswers> {
   const id = parseId(given);
-  const { queue, keys } = sources;
+  const { queue, lanes } = sources;
+  const keys = lanes.keysOf(id);
   const [l2, l3, pending, history] = await Promise.all([
     answerOf(copyOf(sources, id)),
     answerOf(rowOf(sources, id)),

@@ -66,23 +66,22 @@ export async function overviewFigures(sources: Sources, counter: CopyCounter): P
   return { nowMs: Date.now(), queue, workers, cache, totals };
 }
 
-async function queueFigures({ queue, keys, config, writes, ranges }: Sources): Promise<QueueFigures> {
-  const backlog = await readBacklog(queue, keys);
-  const [bytes, writesPaused, rangesPaused, delayedJobs, failedWrites, failedRanges, series, chores, sweep] =
-    await Promise.all([
-      queuedBytes(queue, keys),
-      writes.isPaused(),
-      ranges.isPaused(),
-      writes.getDelayedCount(),
-      writes.getFailedCount(),
-      ranges.getFailedCount(),
-      readSeries(queue, keys, backlog.nowMs),
-      choreRuns(queue, keys),
-      sweepFigures(queue, keys),
-    ]);
+async function queueFigures({ queue, keys, lanes, config, writes, ranges }: Sources): Promise<QueueFigures> {
+  const backlog = await readBacklog(queue, lanes);
+  const queues = [...writes, ...ranges];
+  const [bytes, paused, delayed, failed, series, chores, sweep] = await Promise.all([
+    queuedBytes(queue, lanes),
+    Promise.all(queues.map((one) => one.isPaused())),
+    Promise.all(writes.map((one) => one.getDelayedCount())),
+    Promise.all(queues.map((one) => one.getFailedCount())),
+    readSeries(queue, keys, backlog.nowMs),
+    choreRuns(queue, keys),
+    sweepFigures(queue, keys),
+  ]);
   const pressure = pressureOf(waitingOf(backlog), config);
-  const isPaused = writesPaused || rangesPaused;
-  const failedJobs = failedWrites + failedRanges;
+  const isPaused = paused.some(Boolean);
+  const delayedJobs = delayed.reduce((sum, jobs) => sum + jobs, 0);
+  const failedJobs = failed.reduce((sum, jobs) => sum + jobs, 0);
   return { backlog, bytes, pressure, isPaused, delayedJobs, failedJobs, series, chores, sweep };
 }
 
@@ -96,7 +95,10 @@ async function sweepFigures(queue: Redis, keys: Keys): Promise<SweepFigures> {
 }
 
 async function workerFigures({ writes, maintenance }: Sources): Promise<WorkerFigures> {
-  const [drain, chores] = await Promise.all([connected(writes), connected(maintenance)]);
+  // A worker process drains all partitions unless it is told otherwise: that with the most shows most of them.
+  const [lanes, chores] = await Promise.all([Promise.all(writes.map(connected)), connected(maintenance)]);
+  const known = lanes.filter((count) => count !== undefined);
+  const drain = known.length === 0 ? undefined : Math.max(...known);
   return { drain, maintenance: chores };
 }
 

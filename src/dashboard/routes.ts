@@ -29,14 +29,14 @@ const deadLetterParams = z.object({ seq: seq.catch(0) });
 
 /** What the pages show. Nothing here changes anything. */
 export function addPages(app: FastifyInstance, sources: Sources, counter: CopyCounter, frame: FrameOf): void {
-  const { config, queue, keys } = sources;
+  const { config, queue, keys, lanes } = sources;
 
   app.get('/', async (request, reply) =>
     send(reply, overviewPage(frame(request, reply), await overviewFigures(sources, counter))),
   );
 
   app.get('/series.json', async () => {
-    const { nowMs } = await readBacklog(queue, keys);
+    const { nowMs } = await readBacklog(queue, lanes);
     return seriesColumns(await readSeries(queue, keys, nowMs));
   });
 
@@ -101,7 +101,7 @@ export function addActions(
   { writes, ranges, maintenance, log }: Sources,
   basePath: string,
 ): void {
-  const draining = [writes, ranges];
+  const draining = [...writes, ...ranges];
   const goTo = (reply: FastifyReply, path: string) => reply.redirect(basePath + path, 303);
 
   app.post('/draining/pause', async (_request, reply) => {

@@ -3,6 +3,7 @@ import type { Queue } from 'bullmq';
 import type { Config } from '../config.ts';
 import { messageOf } from '../errors.ts';
 import { type Keys, MAINTENANCE_QUEUE, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
 import type { Pool } from '../postgres/pool.ts';
@@ -16,15 +17,18 @@ import { Backends } from '../tiers/backends.ts';
 export interface Sources {
   readonly config: Config;
   readonly log: Logger;
+  /** Of what is there once for the deployment. */
   readonly keys: Keys;
+  readonly lanes: Lanes;
   /** `failFast` connections: a page tells what is away instead of waiting for it. */
   readonly queue: Redis;
   readonly cache: Redis;
   readonly generation: CacheGeneration;
   readonly items: CopyStore;
   readonly pool: Pool;
-  readonly writes: Queue;
-  readonly ranges: Queue;
+  /** By partition. */
+  readonly writes: readonly Queue[];
+  readonly ranges: readonly Queue[];
   readonly maintenance: Queue;
 }
 
@@ -39,21 +43,25 @@ export async function openSources(
   const backends = new Backends(config, log, POOL_SIZE);
   const { queue, cache, generation, items, pool, keys } = backends;
   const queues: Queue[] = [];
-  const open = (name: string): Queue => {
-    const opened = openQueue(name, queue, keys, log);
+  const open = (name: string, of: Keys): Queue => {
+    const opened = openQueue(name, queue, of, log);
     queues.push(opened);
     return opened;
   };
   const closeQueues = () => Promise.all(queues.map((opened) => opened.close()));
   const sources = await backends.opening(async () => {
-    await Promise.all([backends.ready(START_TIMEOUT_MS, 'queue', 'cache'), backends.postgresReady()]);
+    await Promise.all([backends.ready(START_TIMEOUT_MS, 'queue'), backends.postgresReady()]);
+    const lanes = await backends.lanes();
+    await backends.ready(START_TIMEOUT_MS, 'cache');
     await checkGivenMerkleKey(pool, config.merkleKey);
-    const [writes, ranges, maintenance] = [open(WRITES_QUEUE), open(RANGES_QUEUE), open(MAINTENANCE_QUEUE)];
+    const writes = lanes.keys.map((lane) => open(WRITES_QUEUE, lane));
+    const ranges = lanes.keys.map((lane) => open(RANGES_QUEUE, lane));
+    const maintenance = open(MAINTENANCE_QUEUE, keys);
     await Promise.all(queues.map((opened) => opened.waitUntilReady())).catch(async (error: unknown) => {
       await closeQueues();
       throw error;
     });
-    return { config, log, keys, queue, cache, generation, items, pool, writes, ranges, maintenance };
+    return { config, log, keys, lanes, queue, cache, generation, items, pool, writes, ranges, maintenance };
   });
   const close = async () => {
     await closeQueues();

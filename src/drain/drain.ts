@@ -168,7 +168,7 @@ export class Drain {
       try {
         const end = await this.#rangeBatcher.add({
           rangeId,
-          job: range,
+          job: { ...range, hashes: this.#parts.hashes },
           report: (progress) => job.updateProgress(progress),
         });
         if (end === 'earlier')

@@ -3,6 +3,7 @@ import { failureKind, inTransaction } from '../postgres/pool.ts';
 import {
   beginRange,
   byIndexOnly,
+  type LaneRange,
   lockRange,
   moveRange,
   nextRangeIds,
@@ -30,7 +31,7 @@ export interface RangeReport {
 
 export interface RangeRun {
   readonly rangeId: string;
-  readonly job: RangeJob;
+  readonly job: LaneRange;
   readonly report: (progress: RangeReport) => Promise<void>;
 }
 
@@ -80,7 +81,7 @@ export class RangeDelete {
   }
 
   /** As `runAll`, of one. @throws what Postgres said when it refuses the range delete as a whole */
-  async run(rangeId: string, job: RangeJob, report: RangeRun['report']): Promise<RangeEnd> {
+  async run(rangeId: string, job: LaneRange, report: RangeRun['report']): Promise<RangeEnd> {
     const [end] = await this.runAll([{ rangeId, job, report }]);
     return end as RangeEnd;
   }
@@ -172,7 +173,7 @@ export class RangeDelete {
    * The progress of a range that was begun before. Rows whose deletion was perhaps not announced on the feed are announced
    * again.
    */
-  async #resume(rangeId: string, job: RangeJob): Promise<RangeProgress> {
+  async #resume(rangeId: string, job: LaneRange): Promise<RangeProgress> {
     const { pool } = this.#parts;
     const progress = await inTransaction(pool, (db) => lockRange(db, rangeId));
     const ids = await overwrittenIds(pool, job, progress);
@@ -190,13 +191,13 @@ export class RangeDelete {
   }
 
   /** Begins to read a page. A failure is reported when the page is awaited. */
-  #page(job: RangeJob, place: RangePlace): Promise<Page> {
+  #page(job: LaneRange, place: RangePlace): Promise<Page> {
     const page = this.#l3(() => this.#read(job, place));
     page.catch(() => undefined);
     return page;
   }
 
-  async #read(job: RangeJob, place: RangePlace): Promise<Page> {
+  async #read(job: LaneRange, place: RangePlace): Promise<Page> {
     const { pool, digester } = this.#parts;
     const ids =
       place.phase === 'done'
@@ -215,7 +216,7 @@ export class RangeDelete {
   /** One batch of rows and the progress over it, in one transaction. */
   async #step(
     rangeId: string,
-    job: RangeJob,
+    job: LaneRange,
     page: Page,
     copiedTo: string | undefined,
     copying: Promise<unknown>,

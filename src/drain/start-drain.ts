@@ -1,15 +1,17 @@
 import { abortableOpen } from '../abortable.ts';
-import { loadConfig, type OpenOptions, type Options } from '../config.ts';
+import { type Config, loadConfig, type OpenOptions, type Options } from '../config.ts';
+import type { Keys } from '../keys.ts';
+import { hashRangeOf, type Lanes } from '../lanes.ts';
 import { createLogger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
 import { claimMerkleKey } from '../postgres/merkle-key.ts';
 import { checkDrainRights } from '../postgres/server.ts';
-import { isClockRaised } from '../redis/chunk-notes.ts';
-import { checkQueueServer } from '../redis/connect.ts';
+import { checkQueueServer, type Redis, whenReady } from '../redis/connect.ts';
 import { StopPhases } from '../stop-phases.ts';
 import { Backends } from '../tiers/backends.ts';
-import { type DrainObserver, raiseAboveRows, UNOBSERVED_DRAIN } from './writer-parts.ts';
 import { Drain } from './drain.ts';
+import { configOfLane, drainedPartitions, LaneDrains } from './lane-drains.ts';
+import { type DrainObserver, raiseClocks, UNOBSERVED_DRAIN, type WriterParts } from './writer-parts.ts';
 
 export interface DrainWorker extends AsyncDisposable {
   /** Takes no new work, settles what is in hand, and ends within `shutdownMs` also when a backend is away. */
@@ -33,13 +35,11 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
   const config = loadConfig(options);
   const log = createLogger('drain', config.logLevel);
   const backends = new Backends(config, log, config.poolSize);
-  const { queue, pool, keys } = backends;
+  const { queue, pool } = backends;
   const stopRetrying = new AbortController();
-  const parts = {
+  const shared = {
     pool,
     queue,
-    keys,
-    config,
     log,
     observer,
     items: backends.items,
@@ -47,13 +47,23 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
     signal: stopRetrying.signal,
   };
   const drain = await backends.opening(async () => {
-    await backends.ready(START_TIMEOUT_MS, 'queue', 'blocking', 'watch');
+    await backends.ready(START_TIMEOUT_MS, 'queue', 'blocking');
     await checkQueueServer(queue, log);
-    await Promise.all([backends.ready(START_TIMEOUT_MS, 'cache'), backends.postgresReady()]);
+    await backends.postgresReady();
+    const lanes = await backends.lanes();
+    const drained = drainedPartitions(config, lanes.count);
+    const watches = drained.map((partition) => backends.watch(partition));
+    await Promise.all([
+      backends.ready(START_TIMEOUT_MS, 'cache'),
+      ...watches.map((watch) => whenReady(watch, START_TIMEOUT_MS)),
+    ]);
     await checkDrainRights(pool);
     await claimMerkleKey(pool, config.merkleKey);
-    if (!(await isClockRaised(queue, keys))) await raiseAboveRows(parts);
-    const started = new Drain(parts, backends.blocking, backends.watch);
+    const parts = partsOfLanes(shared, config, lanes, drained);
+    await raiseClocks(parts);
+    const started = new LaneDrains(
+      parts.map((lane, i) => new Drain(lane, backends.blocking, watches[i] as Redis)),
+    );
     await started.ready(START_TIMEOUT_MS).catch(async (error: unknown) => {
       await started.close();
       throw error;
@@ -77,4 +87,19 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
   }
   const close = () => (closing ??= stop());
   return { close, [Symbol.asyncDispose]: close };
+}
+
+function partsOfLanes(
+  shared: Omit<WriterParts, 'keys' | 'hashes' | 'config'>,
+  config: Config,
+  lanes: Lanes,
+  drained: readonly number[],
+): WriterParts[] {
+  const ofLane = configOfLane(config, drained.length, lanes.count);
+  return drained.map((partition) => ({
+    ...shared,
+    keys: lanes.keys[partition] as Keys,
+    hashes: hashRangeOf(partition, lanes.count),
+    config: ofLane,
+  }));
 }

@@ -1,11 +1,13 @@
 import { retrying } from '../batch/backoff.ts';
+import type { Stamp } from '../clock.ts';
 import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
+import type { HashRange } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import type { Digester } from '../merkle/digest.ts';
 import type { Pool } from '../postgres/pool.ts';
 import { highestStamp } from '../postgres/totals.ts';
-import { raiseClock } from '../redis/chunk-notes.ts';
+import { isClockRaised, raiseClock } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
 import { settleBatch, type Settlement } from '../redis/in-flight.ts';
 import type { OutcomeStatus } from '../schema/feed.ts';
@@ -16,7 +18,10 @@ export interface WriterParts {
   readonly pool: Pool;
   readonly queue: Redis;
   readonly items: CopyStore;
+  /** Of one lane. */
   readonly keys: Keys;
+  /** The places of its ids in the hash tree. */
+  readonly hashes: HashRange;
   readonly digester: Digester;
   readonly config: Config;
   readonly log: Logger;
@@ -60,12 +65,22 @@ export async function settle(parts: WriterParts, settlement: Settlement): Promis
 }
 
 /** After Redis was emptied, its clock starts from the time of day. Raises it above every stamp in Postgres. */
-export async function raiseAboveRows({
+async function raiseAboveRows({
   pool,
   queue,
   keys,
 }: Pick<WriterParts, 'pool' | 'queue' | 'keys'>): Promise<void> {
   await raiseClock(queue, keys, Math.max(1, await highestStamp(pool)));
+}
+
+/** The same when a worker starts. The rows are read once for all lanes. */
+export async function raiseClocks(lanes: readonly WriterParts[]): Promise<void> {
+  let highest: Promise<Stamp> | undefined;
+  for (const { queue, keys, pool } of lanes) {
+    if (await isClockRaised(queue, keys)) continue;
+    highest ??= highestStamp(pool);
+    await raiseClock(queue, keys, Math.max(1, await highest));
+  }
 }
 
 /** How long one batch took and what became of its operations. */

@@ -1,7 +1,7 @@
 import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { SchemaMissingError } from '../errors.ts';
-import type { Keys } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { pendingMigrations } from '../postgres/migrator.ts';
 import type { Pool } from '../postgres/pool.ts';
@@ -13,7 +13,7 @@ export interface ReadinessSources {
   /** `failFast` connection of the queue. */
   readonly queue: Redis;
   readonly pool: Pool;
-  readonly keys: Keys;
+  readonly lanes: () => Promise<Lanes>;
   readonly config: Config;
   readonly log: Logger;
 }
@@ -66,9 +66,9 @@ export class Readiness {
   }
 
   async #look(): Promise<readonly Check[]> {
-    const { queue, pool, keys, config } = this.#sources;
+    const { queue, pool, lanes, config } = this.#sources;
     const [[redis, lag], postgres] = await Promise.all([
-      this.#redis(() => readBacklog(queue, keys), config.readyLagMs),
+      this.#redis(async () => readBacklog(queue, await lanes()), config.readyLagMs),
       this.#postgres(pool),
     ]);
     return [redis, ...postgres, lag];

@@ -1,5 +1,5 @@
 import type { Config } from '../config.ts';
-import type { Keys } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-delta.ts';
 import type { Pool } from '../postgres/pool.ts';
@@ -35,29 +35,35 @@ export interface ChoreParts {
   readonly pool: Pool;
   /** A `failFast` connection to the queue's Redis. */
   readonly queue: Redis;
-  readonly keys: Keys;
+  readonly lanes: Lanes;
   readonly config: Config;
   readonly log: Logger;
 }
 
 /** The recurring chores by name. */
 export function choresOf(
-  { pool, queue, keys, config, log }: ChoreParts,
+  { pool, queue, lanes, config, log }: ChoreParts,
   copies: CopySweep,
 ): Readonly<Record<string, Chore>> {
-  const orphanAge = () => orphanAgeUs(queue, keys, config.enqueueTimeoutMs);
-  const filters = new FilterSource(pool, queue, keys, log);
+  const orphanAge = () => orphanAgeUs(queue, lanes.home, config.enqueueTimeoutMs);
+  const filters = lanes.keys.map((_, partition) => new FilterSource(pool, queue, lanes, partition, log));
   return {
     fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
     orphans: {
       everyMs: SWEEP_CHUNKS_EVERY_MS,
-      run: async () => sweepOrphanedChunks(queue, keys, await orphanAge()),
+      run: async () => {
+        const age = await orphanAge();
+        for (const keys of lanes.keys) await sweepOrphanedChunks(queue, keys, age);
+      },
     },
     sweep: {
       everyMs: SWEEP_EVERY_MS,
       run: async () => {
-        await sweepOrphans(queue, keys, await orphanAge());
-        await sweepBytes(queue, keys);
+        const age = await orphanAge();
+        for (const keys of lanes.keys) {
+          await sweepOrphans(queue, keys, age);
+          await sweepBytes(queue, keys);
+        }
       },
     },
     purge: {
@@ -72,7 +78,8 @@ export function choresOf(
     filter: {
       everyMs: config.filterSnapshotEveryMs,
       run: async () => {
-        if (config.filterMaxBytes > 0) await filters.refresh(config.filterMaxBytes);
+        if (config.filterMaxBytes === 0) return;
+        for (const filter of filters) await filter.refresh(config.filterMaxBytes / lanes.count);
       },
     },
   };

@@ -70,7 +70,10 @@ export class CopySweep {
 
   /** Begins a turn now, in place of one that is under way. Returns its number. */
   async begin(): Promise<number> {
-    const { queue, keys } = this.#parts;
+    const {
+      queue,
+      lanes: { home: keys },
+    } = this.#parts;
     const { current, last } = await readTurns(queue, keys);
     const turn = newTurn((current ?? last)?.number);
     await saveTurn(queue, keys, turn);
@@ -81,7 +84,10 @@ export class CopySweep {
   async hurry(number: number): Promise<CopyTurn | { readonly restMs: number }> {
     const restMs = this.#restUntil - performance.now();
     if (restMs > 0) return { restMs };
-    const { queue, keys } = this.#parts;
+    const {
+      queue,
+      lanes: { home: keys },
+    } = this.#parts;
     const { current, last } = await readTurns(queue, keys);
     if (last !== undefined && last.number >= number) return last;
     const ended = await this.#work(current ?? newTurn(last?.number));
@@ -89,7 +95,12 @@ export class CopySweep {
   }
 
   async #dueTurn(): Promise<CopyTurn | undefined> {
-    const { queue, cache, keys, config } = this.#parts;
+    const {
+      queue,
+      cache,
+      lanes: { home: keys },
+      config,
+    } = this.#parts;
     const { current, last } = await readTurns(queue, keys);
     if (current === undefined) {
       const isDue = last === undefined || Date.now() - last.startedMs >= config.copySweepMs;
@@ -102,7 +113,11 @@ export class CopySweep {
 
   /** Does pages until the step's time is used up. Returns the turn if it has ended. */
   async #work(from: CopyTurn): Promise<CopyTurn | undefined> {
-    const { queue, keys, config } = this.#parts;
+    const {
+      queue,
+      lanes: { home: keys },
+      config,
+    } = this.#parts;
     const share = config.copySweepPercent / 100;
     const started = performance.now();
     let turn = from;
@@ -130,7 +145,11 @@ export class CopySweep {
   }
 
   async #end(turn: CopyTurn): Promise<CopyTurn> {
-    const { queue, keys, log } = this.#parts;
+    const {
+      queue,
+      lanes: { home: keys },
+      log,
+    } = this.#parts;
     const ended = { ...turn, endedMs: Date.now() };
     await endTurn(queue, keys, ended);
     log.info(
@@ -147,7 +166,12 @@ export class CopySweep {
 
   /** Does the next page and returns the turn after it. */
   async #page(turn: CopyTurn): Promise<CopyTurn> {
-    const { cache, keys, items, observer } = this.#parts;
+    const {
+      cache,
+      lanes: { home: keys },
+      items,
+      observer,
+    } = this.#parts;
     await items.confirm();
     const { session } = items;
     if (session === undefined) throw new CacheUnknownError();
@@ -249,21 +273,35 @@ export class CopySweep {
     return found;
   }
 
-  /** The ids with a write in flight. All of them while a range delete is in flight, because it names no ids. */
+  /** The ids with a write in flight. All ids of a partition while it has a range delete in flight, because that names none. */
   async #inFlight(values: readonly CopyValue[]): Promise<Set<string>> {
-    const { queue, keys } = this.#parts;
-    const ids = values.map(({ id }) => id);
-    const [stamps, ranges] = await Promise.all([
-      pendingStamps(queue, keys, ids),
-      rangesInFlight(queue, keys),
-    ]);
-    return new Set(ids.filter((_, i) => ranges > 0 || stamps[i] !== undefined));
+    const { queue, lanes } = this.#parts;
+    const found = new Set<string>();
+    await lanes.each(
+      values.map(({ id }) => id),
+      (id) => id,
+      async (keys, ids) => {
+        const [stamps, ranges] = await Promise.all([
+          pendingStamps(queue, keys, ids),
+          rangesInFlight(queue, keys),
+        ]);
+        ids.forEach((id, i) => {
+          if (ranges > 0 || stamps[i] !== undefined) found.add(id);
+        });
+      },
+    );
+    return found;
   }
 
   /** @returns how many found no room in the list */
   async #keepLost(lost: readonly CopyValue[], turn: CopyTurn): Promise<number> {
     if (lost.length === 0) return 0;
-    const { queue, cache, keys, log } = this.#parts;
+    const {
+      queue,
+      cache,
+      lanes: { home: keys },
+      log,
+    } = this.#parts;
     // Keep the copies: nothing else is left of these writes.
     await keepCopies(cache, lost);
     const { fresh, unlisted } = await noteLost(

@@ -4,6 +4,7 @@ import { type Stamp, UNWRITTEN } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { messageOf } from '../errors.ts';
 import type { Keys } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { failureKind, type Pool, type Queryable } from '../postgres/pool.ts';
@@ -23,7 +24,7 @@ import { decodedCopy, judgeCopy } from './copy-verdict.ts';
 export interface LostWriteParts extends RepairParts {
   /** A `failFast` connection to the queue's Redis. */
   readonly queue: Redis;
-  readonly keys: Keys;
+  readonly lanes: Lanes;
   readonly digester: Digester;
   readonly config: Config;
 }
@@ -46,12 +47,12 @@ export async function lostWrites(parts: LostWriteParts, ids: readonly string[]):
 
 /** The copies of `ids`, a bounded number of bytes at a time. @throws CacheUnknownError */
 export function copiesOf(
-  { cache, items, keys }: Pick<LostWriteParts, 'cache' | 'items' | 'keys'>,
+  { cache, items, lanes: { home } }: Pick<LostWriteParts, 'cache' | 'items' | 'lanes'>,
   ids: readonly string[],
 ): AsyncGenerator<CopyValue[]> {
   const { session } = items;
   if (session === undefined) throw new CacheUnknownError();
-  return readCopies(cache, copyKeysOf(keys.copies(session.copies.generation), ids));
+  return readCopies(cache, copyKeysOf(home.copies(session.copies.generation), ids));
 }
 
 /** @param values read before this is called. A copy is written after its row, so a row that is older now has lost the write. */
@@ -109,7 +110,7 @@ export interface LostOutcome {
  * @throws TierUnavailableError, SchemaMissingError, and what Redis answers when it cannot be asked
  */
 export function restoreCopies(parts: LostWriteParts, ids: readonly string[]): Promise<LostOutcome[]> {
-  return settleLost(parts, ids, restoreGroup);
+  return settleLost(parts, ids, restoreAll);
 }
 
 /**
@@ -127,7 +128,7 @@ type Act = (parts: LostWriteParts, lost: readonly LostWrite[]) => Promise<LostOu
 
 /** Acts on the writes that are still lost, and takes those that are done off the list. */
 async function settleLost(parts: LostWriteParts, ids: readonly string[], act: Act): Promise<LostOutcome[]> {
-  const { queue, keys } = parts;
+  const { queue, lanes } = parts;
   const outcomes = new Map<string, LostOutcome>(ids.map((id) => [id, { id, status: 'gone' }]));
   for await (const values of copiesOf(parts, ids)) {
     for (const { id } of values) outcomes.set(id, { id, status: 'agrees' });
@@ -139,18 +140,32 @@ async function settleLost(parts: LostWriteParts, ids: readonly string[], act: Ac
   const done = all.filter(({ status }) => status !== 'refused' && status !== 'busy');
   await forgetLost(
     queue,
-    keys,
+    lanes.home,
     done.map(({ id }) => id),
   );
   return all;
 }
 
+async function restoreAll(parts: LostWriteParts, lost: readonly LostWrite[]): Promise<LostOutcome[]> {
+  const outcomes: LostOutcome[] = [];
+  await parts.lanes.each(
+    lost,
+    ({ id }) => id,
+    async (keys, ofLane) => outcomes.push(...(await restoreGroup(parts, keys, ofLane))),
+  );
+  return outcomes;
+}
+
 /**
- * Notes the writes as in flight before it looks for range deletes. A later range delete waits for the note, and an earlier one
+ * Restores writes of one lane. Notes them as in flight before it looks for range deletes. A later range delete waits for the note, and an earlier one
  * is found.
  */
-async function restoreGroup(parts: LostWriteParts, lost: readonly LostWrite[]): Promise<LostOutcome[]> {
-  const { queue, keys, config } = parts;
+async function restoreGroup(
+  parts: LostWriteParts,
+  keys: Keys,
+  lost: readonly LostWrite[],
+): Promise<LostOutcome[]> {
+  const { queue, config } = parts;
   const chunkId = replayChunkId(randomUUID());
   const stamps = lost.map(({ id, copy }) => ({ id, stamp: versionOf(copy) }));
   if ((await noteReplay(queue, keys, chunkId, stamps)) === undefined) {

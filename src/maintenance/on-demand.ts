@@ -40,7 +40,9 @@ export const verifyProgressSchema = z.object({ done: z.int(), of: z.int(), rows:
 
 const replayDataSchema = z.object({
   seq: z.int().min(1),
-  running: z.object({ chunkId: z.string(), epoch: z.string(), seqs: z.array(z.int()) }).optional(),
+  running: z
+    .object({ chunkId: z.string(), partition: z.int().default(0), epoch: z.string(), seqs: z.array(z.int()) })
+    .optional(),
 });
 
 const sweepDataSchema = z.object({ turn: z.int().min(1).optional() });

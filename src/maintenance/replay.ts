@@ -3,7 +3,8 @@ import type { Queue } from 'bullmq';
 import { z } from 'zod';
 import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
-import { type Keys, keysOf, WRITES_QUEUE } from '../keys.ts';
+import { type Keys, WRITES_QUEUE } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import {
   areApplied,
@@ -37,15 +38,16 @@ export interface ReplayParts {
   readonly pool: Pool;
   /** A `failFast` connection to the queue's Redis. */
   readonly redis: Redis;
-  /** The writes queue. */
-  readonly writes: Pick<Queue, 'add'>;
-  readonly keys: Keys;
+  /** The writes queues, by partition. */
+  readonly writes: readonly Pick<Queue, 'add'>[];
+  readonly lanes: Lanes;
   readonly config: Pick<Config, 'purgeAfterMs'>;
 }
 
 /** A replay that has not settled. It is plain JSON, so that a job can keep it from one step to the next. */
 export interface RunningReplay {
   readonly chunkId: string;
+  readonly partition: number;
   readonly epoch: string;
   readonly seqs: readonly number[];
 }
@@ -65,7 +67,7 @@ export type ReplayOutcome = Readonly<z.output<typeof replayOutcomeSchema>>;
 
 /** Puts one letter, or all letters of an atomic call, back into the queue, or tells why not. */
 export async function startReplay(parts: ReplayParts, seq: number): Promise<RunningReplay | ReplayOutcome> {
-  const { pool, redis, writes, keys, config } = parts;
+  const { pool, redis, writes, lanes, config } = parts;
   const letter = await findDeadLetter(pool, seq);
   if (letter === undefined) return { status: 'gone', letters: 0 };
   const group = await groupOf(pool, letter);
@@ -80,6 +82,13 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
     return { status: 'refused', letters: seqs.length, reason };
   }
 
+  const partition = lanes.of(letter.itemId);
+  if (operations.some(({ id }) => lanes.of(id) !== partition)) {
+    const reason =
+      'its atomic call has ids of several partitions: submit the items again, then purge the letters';
+    return { status: 'refused', letters: seqs.length, reason };
+  }
+  const keys = lanes.keys[partition] as Keys;
   const chunkId = replayChunkId(randomUUID());
   const epoch = await noteReplay(redis, keys, chunkId, operations);
   if (epoch === undefined)
@@ -115,18 +124,18 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
     operations,
     operations.some(({ atomic }) => atomic),
   );
-  await writes.add(CHUNK_JOB, job, { ...WRITE_JOB_OPTIONS, jobId: chunkId });
-  return { chunkId, epoch, seqs };
+  await writes[partition]?.add(CHUNK_JOB, job, { ...WRITE_JOB_OPTIONS, jobId: chunkId });
+  return { chunkId, partition, epoch, seqs };
 }
 
 /** What became of a replay; undefined while it has not settled. Removes its letters unless it failed. */
 export async function finishReplay(
-  { pool, redis, keys }: ReplayParts,
-  { chunkId, epoch, seqs }: RunningReplay,
+  { pool, redis, lanes }: ReplayParts,
+  { chunkId, partition, epoch, seqs }: RunningReplay,
 ): Promise<ReplayOutcome | undefined> {
   const {
     states: [fate],
-  } = await chunkStates(redis, keys, epoch, [chunkId]);
+  } = await chunkStates(redis, lanes.keys[partition] as Keys, epoch, [chunkId]);
   if (fate === undefined || fate.state === 'inflight') return undefined;
   const { outcome } = fate.state === 'lost' ? {} : fate;
   // A Redis that lost only its newest data looks as if the chunk had settled: the rows tell.
@@ -198,8 +207,12 @@ export interface OpenReplay {
 }
 
 /** @param redis a `failFast` connection that is ready. */
-export function openReplay(pool: Pool, redis: Redis, config: Config, log: Logger): OpenReplay {
-  const keys = keysOf(config.namespace);
-  const writes = openQueue(WRITES_QUEUE, redis, keys, log);
-  return { parts: { pool, redis, writes, keys, config }, close: () => writes.close() };
+export function openReplay(pool: Pool, redis: Redis, lanes: Lanes, config: Config, log: Logger): OpenReplay {
+  const writes = lanes.keys.map((keys) => openQueue(WRITES_QUEUE, redis, keys, log));
+  return {
+    parts: { pool, redis, writes, lanes, config },
+    close: async () => {
+      await Promise.all(writes.map((queue) => queue.close()));
+    },
+  };
 }

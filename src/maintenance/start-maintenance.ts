@@ -35,10 +35,8 @@ export async function startMaintenance(
   const config = loadConfig(options);
   const log = createLogger('maintenance', config.logLevel);
   const backends = new Backends(config, log, POOL_SIZE);
-  const { queue, cache, pool, keys, items } = backends;
+  const { queue, cache, pool, items } = backends;
   const digester = new Digester(config.merkleKey);
-  const copies = new CopySweep({ pool, queue, cache, items, keys, digester, config, log, observer });
-  const chores = choresOf({ pool, queue, keys, config, log }, copies);
 
   const { worker, queues } = await backends.opening(async () => {
     await backends.ready(START_TIMEOUT_MS, 'queue', 'blocking');
@@ -47,17 +45,20 @@ export async function startMaintenance(
     await checkQueueServer(queue, log);
     await backends.postgresReady();
     await checkMerkleKey(pool, config.merkleKey);
-    const maintenance = openQueue(MAINTENANCE_QUEUE, queue, keys, log);
-    const writes = openQueue(WRITES_QUEUE, queue, keys, log);
+    const lanes = await backends.lanes();
+    const copies = new CopySweep({ pool, queue, cache, items, lanes, digester, config, log, observer });
+    const chores = choresOf({ pool, queue, lanes, config, log }, copies);
+    const maintenance = openQueue(MAINTENANCE_QUEUE, queue, lanes.home, log);
+    const writes = lanes.keys.map((keys) => openQueue(WRITES_QUEUE, queue, keys, log));
     await schedule(maintenance, chores);
-    const onDemand = { pool, redis: queue, writes, keys, config, copies };
+    const onDemand = { pool, redis: queue, writes, lanes, config, copies };
     const run = (job: Job, token?: string) => {
       const chore = chores[job.name];
       return chore === undefined ? runOnDemand(job, token, onDemand) : observed(observer, job.name, chore);
     };
-    const maintainer = await startWorker(run, backends.blocking, keys, log);
+    const maintainer = await startWorker(run, backends.blocking, lanes.home, log);
     noteRuns(maintainer, chores, backends, log);
-    return { worker: maintainer, queues: [maintenance, writes] };
+    return { worker: maintainer, queues: [maintenance, ...writes] };
   });
   log.info('maintenance started');
 

@@ -1,6 +1,7 @@
 import { Gauge, type Registry } from 'prom-client';
 import type { Config } from '../config.ts';
-import type { Keys } from '../keys.ts';
+import { keysOf } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { readTotals, type Totals } from '../postgres/totals.ts';
 import type { Queryable } from '../postgres/pool.ts';
@@ -15,7 +16,7 @@ export interface DeploymentSources {
   readonly queue: Redis;
   readonly cache: Redis;
   readonly db: Queryable;
-  readonly keys: Keys;
+  readonly lanes: () => Promise<Lanes>;
   readonly config: Config;
   readonly log: Logger;
 }
@@ -154,7 +155,7 @@ function addMemory(
   );
 }
 
-async function readSnapshot({ queue, cache, db, keys, config, log }: DeploymentSources): Promise<Snapshot> {
+async function readSnapshot({ queue, cache, db, lanes, config, log }: DeploymentSources): Promise<Snapshot> {
   const orNothing = async <T>(figure: Promise<T>): Promise<T | undefined> => {
     try {
       return await figure;
@@ -163,10 +164,11 @@ async function readSnapshot({ queue, cache, db, keys, config, log }: DeploymentS
       return undefined;
     }
   };
+  const home = keysOf(config.namespace);
   const [backlog, lostWrites, turns, totals, queueMemory, cacheMemory] = await Promise.all([
-    orNothing(readBacklog(queue, keys)),
-    orNothing(countLost(queue, keys)),
-    orNothing(readTurns(queue, keys)),
+    orNothing(lanes().then((known) => readBacklog(queue, known))),
+    orNothing(countLost(queue, home)),
+    orNothing(readTurns(queue, home)),
     orNothing(readTotals(db)),
     orNothing(memoryOf(queue)),
     orNothing(memoryOf(cache)),

@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
 import { migrations } from '../../migrations/index.ts';
-import { ConfigError } from '../errors.ts';
+import { ConfigError, PartitionsError } from '../errors.ts';
 import type { Queryable } from './pool.ts';
 
 const MIGRATION_TABLE = 'tierline_migrations';
@@ -38,14 +38,32 @@ export function knexConfig(databaseUrl: string): Knex.Config {
 }
 
 /**
- * Brings the schema up to date. Running it twice, or in two processes at once, is harmless. Returns the names that it ran.
- * @throws ConfigError when the database has the tables of another build; it is left as it is
+ * Brings the schema up to date and sets the number of partitions where nothing is stored yet. Running it twice, or in two processes at once, is harmless. Returns the names that it ran.
+ * @param partitions left out: as they are, 1 for a new database
+ * @throws ConfigError when the database has the tables of another build; it is left as it is. PartitionsError when it has data
+ *   of another number of partitions
  */
-export function migrate(databaseUrl: string): Promise<string[]> {
+export function migrate(databaseUrl: string, partitions?: number): Promise<string[]> {
   return underLock(databaseUrl, async (db) => {
     const [, names] = (await db.migrate.latest()) as [number, string[]];
+    if (partitions !== undefined) await choosePartitions(db, partitions);
     return names;
   });
+}
+
+async function choosePartitions(db: Knex, partitions: number): Promise<void> {
+  const { rows } = await db.raw<{ rows: { stored: number; hasData: boolean }[] }>(
+    `SELECT partitions AS stored, EXISTS (SELECT FROM items) OR EXISTS (SELECT FROM dead_letters)
+       OR EXISTS (SELECT FROM range_deletes) AS "hasData" FROM deployment`,
+  );
+  const { stored = 1, hasData = false } = rows[0] ?? {};
+  if (stored === partitions) return;
+  if (hasData) {
+    throw new PartitionsError(
+      `The database has data of ${stored} partitions. Run \`tierline partitions raise ${partitions}\` while no other process of the deployment runs.`,
+    );
+  }
+  await db.raw('UPDATE deployment SET partitions = ?', [partitions]);
 }
 
 /** Drops all tables of Tierline, with their data. */

@@ -1,12 +1,20 @@
 import type { Stamp } from '../clock.ts';
 import type { Row } from '../batch/fold.ts';
-import type { Digest } from '../merkle/digest.ts';
+import type { HashRange } from '../lanes.ts';
+import { type Digest, keyHash } from '../merkle/digest.ts';
 import type { RangeJob } from '../schema/job.ts';
 import { prefixRange } from '../schema/item.ts';
 import { type RowNow, rowOfTuple, rowsNow, type RowTuple } from './apply-batch.ts';
 import { digestHalfArray, textArray } from './arrays.ts';
 import { withMerkleDelta } from './merkle-delta.ts';
 import { type Queryable, readL3 } from './pool.ts';
+
+/** A range delete as one partition runs it: on its own rows, with a stamp of its own clock. */
+export interface LaneRange extends RangeJob {
+  readonly hashes: HashRange;
+}
+
+const WHOLE_TREE = { first: 0, last: 2 ** 31 - 1 };
 
 /** Where a range delete continues. */
 export interface RangePlace {
@@ -37,7 +45,7 @@ export interface RangeProgress extends RangePlace {
 export async function beginRange(
   db: Queryable,
   rangeId: string,
-  job: RangeJob,
+  job: LaneRange,
 ): Promise<RangeProgress | undefined> {
   const phases: RangePlace['phase'][] = job.kind === 'state' ? ['dead', 'live'] : ['live'];
   const { values } = rowsOf(job, 'live');
@@ -45,13 +53,14 @@ export async function beginRange(
     const { where, order } = rowsOf(job, phase);
     return `(SELECT id FROM items WHERE ${where} ORDER BY ${order} LIMIT 1) IS NOT NULL`;
   });
-  const [id, kind, value, phase] = [1, 2, 3, 4].map((i) => `$${values.length + i}`);
+  const { first, last } = job.hashes ?? WHOLE_TREE;
+  const [id, kind, value, phase, from, to] = [1, 2, 3, 4, 5, 6].map((i) => `$${values.length + i}`);
   const { rows } = await db.query<RangeProgress>(
-    `INSERT INTO range_deletes (range_id, kind, value, stamp, phase)
-     SELECT ${id}::uuid, ${kind}, ${value}, $1, CASE WHEN ${someRow.join(' OR ')} THEN ${phase} ELSE 'done' END
+    `INSERT INTO range_deletes (range_id, kind, value, stamp, first_hash, last_hash, phase)
+     SELECT ${id}::uuid, ${kind}, ${value}, $1, ${from}::int, ${to}::int, CASE WHEN ${someRow.join(' OR ')} THEN ${phase} ELSE 'done' END
      ON CONFLICT DO NOTHING
      RETURNING phase, after_id AS "afterId", copied_to AS "copiedTo", deleted, refused`,
-    [...values, rangeId, job.kind, job.value, phases[0]],
+    [...values, rangeId, job.kind, job.value, phases[0], first, last],
   );
   return rows[0];
 }
@@ -90,7 +99,7 @@ export async function moveRange(db: Queryable, rangeId: string, progress: RangeP
  */
 export async function nextRangeIds(
   db: Queryable,
-  job: RangeJob,
+  job: LaneRange,
   { phase, afterId }: RangePlace,
   limit: number,
 ): Promise<string[]> {
@@ -104,7 +113,7 @@ export async function nextRangeIds(
 
 /** The rows that a range delete has to change in one of its walks. $1 is its stamp. */
 function rowsOf(
-  { kind, value, stamp }: RangeJob,
+  { kind, value, stamp, hashes }: LaneRange,
   phase: RangePlace['phase'],
 ): { readonly where: string; readonly order: string; readonly values: readonly unknown[] } {
   const older =
@@ -112,28 +121,37 @@ function rowsOf(
   if (kind === 'state') {
     const liveness = phase === 'dead' ? 'deleted' : 'NOT deleted';
     return {
-      where: `${older} AND state >= $2 AND state <= $2 AND state_version < $1 AND ${liveness}`,
+      where: `${older} AND state >= $2 AND state <= $2 AND state_version < $1 AND ${liveness}${withinHashes(hashes, 3)}`,
       order: 'state, id',
-      values: [stamp, value],
+      values: [stamp, value, ...boundsOf(hashes)],
     };
   }
   const { from, to } = prefixRange(value);
   return {
-    where: `${older} AND id >= $2 AND ($3::text IS NULL OR id < $3)`,
+    where: `${older} AND id >= $2 AND ($3::text IS NULL OR id < $3)${withinHashes(hashes, 4)}`,
     order: 'id',
-    values: [stamp, from, to ?? null],
+    values: [stamp, from, to ?? null, ...boundsOf(hashes)],
   };
+}
+
+/** @param at place of the first of its two parameters */
+function withinHashes(hashes: HashRange, at: number): string {
+  return hashes === undefined ? '' : ` AND id_hash >= $${at} AND id_hash <= $${at + 1}`;
+}
+
+function boundsOf(hashes: HashRange): readonly number[] {
+  return hashes === undefined ? [] : [hashes.first, hashes.last];
 }
 
 /** Ids after `copiedTo` up to `afterId` of which a register has the range's stamp. */
 export async function overwrittenIds(
   db: Queryable,
-  job: RangeJob,
+  job: LaneRange,
   { copiedTo, afterId }: RangeProgress,
 ): Promise<string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `SELECT id FROM items WHERE id > $2 AND id <= $3 AND (content_version = $1 OR state_version = $1) ORDER BY id`,
-    [job.stamp, copiedTo, afterId],
+    `SELECT id FROM items WHERE id > $2 AND id <= $3 AND (content_version = $1 OR state_version = $1)${withinHashes(job.hashes, 4)} ORDER BY id`,
+    [job.stamp, copiedTo, afterId, ...boundsOf(job.hashes)],
   );
   return rows.map(({ id }) => id);
 }
@@ -246,8 +264,9 @@ export async function rangeCover(
          WHEN r.value = CASE WHEN $3::text IS NOT NULL AND coalesce(i.state_version, 0) < $2 THEN $3
                              ELSE coalesce(i.state, 'default') END THEN 'covered'
          ELSE 'free' END AS cover
-       FROM range_deletes r LEFT JOIN items i ON i.id = $1 WHERE r.stamp > $2`,
-      [id, stamp, state],
+       FROM range_deletes r LEFT JOIN items i ON i.id = $1
+       WHERE r.stamp > $2 AND $4 BETWEEN r.first_hash AND r.last_hash`,
+      [id, stamp, state, keyHash(id)],
     ),
   );
   const covers = new Set(rows.map(({ cover }) => cover));

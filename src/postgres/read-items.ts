@@ -1,5 +1,6 @@
 import type { Stamp } from '../clock.ts';
-import type { Digest } from '../merkle/digest.ts';
+import type { HashRange } from '../lanes.ts';
+import { type Digest, keyHash } from '../merkle/digest.ts';
 import { TIERS } from '../schema/job.ts';
 import { decodeStored, KINDS, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
@@ -83,12 +84,36 @@ export function toStored([id, text]: ItemRow): StoredItem {
   return decodeStored(id, text);
 }
 
-/** Live ids after `after`, in the order of their bytes. */
-export async function liveIdsAfter(db: Queryable, after: string, limit: number): Promise<string[]> {
+/**
+ * Live ids after `after`, in an order that stays: that of their bytes or, for a part of the hash tree, that of the index by their
+ * places in it.
+ */
+export async function liveIdsAfter(
+  db: Queryable,
+  after: string,
+  limit: number,
+  hashes?: HashRange,
+): Promise<string[]> {
+  if (hashes !== undefined) return liveIdsWithin(hashes, db, after, limit);
   const { rows } = await db.query<{ id: string }>({
     name: 'tierline-live-ids',
     text: 'SELECT id FROM items WHERE id > $1 AND NOT deleted ORDER BY id LIMIT $2',
     values: [after, limit],
+  });
+  return rows.map(({ id }) => id);
+}
+
+async function liveIdsWithin(
+  { first, last }: NonNullable<HashRange>,
+  db: Queryable,
+  after: string,
+  limit: number,
+): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>({
+    name: 'tierline-live-ids-within',
+    text: `SELECT id FROM items WHERE tombstone_week = 0 AND id_hash >= $1 AND id_hash <= $2 AND (id_hash > $1 OR id > $3)
+           ORDER BY id_hash, id LIMIT $4`,
+    values: [after === '' ? first : keyHash(after), last, after, limit],
   });
   return rows.map(({ id }) => id);
 }

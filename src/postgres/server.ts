@@ -8,7 +8,7 @@ export const OLDEST_POSTGRES = 140_000;
 export async function checkPostgres(pool: Pool): Promise<void> {
   const { rows } = await pool
     .query<{ number: string; name: string; encoding: string; schema: string | null }>(
-      `SELECT current_setting('server_version_num') AS number, current_setting('server_encoding') AS encoding, current_setting('server_version') AS name, to_regprocedure('tombstone_week_of(boolean, bigint)')::text AS schema`,
+      `SELECT current_setting('server_version_num') AS number, current_setting('server_encoding') AS encoding, current_setting('server_version') AS name, to_regclass('deployment')::text AS schema`,
     )
     .catch((error: unknown) => {
       throw new TierUnavailableError('l3', error);
@@ -68,6 +68,7 @@ export async function serverTimeMs(db: Queryable): Promise<number> {
 /** The rights that a drain worker needs on each table. */
 const DRAIN_NEEDS: Readonly<Record<string, readonly string[]>> = {
   items: ['SELECT', 'INSERT', 'UPDATE'],
+  deployment: ['SELECT'],
   merkle_delta: ['INSERT'],
   merkle_key: ['SELECT', 'INSERT'],
   dead_letters: ['INSERT'],

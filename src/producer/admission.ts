@@ -133,6 +133,34 @@ export function pressureOf(waiting: Waiting, limits: WaitingLimits, ageMs = 0): 
   };
 }
 
+/** Of a queue in several lanes: as full as its fullest lane, since each has its share of the limits. */
+export function pressureOfAll(lanes: readonly Pressure[]): Pressure {
+  const [first, ...others] = lanes as [Pressure, ...Pressure[]];
+  if (others.length === 0) return first;
+  const most = (figure: (lane: Pressure) => number) => Math.max(...lanes.map(figure));
+  const sum = (figure: (lane: Pressure) => number) => lanes.reduce((total, lane) => total + figure(lane), 0);
+  const level = (['critical', 'warn'] as const).find((one) => lanes.some((lane) => lane.level === one));
+  return {
+    level: level ?? 'normal',
+    ratio: most(({ ratio }) => ratio),
+    waitingItems: sum(({ waitingItems }) => waitingItems),
+    waitingBytes: sum(({ waitingBytes }) => waitingBytes),
+    memoryShare: most(({ memoryShare }) => memoryShare),
+    oldestMs: most(({ oldestMs }) => oldestMs),
+    ageMs: most(({ ageMs }) => ageMs),
+  };
+}
+
+/** The limits of one lane of several. */
+export function limitsOfLane(limits: WaitingLimits, lanes: number): WaitingLimits {
+  const { maxWaitingItems, maxWaitingBytes, maxMemoryShare } = limits;
+  return {
+    maxWaitingItems: Math.ceil(maxWaitingItems / lanes),
+    maxWaitingBytes: Math.ceil(maxWaitingBytes / lanes),
+    maxMemoryShare,
+  };
+}
+
 const LOOK_EVERY_MS = 250;
 const LOOK_TIMEOUT_MS = 1000;
 /** How long Redis is asked about an empty queue after the last call, because other processes may fill it. */

@@ -3,7 +3,7 @@ import type { Queue } from 'bullmq';
 import { Deadline, pause, within } from '../abortable.ts';
 import type { Stamp } from '../clock.ts';
 import type { Config } from '../config.ts';
-import { type BackpressureError, messageOf, QueueUnavailableError } from '../errors.ts';
+import { type BackpressureError, messageOf, PartitionsError, QueueUnavailableError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import {
@@ -44,6 +44,7 @@ export class ChunkQueue {
 
   /**
    * @param redis a `failFast` connection that is ready
+   * @param keys of one lane
    * @param replicas those of `redis`; left out: a chunk is accepted when `redis` has it
    */
   constructor(
@@ -171,6 +172,7 @@ export class ChunkQueue {
         await this.#replicas?.confirm(session, deadline);
         return chunk;
       } catch (error) {
+        if (error instanceof PartitionsError) throw error;
         if (!deadline.isOver && isConnectionError(error)) {
           await pause(20);
           continue;

@@ -6,8 +6,11 @@ import { checkQueueServer } from '../redis/connect.ts';
 import { noteEnqueueTimeout } from '../redis/chunk-notes.ts';
 import { checkReplicas, ReplicaWaits } from '../redis/replica-waits.ts';
 import type { Producer } from '../types/write.ts';
+import type { Keys } from '../keys.ts';
+import { limitsOfLane } from './admission.ts';
 import { ChunkQueue } from './chunk-queue.ts';
 import { ChunkTracker } from './chunk-tracker.ts';
+import { ProducerLane } from './producer-lane.ts';
 import { QueueProducer } from './queue-producer.ts';
 import type { SizedOperation } from './operation.ts';
 import { type ProducerObserver, UNOBSERVED_PRODUCER } from './producer-observer.ts';
@@ -44,35 +47,36 @@ export async function connectProducer(
   hooks: ProducerHooks = {},
 ): Promise<QueueProducer> {
   const backend = new RedisBackend(config, log);
-  const { queue: redis, feed, keys } = backend;
+  const { queue: redis, keys: home } = backend;
   const observer = hooks.observer ?? UNOBSERVED_PRODUCER;
-  const tracker = new ChunkTracker(
-    redis,
-    keys,
-    log,
-    () => feed.position.number,
-    (chunk) => {
-      observer.chunkSettled(chunk.length, chunk.isLost);
-      hooks.onSettled?.(chunk);
-    },
-  );
-  const queue = await backend.opening(async () => {
+  const onSettled = (chunk: TrackedChunk) => {
+    observer.chunkSettled(chunk.length, chunk.isLost);
+    hooks.onSettled?.(chunk);
+  };
+  const lanes = await backend.opening(async () => {
     await backend.ready(config.enqueueTimeoutMs, 'queue');
     await checkQueueServer(redis, log);
     if (config.enqueueReplicas > 0) await checkReplicas(redis, config.enqueueReplicas);
-    // Follow the feed before anything is submitted, so that no outcome is missed.
-    await backend.ready(config.enqueueTimeoutMs, 'feed');
     const replicas = config.enqueueReplicas > 0 ? new ReplicaWaits(redis, config.enqueueReplicas) : undefined;
-    const chunks = new ChunkQueue(redis, keys, config, tracker, observer, log, replicas);
-    await chunks.ready(config.enqueueTimeoutMs);
-    await noteEnqueueTimeout(redis, keys, config.enqueueTimeoutMs);
-    return chunks;
+    const partitions = await backend.lanes();
+    // Follow the feeds before anything is submitted, so that no outcome is missed.
+    await backend.ready(config.enqueueTimeoutMs, 'feeds');
+    const { count, keys } = partitions;
+    const ofLane = { ...config, ...limitsOfLane(config, count) };
+    const opened = backend.feeds(partitions).map((feed, partition) => {
+      const lane = keys[partition] as Keys;
+      const tracker = new ChunkTracker(redis, lane, log, () => feed.position.number, onSettled);
+      const queue = new ChunkQueue(redis, lane, ofLane, tracker, observer, log, replicas);
+      feed.listen(tracker);
+      return new ProducerLane(config, queue, tracker, observer);
+    });
+    await Promise.all(opened.map(({ queue }) => queue.ready(config.enqueueTimeoutMs)));
+    await noteEnqueueTimeout(redis, home, config.enqueueTimeoutMs);
+    return opened;
   });
-  feed.listen(tracker);
   return new QueueProducer({
     config,
-    queue,
-    tracker,
+    lanes,
     observer,
     onAccepted: hooks.onAccepted ?? (() => undefined),
     release: () => backend.close(),

@@ -2,7 +2,6 @@ import { abortable } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import {
   AtomicRefusedError,
-  BackpressureError,
   ClosedError,
   InvalidItemError,
   messageOf,
@@ -30,10 +29,11 @@ import type {
   Ticket,
 } from '../types/write.ts';
 import type { RangeJob } from '../schema/job.ts';
-import type { ChunkQueue } from './chunk-queue.ts';
-import type { ChunkTracker } from './chunk-tracker.ts';
-import { Coalescer, type Sink } from './coalescer.ts';
+import { partitionOf } from '../partition.ts';
+import { pressureOfAll } from './admission.ts';
+import type { Sink } from './coalescer.ts';
 import { deleteOperation, type SizedOperation, putOperation, stateOperation } from './operation.ts';
+import type { ProducerLane } from './producer-lane.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { ChunkTicket, SubmittedBatch, SubmittedRange, type TrackedChunk, waitFor } from './ticket.ts';
 
@@ -42,8 +42,8 @@ const MAX_ATOMIC_ITEMS = 10_000;
 
 export interface ProducerParts {
   readonly config: Config;
-  readonly queue: ChunkQueue;
-  readonly tracker: ChunkTracker;
+  /** By partition. */
+  readonly lanes: readonly ProducerLane[];
   readonly observer: ProducerObserver;
   /** Called for each accepted operation, before the caller gets its ticket. */
   readonly onAccepted: (operation: SizedOperation, ticket: ChunkTicket) => void;
@@ -53,15 +53,13 @@ export interface ProducerParts {
 
 export class QueueProducer implements Producer {
   readonly #parts: ProducerParts;
-  readonly #coalescer: Coalescer;
+  readonly #lanes: readonly ProducerLane[];
   readonly #gate = new CallGate('producer');
   #closing: Promise<void> | undefined;
 
   constructor(parts: ProducerParts) {
     this.#parts = parts;
-    this.#coalescer = new Coalescer(parts.config, (operations, atomic) =>
-      this.#queueChunk(operations, atomic),
-    );
+    this.#lanes = parts.lanes;
   }
 
   /** @throws InvalidItemError, BackpressureError, QueueUnavailableError, ClosedError */
@@ -136,18 +134,19 @@ export class QueueProducer implements Producer {
   /** @throws SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
   async flush(options?: WaitOptions): Promise<void> {
     const wait = this.#gate.admit(waitOptionsOf, options);
-    this.#coalescer.flush();
-    await abortable(Promise.allSettled(this.#parts.queue.adding), wait.signal);
-    const unsettled = this.#parts.tracker.unsettled;
+    this.#sendGathered();
+    await abortable(Promise.allSettled(this.#lanes.flatMap(({ queue }) => [...queue.adding])), wait.signal);
+    const unsettled = this.#lanes.flatMap(({ tracker }) => tracker.unsettled);
     await waitFor(unsettled, wait);
     // Do not report success when the outcome of a chunk is unknown, even if that was found out earlier.
-    const lost = this.#parts.tracker.takeLoss();
+    const losses = this.#lanes.map(({ tracker }) => tracker.takeLoss());
+    const lost = losses.find((loss) => loss !== undefined);
     if (lost !== undefined) throw lost;
     for (const chunk of unsettled) chunk.outcomeOf(0);
   }
 
   pressure(): Pressure {
-    return this.#parts.queue.pressure;
+    return pressureOfAll(this.#lanes.map(({ queue }) => queue.pressure));
   }
 
   /** Sends what is gathered, then closes. Accepted writes go on without this process. */
@@ -161,37 +160,34 @@ export class QueueProducer implements Producer {
 
   async #close(): Promise<void> {
     this.#gate.close();
-    this.#coalescer.flush();
-    await this.#parts.queue.close();
-    this.#parts.tracker.close(
-      new ClosedError('The producer was closed. Accepted writes go on; ask a reader for their status.'),
-    );
+    this.#sendGathered();
+    await Promise.all(this.#lanes.map(({ queue }) => queue.close()));
+    const closed = 'The producer was closed. Accepted writes go on; ask a reader for their status.';
+    for (const { tracker } of this.#lanes) tracker.close(new ClosedError(closed));
     await this.#parts.release();
   }
 
-  async #queueChunk(operations: readonly SizedOperation[], atomic: boolean): Promise<TrackedChunk> {
-    const { queue, observer } = this.#parts;
-    const items = operations.length;
-    const bytes = operations.reduce((sum, operation) => sum + operation.bytes, 0);
-    const started = performance.now();
-    try {
-      const chunk = await queue.add(operations, atomic);
-      observer.chunkQueued({ items, bytes, enqueueMs: performance.now() - started });
-      return chunk;
-    } catch (error) {
-      observer.chunkRefused(items, error instanceof BackpressureError ? 'full' : 'refused');
-      throw error;
-    }
+  #laneOf(id: string): ProducerLane {
+    return this.#lanes[partitionOf(id, this.#lanes.length)] as ProducerLane;
   }
 
-  /** Called before the items are read. Under a flood, serialising what is then refused would take the drain's time. */
+  #sendGathered(): void {
+    for (const { coalescer } of this.#lanes) coalescer.flush();
+  }
+
+  /** Called before the items are read, so it is not known whose room they need. Under a flood, serialising what is then refused would take the drain's time. */
   #checkRoom(items: number): void {
-    try {
-      this.#parts.queue.checkRoom();
-    } catch (error) {
-      this.#parts.observer.chunkRefused(items, 'full');
-      throw error;
+    let refusal: unknown;
+    for (const { queue } of this.#lanes) {
+      try {
+        queue.checkRoom();
+        return;
+      } catch (error) {
+        refusal = error;
+      }
     }
+    this.#parts.observer.chunkRefused(items, 'full');
+    throw refusal;
   }
 
   async #submitRange(
@@ -200,15 +196,16 @@ export class QueueProducer implements Producer {
     signal: AbortSignal | undefined,
   ): Promise<RangeTicket> {
     // Whatever was submitted before, awaited or not, must get earlier stamps than the range.
-    this.#coalescer.flush();
-    const chunk = await abortable(this.#parts.queue.addRange(kind, value), signal);
-    return new SubmittedRange(chunk);
+    this.#sendGathered();
+    const adding = Promise.allSettled(this.#lanes.map(({ queue }) => queue.addRange(kind, value)));
+    return new SubmittedRange(allAdded(await abortable(adding, signal)));
   }
 
   /** Resolves when the operation is in Redis. */
   #submitOne(operation: SizedOperation, signal: AbortSignal | undefined): Promise<Ticket> {
     const ticket = new Promise<Ticket>((resolve, reject) => {
-      this.#coalescer.add(operation, new SingleSink(operation, this.#parts.onAccepted, resolve, reject), 0);
+      const sink = new SingleSink(operation, this.#parts.onAccepted, resolve, reject);
+      this.#laneOf(operation.id).coalescer.add(operation, sink, 0);
     });
     return abortable(ticket, signal);
   }
@@ -227,6 +224,7 @@ export class QueueProducer implements Producer {
     if (atomic) refuseLarge(call, this.#parts.config.maxContentBytes);
     if (atomic && rejected.length > 0) return new SubmittedBatch(total, [], allRejected(call));
     if (operations.length === 0) return new SubmittedBatch(total, [], rejected);
+    if (atomic) refuseSpanning(call, this.#lanes.length);
 
     const results = await abortable(this.#collect(operations, atomic), signal);
     const tickets: ChunkTicket[] = [];
@@ -260,8 +258,9 @@ export class QueueProducer implements Producer {
         },
         refused: (slot, error) => put(slot, refusalOf(error)),
       };
-      if (atomic) this.#coalescer.addAtomic(operations, sink);
-      else operations.forEach((operation, slot) => this.#coalescer.add(operation, sink, slot));
+      const laneOf = (operation: SizedOperation) => this.#laneOf(operation.id).coalescer;
+      if (atomic) laneOf(operations[0] as SizedOperation).addAtomic(operations, sink);
+      else operations.forEach((operation, slot) => laneOf(operation).add(operation, sink, slot));
     });
   }
 }
@@ -355,6 +354,33 @@ function refuseLarge({ bytes }: ParsedCall, maxBytes: number): void {
   throw new InvalidItemError(
     'items',
     `have ${bytes} bytes together; an atomic call takes at most ${maxBytes}`,
+  );
+}
+
+/** An atomic call is one job of one lane. @throws AtomicRefusedError */
+function refuseSpanning({ operations }: ParsedCall, partitions: number): void {
+  if (partitions === 1) return;
+  const [first, ...others] = operations.map(({ id }) => id);
+  const lane = partitionOf(first as string, partitions);
+  const other = others.find((id) => partitionOf(id, partitions) !== lane);
+  if (other === undefined) return;
+  throw new AtomicRefusedError(
+    `${JSON.stringify(first)} and ${JSON.stringify(other)} are in different partitions, and an atomic call stays in one. Give ids that are written together a common part in braces, such as {order.17}.head and {order.17}.lines.`,
+  );
+}
+
+/**
+ * The chunks of a range delete, one a partition.
+ * @throws why one was not added. When others were, that is known of a part of the range only
+ */
+function allAdded(results: readonly PromiseSettledResult<TrackedChunk>[]): TrackedChunk[] {
+  const chunks = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const failure = results.find((result) => result.status === 'rejected');
+  if (failure === undefined) return chunks;
+  if (chunks.length === 0) throw failure.reason;
+  throw new QueueUnavailableError(
+    `Redis took the range delete for ${chunks.length} of ${results.length} partitions: ${messageOf(failure.reason)} Make the same call again.`,
+    { cause: failure.reason, accepted: 'unknown' },
   );
 }
 

@@ -47,22 +47,32 @@ export class ChunkTicket implements Ticket {
   }
 }
 
-/** An accepted range delete: a chunk of its own. */
+/** An accepted range delete: a chunk of its own in each partition. */
 export class SubmittedRange implements RangeTicket {
-  readonly #chunk: TrackedChunk;
+  readonly #chunks: readonly TrackedChunk[];
 
-  constructor(chunk: TrackedChunk) {
-    this.#chunk = chunk;
+  constructor(chunks: readonly TrackedChunk[]) {
+    this.#chunks = chunks;
   }
 
+  /** By partition: each deletes as of a stamp of its own clock. */
+  get versions(): readonly number[] {
+    return this.#chunks.map(({ first }) => first);
+  }
+
+  /** The highest of them. */
   get version(): number {
-    return this.#chunk.first;
+    return Math.max(...this.versions);
   }
 
   /** @throws JobRefusedError, SettleTimeoutError, QueueLostError, ClosedError, or the signal's reason */
   async settled(options?: WaitOptions): Promise<RangeOutcome> {
-    await waitFor([this.#chunk], waitOptionsOf(options));
-    return this.#chunk.rangeOutcome();
+    await waitFor(this.#chunks, waitOptionsOf(options));
+    const outcomes = this.#chunks.map((chunk) => chunk.rangeOutcome());
+    return {
+      deleted: outcomes.reduce((sum, { deleted }) => sum + deleted, 0),
+      dead: outcomes.reduce((sum, { dead }) => sum + dead, 0),
+    };
   }
 }
 

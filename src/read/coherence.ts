@@ -3,13 +3,11 @@ import type { Logger } from '../log.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { changeKindAt, type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
+import type { Epochs } from './epochs.ts';
 import type { Floors } from './floors.ts';
 import { floorOf, type L1Entry } from './l1-entry.ts';
 import type { OwnWriteView } from './own-writes.ts';
 import type { PendingReads } from './pending-reads.ts';
-
-/** Equal to no epoch and not to `NEVER`: no entry is served. */
-const DOWN = -2;
 
 /** Hears of the same changes in the same order, after L1. */
 export interface ChangeListener {
@@ -20,7 +18,8 @@ export interface ChangeListener {
 }
 
 /**
- * Keeps L1 behind the change feed by one delivery at most (I6).
+ * Keeps L1 behind the change feed of one partition by one delivery at most (I6). What is said here of L1 is true of the ids of
+ * that partition.
  *
  * - **live**: the tail sees the feed. L1 is served. A change turns the older entry of its id into a floor and raises the
  *   fence of the pending read of that id. So L1 never keeps a value that was read before the change.
@@ -38,12 +37,10 @@ export class Coherence implements FeedListener {
   readonly #pendingReads: PendingReads;
   readonly #ownWrites: OwnWriteView;
   readonly #followers: readonly ChangeListener[];
+  readonly #epochs: Epochs;
+  readonly #partition: number;
   readonly #log: Logger;
-  #epoch = 0;
-  #live = false;
   #flushes = 0;
-  /** L1 serves the entries of this epoch. A plain field, because every hit compares it. */
-  serving = DOWN;
 
   constructor(
     l1: MemoryTier<L1Entry>,
@@ -51,6 +48,8 @@ export class Coherence implements FeedListener {
     pendingReads: PendingReads,
     ownWrites: OwnWriteView,
     followers: readonly ChangeListener[],
+    epochs: Epochs,
+    partition: number,
     log: Logger,
   ) {
     this.#l1 = l1;
@@ -58,11 +57,9 @@ export class Coherence implements FeedListener {
     this.#pendingReads = pendingReads;
     this.#ownWrites = ownWrites;
     this.#followers = followers;
+    this.#epochs = epochs;
+    this.#partition = partition;
     this.#log = log;
-    // A read may have read L2 before that version was there.
-    floors.listen((id, { contentVersion, stateVersion }) =>
-      pendingReads.raiseFence(id, contentVersion, stateVersion),
-    );
   }
 
   /** How often all of L1 was dropped. */
@@ -88,22 +85,18 @@ export class Coherence implements FeedListener {
   }
 
   onGap(): void {
-    this.#epoch++;
     this.#flushes++;
-    this.#pendingReads.startEpoch(this.#epoch);
-    if (this.#live) this.serving = this.#epoch;
+    this.#pendingReads.endEpoch(this.#epochs.next(this.#partition));
     for (const follower of this.#followers) follower.onGap();
   }
 
   onDown(): void {
-    this.#live = false;
-    this.serving = DOWN;
+    this.#serve(false);
     for (const follower of this.#followers) follower.onDown?.();
   }
 
   onLive(): void {
-    this.#live = true;
-    this.serving = this.#epoch;
+    this.#serve(true);
     for (const follower of this.#followers) follower.onLive?.();
   }
 
@@ -111,6 +104,10 @@ export class Coherence implements FeedListener {
   ownSettled(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
     this.#floors.ownSettled(id, { contentVersion, stateVersion });
     this.#apply(id, contentVersion, stateVersion, true);
+  }
+
+  #serve(isServed: boolean): void {
+    this.#epochs.at(this.#partition).isServed = isServed;
   }
 
   /** @param noRow the change may be in no row, so its stamps must not become a floor: every read would look for such a row in vain */
@@ -131,8 +128,7 @@ export class Coherence implements FeedListener {
 
   /** L1 serves nothing from now on. The other listeners still hear of changes, because the back-fill writes until it is closed. */
   close(): void {
-    this.#live = false;
-    this.serving = DOWN;
+    this.#serve(false);
     this.#floors.close();
     this.#l1.clear();
   }

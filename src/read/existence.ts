@@ -2,7 +2,7 @@ import pLimit, { type LimitFunction } from 'p-limit';
 import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { TierUnavailableError } from '../errors.ts';
-import type { Keys } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Redis } from '../redis/connect.ts';
 import { pendingStamps } from '../redis/in-flight.ts';
 import { type StoredHead, versionOf } from '../schema/stored-item.ts';
@@ -14,7 +14,7 @@ import type { Floors } from './floors.ts';
 import type { ItemReads } from './item-reads.ts';
 import { isBelow } from './l1-entry.ts';
 import type { OwnWriteView } from './own-writes.ts';
-import type { TrustedFilter } from './trusted-filter.ts';
+import type { AbsenceFilter } from './trusted-filter.ts';
 
 /** How often L3 is asked again for an id of which other reads give out newer versions meanwhile. */
 const MAX_ROUNDS = 3;
@@ -38,7 +38,7 @@ export class ExistenceCheck {
   readonly #floors: Floors;
   readonly #l2: CopyTier;
   readonly #l3: PostgresTier;
-  readonly #filter: TrustedFilter;
+  readonly #filter: AbsenceFilter;
   readonly #replicas: ReplicaTier | undefined;
   readonly #limit: LimitFunction;
   readonly #chunkItems: number;
@@ -49,7 +49,7 @@ export class ExistenceCheck {
     floors: Floors,
     l2: CopyTier,
     l3: PostgresTier,
-    filter: TrustedFilter,
+    filter: AbsenceFilter,
     config: Config,
     replicas?: ReplicaTier,
   ) {
@@ -96,16 +96,13 @@ export class ExistenceCheck {
 
   async #answer(questions: readonly Question[]): Promise<void> {
     const ids = questions.map(({ id }) => id);
-    const [copies, isAtHead] = await Promise.all([
-      this.#copies(ids),
-      this.#filter.isTrusted ? this.#filter.askHead() : () => false,
-    ]);
+    const [copies, isAbsent] = await Promise.all([this.#copies(ids), this.#filter.proof(ids)]);
     const open: Question[] = [];
     questions.forEach((question, i) => {
       const copy = this.#current(question.id, copies[i]);
       if (copy !== undefined) {
         question.resolve(copy.kind !== 'deleted');
-      } else if (isAtHead() && this.#filter.lacks(question.id)) {
+      } else if (isAbsent(question.id)) {
         this.#absent++;
         question.resolve(false);
       } else {
@@ -168,7 +165,7 @@ export class ExistenceCheck {
 
 export interface StatusParts {
   readonly queue: Redis;
-  readonly keys: Keys;
+  readonly lanes: Lanes;
   /** Milliseconds to wait for Redis. */
   readonly timeoutMs: number;
   readonly l2: CopyTier;
@@ -192,9 +189,9 @@ export async function statusOf(id: string, parts: StatusParts): Promise<Status> 
 }
 
 async function askStatus(id: string, parts: StatusParts): Promise<Status> {
-  const { queue, keys, timeoutMs, l2, l3, floors, reads, ownWrites } = parts;
+  const { queue, lanes, timeoutMs, l2, l3, floors, reads, ownWrites } = parts;
   const [[stamp], [copy], [found]] = await Promise.all([
-    within(timeoutMs, pendingStamps(queue, keys, [id])).catch((error: unknown) => {
+    within(timeoutMs, pendingStamps(queue, lanes.keysOf(id), [id])).catch((error: unknown) => {
       throw new TierUnavailableError('l2', error);
     }),
     l2.getHeads([id]),

@@ -1,6 +1,6 @@
 import type { Stamp } from '../clock.ts';
 import type { Logger } from '../log.ts';
-import type { SeenVersion, SettledAnswer } from '../redis/in-flight.ts';
+import type { SeenVersion } from '../redis/in-flight.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import { floorOf, isNewer, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 
@@ -12,7 +12,12 @@ const HORIZON_MS = 1000;
 const CHECK_VERSIONS = 2000;
 
 /** Asks the queue's Redis which versions have settled. Rejects when it cannot be asked. */
-export type SettledQuestion = (seen: readonly SeenVersion[]) => Promise<SettledAnswer>;
+export type SettledQuestion = (seen: readonly SeenVersion[]) => Promise<{
+  /** Every version of the id with a stamp below it has settled. It never falls. */
+  readonly horizonOf: (id: string) => Stamp;
+  /** Whether each version has settled, in the order of the question. */
+  readonly settled: readonly boolean[];
+}>;
 
 /**
  * How new an answer must be (I6). The *floor* of an id is the newest version that this process has given out. L1 keeps it with
@@ -43,7 +48,7 @@ export class Floors {
   readonly #recent = new RecentAnswers();
   readonly #watches = new Set<PageWatch>();
   #onSettled: (id: string, stamps: Stamps) => void = () => undefined;
-  #horizon: Stamp = 0;
+  #horizonOf: (id: string) => Stamp = () => 0;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -135,7 +140,8 @@ export class Floors {
   #keep(id: string, stamps: Stamps): void {
     this.#recent.note(id, stamps);
     for (const watch of this.#watches) watch.note(id, stamps);
-    if (stamps.contentVersion < this.#horizon && stamps.stateVersion < this.#horizon) return;
+    const horizon = this.#horizonOf(id);
+    if (stamps.contentVersion < horizon && stamps.stateVersion < horizon) return;
     if (stamps.contentVersion === 0 && stamps.stateVersion === 0) return;
     this.#unsettled.set(id, newestOf(stamps, this.#unsettled.get(id)));
     this.#checkIn(CHECK_MS);
@@ -157,8 +163,8 @@ export class Floors {
       if (asked.push({ id, contentVersion, stateVersion }) === CHECK_VERSIONS) break;
     }
     try {
-      const { horizon, settled } = await this.#ask(asked);
-      this.#horizon = Math.max(this.#horizon, horizon);
+      const { horizonOf, settled } = await this.#ask(asked);
+      this.#horizonOf = horizonOf;
       asked.forEach((seen, i) => this.#checked(seen, settled[i] === true));
     } catch (error) {
       this.#log.debug({ err: error }, 'cannot ask which versions have settled');

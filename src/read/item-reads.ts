@@ -2,7 +2,6 @@ import type { CallGate } from '../call-gate.ts';
 import { parseId, unreadable } from '../schema/item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Lookup, TierName } from '../types/read.ts';
-import type { Coherence } from './coherence.ts';
 import type { Floors } from './floors.ts';
 import { type L1Entry, isBelow } from './l1-entry.ts';
 import { isComplete, type OwnWrite, type OwnWriteView, withOwnWrite } from './own-writes.ts';
@@ -16,7 +15,6 @@ import { allDone, type PendingRead, type PendingReads } from './pending-reads.ts
 export class ItemReads {
   readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
-  readonly #coherence: Coherence;
   readonly #pendingReads: PendingReads;
   readonly #ownWrites: OwnWriteView;
   readonly #gate: CallGate;
@@ -26,7 +24,6 @@ export class ItemReads {
   constructor(
     l1: MemoryTier<L1Entry>,
     floors: Floors,
-    coherence: Coherence,
     pendingReads: PendingReads,
     ownWrites: OwnWriteView,
     gate: CallGate,
@@ -34,7 +31,6 @@ export class ItemReads {
     this.#gate = gate;
     this.#l1 = l1;
     this.#floors = floors;
-    this.#coherence = coherence;
     this.#pendingReads = pendingReads;
     this.#ownWrites = ownWrites;
   }
@@ -77,7 +73,7 @@ export class ItemReads {
     const entry = this.#l1.peek(id);
     // An id in L1 is valid.
     if (entry === undefined) parseId(id);
-    const served = entry !== undefined && entry.epoch === this.#coherence.serving ? entry : undefined;
+    const served = entry?.epoch.isServed === true ? entry : undefined;
     const own = this.#ownOf(id);
     if (own === undefined) return served?.item;
     return served !== undefined || this.#isAnswer(id, own) ? withOwnWrite(id, served, own) : undefined;
@@ -125,7 +121,7 @@ export class ItemReads {
       if (own !== undefined && this.#isAnswer(id, own)) continue;
       if (answer !== undefined && (floor === undefined || !isBelow(answer, floor))) continue;
       const known = this.#l1.peek(id);
-      if (known?.epoch === this.#coherence.serving) answers[i] = known;
+      if (known?.epoch.isServed === true) answers[i] = known;
       else open.push(i);
     }
     return open;
@@ -134,13 +130,13 @@ export class ItemReads {
   /** Whether L1 would answer with an item. */
   isServed(id: string): boolean {
     const entry = this.#l1.peek(id);
-    return entry?.item !== undefined && entry.epoch === this.#coherence.serving;
+    return entry?.item !== undefined && entry.epoch.isServed;
   }
 
   /** Every entry that L1 would give out, known absence included. */
   *served(): IterableIterator<[id: string, entry: L1Entry]> {
     for (const [id, { value }] of this.#l1.entries()) {
-      if (value.epoch === this.#coherence.serving) yield [id, value];
+      if (value.epoch.isServed) yield [id, value];
     }
   }
 
@@ -163,7 +159,7 @@ export class ItemReads {
 
   #fromL1(id: string): L1Entry | undefined {
     const entry = this.#l1.get(id);
-    if (entry !== undefined && entry.epoch === this.#coherence.serving) {
+    if (entry !== undefined && entry.epoch.isServed) {
       this.#hits++;
       return entry;
     }

@@ -2,15 +2,13 @@ import type { Stamp } from '../clock.ts';
 import { toItem } from '../schema/live-item.ts';
 import { storedChars, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import type { Item } from '../types/read.ts';
+import { type Epoch, NEVER } from './epochs.ts';
 
 /** The two stamps that order a row's versions. Compare both: two versions can share the larger one. */
 export interface Stamps {
   readonly contentVersion: Stamp;
   readonly stateVersion: Stamp;
 }
-
-/** Epoch of an entry that is never served. */
-export const NEVER = -1;
 
 /**
  * What L1 keeps of one id. `epoch` is the one in which the read of it began; the entry is served only while that epoch
@@ -20,13 +18,13 @@ export interface L1Entry extends Stamps {
   /** Undefined: known absent (or a floor). */
   readonly item: Item | undefined;
   readonly state: string;
-  readonly epoch: number;
+  readonly epoch: Epoch;
   /** `cache`: of a copy in L2 only, which L1 does not keep. */
   readonly tiers: StoredHead['tiers'];
 }
 
 /** @param stored undefined: no tier has it. */
-export function entryOf(stored: StoredItem | undefined, epoch: number): L1Entry {
+export function entryOf(stored: StoredItem | undefined, epoch: Epoch): L1Entry {
   if (stored === undefined) {
     return { item: undefined, contentVersion: 0, stateVersion: 0, state: '', epoch, tiers: 'all' };
   }

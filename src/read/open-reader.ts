@@ -1,10 +1,10 @@
-import { abortableOpen, within } from '../abortable.ts';
+import { abortableOpen } from '../abortable.ts';
 import { CallGate } from '../call-gate.ts';
 import { type Config, loadConfig, type OpenOptions } from '../config.ts';
 import { QueueUnavailableError, TierUnavailableError } from '../errors.ts';
+import type { Keys } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
-import { settledCheck } from '../redis/in-flight.ts';
 import { Backends } from '../tiers/backends.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
@@ -15,16 +15,20 @@ import { openReplicas, primaryTimeoutMs, type ReplicaTier } from '../tiers/repli
 import type { Reader, ReadCounters } from '../types/read.ts';
 import { Coherence } from './coherence.ts';
 import { ExistenceCheck } from './existence.ts';
-import { Floors, type SettledQuestion } from './floors.ts';
+import { Epochs } from './epochs.ts';
+import { Floors } from './floors.ts';
 import type { L1Entry } from './l1-entry.ts';
 import { ItemReads } from './item-reads.ts';
 import { TierLookup } from './tier-lookup.ts';
+import { LaneCoherence } from './lane-coherence.ts';
+import { LaneFilters } from './lane-filters.ts';
+import { settledQuestion } from './lane-settled.ts';
 import { MerkleView } from './merkle-view.ts';
 import { NO_OWN_WRITES, type OwnWriteView } from './own-writes.ts';
 import { Queries, RowReconciler } from './queries.ts';
 import { PendingReads } from './pending-reads.ts';
 import { TieredReader } from './tiered-reader.ts';
-import { TrustedFilter } from './trusted-filter.ts';
+import { type AbsenceFilter, TrustedFilter } from './trusted-filter.ts';
 import { VerifiedReads } from './verified-reads.ts';
 
 const START_TIMEOUT_MS = 2000;
@@ -58,48 +62,69 @@ export async function connectReader(
   { ownWrites = NO_OWN_WRITES, needsRedis = true }: ReaderConnection = {},
 ): Promise<TieredReader> {
   const backends = new Backends(config, log, config.poolSize);
-  const { queue, cache, generation, feed: tail, pool, keys } = backends;
-
-  const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
-  const l2 = new CopyTier(backends.items, { ...config, timeoutMs: config.l2TimeoutMs }, log);
-  const l3 = new PostgresTier(pool, primaryTimeoutMs(config));
-  const replicas = openReplicas({ pool, queue, keys, tail }, config, log);
-  const source = new FilterSource(pool, queue, keys, log);
-  const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs: config.l2TimeoutMs };
-  const filter = new TrustedFilter(source, tail, queue, keys, filterOptions, log);
-  const lookup = new TierLookup(l2, l3, filter, config, log, replicas);
-  const askSettled: SettledQuestion = (seen) => within(config.l2TimeoutMs, settledCheck(queue, keys, seen));
-  const floors = new Floors(l1, askSettled, log);
-  const pendingReads = new PendingReads(l1, floors, lookup);
-  const listeners = [filter, l2, ...(replicas === undefined ? [] : [replicas])];
-  const coherence = new Coherence(l1, floors, pendingReads, ownWrites, listeners, log);
-  // Before the tail starts: it takes its cursor first, and L1 is served from then on.
-  tail.listen(coherence);
-  tail.listen(generation);
-
+  const { queue, cache, generation, pool } = backends;
   // A caller that lets reads wait longer for Redis lets opening wait as long.
   const startTimeoutMs = Math.max(START_TIMEOUT_MS, config.l2TimeoutMs);
-  const followRedis = async () => {
-    await backends.ready(startTimeoutMs, 'queue', 'cache');
-    await backends.ready(startTimeoutMs, 'feed');
-  };
-  try {
-    await backends.opening(async () => {
-      await followRedis().catch((error: unknown) => {
-        if (needsRedis) throw error;
-        log.warn({ err: error }, 'Redis is away: reads go to Postgres');
-      });
-      await backends.postgresReady();
-      await checkGivenMerkleKey(pool, config.merkleKey);
+  const closers: (() => void | Promise<void> | undefined)[] = [];
+  let isRedisAway = false;
+  const withRedis = async (step: () => Promise<void>) => {
+    if (isRedisAway) return;
+    await step().catch((error: unknown) => {
+      if (needsRedis) throw error;
+      isRedisAway = true;
+      log.warn({ err: error }, 'Redis is away: reads go to Postgres');
     });
-  } catch (error) {
-    coherence.close();
-    filter.close();
-    await replicas?.close();
+  };
+  const open = async () => {
+    await withRedis(() => backends.ready(startTimeoutMs, 'queue'));
+    await backends.postgresReady();
+    await checkGivenMerkleKey(pool, config.merkleKey);
+    const lanes = await backends.lanes();
+    const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
+    const l2 = new CopyTier(backends.items, { ...config, timeoutMs: config.l2TimeoutMs }, log);
+    const l3 = new PostgresTier(pool, primaryTimeoutMs(config));
+    const tails = backends.feeds(lanes);
+    const replicas = openReplicas({ pool, queue, lanes, tails }, config, log);
+    const ofReplicas = replicas?.listeners(lanes.count) ?? [];
+    const filterOptions = { maxBytes: config.filterMaxBytes / lanes.count, timeoutMs: config.l2TimeoutMs };
+    const filters = tails.map((tail, partition) => {
+      const source = new FilterSource(pool, queue, lanes, partition, log);
+      return new TrustedFilter(source, tail, queue, lanes.keys[partition] as Keys, filterOptions, log);
+    });
+    const filter = filters.length === 1 ? (filters[0] as TrustedFilter) : new LaneFilters(lanes, filters);
+    const lookup = new TierLookup(l2, l3, filter, config, log, replicas);
+    const floors = new Floors(l1, settledQuestion(queue, lanes, config.l2TimeoutMs), log);
+    const epochs = new Epochs(lanes);
+    const pendingReads = new PendingReads(l1, floors, lookup, epochs);
+    // Before the tails start: each takes its cursor first, and L1 is served from then on.
+    const coherences = tails.map((tail, partition) => {
+      const followers = [
+        filters[partition] as TrustedFilter,
+        l2,
+        ...ofReplicas.slice(partition, partition + 1),
+      ];
+      const one = new Coherence(l1, floors, pendingReads, ownWrites, followers, epochs, partition, log);
+      tail.listen(one);
+      tail.listen(generation);
+      return one;
+    });
+    const coherence = new LaneCoherence(coherences);
+    closers.push(
+      () => coherence.close(),
+      () => filter.close(),
+      () => replicas?.close(),
+    );
+    await withRedis(() => backends.ready(startTimeoutMs, 'cache'));
+    await withRedis(() => backends.ready(startTimeoutMs, 'feeds'));
+    return { lanes, l1, l2, l3, replicas, tails, filter, lookup, floors, pendingReads, coherence };
+  };
+  const opened = await backends.opening(open).catch(async (error: unknown) => {
+    for (const close of closers) await close();
     throw error instanceof QueueUnavailableError ? new TierUnavailableError('l2', error) : error;
-  }
+  });
+  const { lanes, l1, l2, l3, replicas, tails, filter, lookup, floors, pendingReads, coherence } = opened;
   const gate = new CallGate('reader');
-  const reads = new ItemReads(l1, floors, coherence, pendingReads, ownWrites, gate);
+  const reads = new ItemReads(l1, floors, pendingReads, ownWrites, gate);
   const existence = new ExistenceCheck(floors, l2, l3, filter, config, replicas);
   const reconciler = new RowReconciler(l1, floors, ownWrites, (ids) => reads.getMany(ids));
   return new TieredReader({
@@ -108,16 +133,16 @@ export async function connectReader(
     reads,
     verified: new VerifiedReads(l1, floors, l2, l3, (id) => reads.lookup(id)),
     coherence,
-    tail,
+    tails,
     filter,
     existence,
     ownWrites,
     queries: new Queries(pool, reconciler, config.l3TimeoutMs, gate),
-    status: { queue, keys, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, ownWrites },
-    health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: tail, filter, replicas },
+    status: { queue, lanes, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, ownWrites },
+    health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: feedsAsOne(tails), filter, replicas },
     merkle: new MerkleView(pool, gate, config.merkleKey),
     counters: () =>
-      countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, replicas, existence, filter, tail }),
+      countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, replicas, existence, filter, tails }),
     async release() {
       await Promise.all([l2.close(), replicas?.close()]);
       await backends.close();
@@ -125,18 +150,27 @@ export async function connectReader(
   });
 }
 
+/** Whether the feed of every partition is followed. */
+function feedsAsOne(tails: readonly FeedTail[]): { readonly live: boolean } {
+  return {
+    get live() {
+      return tails.every(({ live }) => live);
+    },
+  };
+}
+
 interface Counted {
   readonly l1: MemoryTier<L1Entry>;
   readonly reads: ItemReads;
   readonly pendingReads: PendingReads;
-  readonly coherence: Coherence;
+  readonly coherence: LaneCoherence;
   readonly lookup: TierLookup;
   readonly l2: CopyTier;
   readonly l3: PostgresTier;
   readonly replicas: ReplicaTier | undefined;
   readonly existence: ExistenceCheck;
-  readonly filter: TrustedFilter;
-  readonly tail: FeedTail;
+  readonly filter: AbsenceFilter;
+  readonly tails: readonly FeedTail[];
 }
 
 const NO_REPLICAS: ReadCounters['replicas'] = {
@@ -150,7 +184,7 @@ const NO_REPLICAS: ReadCounters['replicas'] = {
 
 /** Gathers what each part has counted. */
 function countersOf(parts: Counted): ReadCounters {
-  const { l1, reads, pendingReads, coherence, lookup, l2, l3, replicas, existence, filter, tail } = parts;
+  const { l1, reads, pendingReads, coherence, lookup, l2, l3, replicas, existence, filter, tails } = parts;
   const { evictions, expirations } = l1.counters;
   const { l2Hits, l2Misses, l3Hits, l3Misses } = lookup.counts;
   return {
@@ -170,6 +204,10 @@ function countersOf(parts: Counted): ReadCounters {
       trusted: filter.isTrusted,
       ...filter.size,
     },
-    feed: { live: tail.live, entry: tail.position.number },
+    feed: {
+      live: feedsAsOne(tails).live,
+      entry: tails.reduce((sum, { position }) => sum + position.number, 0),
+      entries: tails.map(({ position }) => position.number),
+    },
   };
 }

@@ -2,7 +2,8 @@ import type { Stamp } from '../clock.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Floors } from './floors.ts';
-import { bytesOf, entryOf, isBelow, type L1Entry, NEVER, newestOf, type Stamps } from './l1-entry.ts';
+import { type Epoch, type Epochs, NEVER } from './epochs.ts';
+import { bytesOf, entryOf, isBelow, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 import type { TierLookup } from './tier-lookup.ts';
 
 /**
@@ -21,7 +22,7 @@ export type AnsweringTier = 'l2' | 'l3' | 'none';
  */
 export class PendingRead implements Stamps {
   readonly id: string;
-  readonly epoch: number;
+  readonly epoch: Epoch;
   contentVersion: Stamp = 0;
   stateVersion: Stamp = 0;
   /** What L2 said: it has no copy, or one that is too old; unknown before it was asked, or when it could not be. */
@@ -33,7 +34,7 @@ export class PendingRead implements Stamps {
   /** Nearly always one, so a list is made for the second. */
   #waiter: (() => void) | (() => void)[] | undefined;
 
-  constructor(id: string, epoch: number) {
+  constructor(id: string, epoch: Epoch) {
     this.id = id;
     this.epoch = epoch;
   }
@@ -110,13 +111,18 @@ export class PendingReads {
   readonly #floors: Floors;
   readonly #tiers: TierLookup;
   #starting: PendingRead[] = [];
-  #epoch = 0;
+  readonly #epochs: Epochs;
   readonly #counts = { refusedFills: 0, absent: 0 };
 
-  constructor(l1: MemoryTier<L1Entry>, floors: Floors, tiers: TierLookup) {
+  constructor(l1: MemoryTier<L1Entry>, floors: Floors, tiers: TierLookup, epochs: Epochs) {
     this.#l1 = l1;
     this.#floors = floors;
     this.#tiers = tiers;
+    this.#epochs = epochs;
+    // A read may have read L2 before that version was there.
+    floors.listen((id, { contentVersion, stateVersion }) =>
+      this.raiseFence(id, contentVersion, stateVersion),
+    );
   }
 
   /** Answers that were too old to be kept in L1, and ids that the filter proved absent. */
@@ -127,7 +133,7 @@ export class PendingReads {
   join(id: string): PendingRead {
     const open = this.#open.get(id);
     if (open !== undefined) return open;
-    const read = new PendingRead(id, this.#epoch);
+    const read = new PendingRead(id, this.#epochs.of(id));
     this.#open.set(id, read);
     if (this.#starting.push(read) === 1) queueMicrotask(() => this.#start());
     return read;
@@ -138,12 +144,14 @@ export class PendingReads {
     this.#open.get(id)?.raiseFence(contentVersion, stateVersion);
   }
 
-  /** Changes may have been missed: open reads still answer those who wait, but nobody joins them and L1 does not serve their answers. */
-  startEpoch(epoch: number): void {
-    this.#epoch = epoch;
-    // From now on the feed does not raise their fences, and another read of the id may answer before them.
-    for (const read of this.#open.values()) read.whenDone(this.#floors.beginReading());
-    this.#open.clear();
+  /** Changes may have been missed: open reads of the epoch still answer those who wait, but nobody joins them and L1 does not serve their answers. */
+  endEpoch(ended: Epoch): void {
+    for (const read of this.#open.values()) {
+      if (read.epoch !== ended) continue;
+      // From now on the feed does not raise its fence, and another read of the id may answer before it.
+      read.whenDone(this.#floors.beginReading());
+      this.#open.delete(read.id);
+    }
   }
 
   #start(): void {
@@ -265,7 +273,7 @@ export class PendingReads {
 
   /** A read of an earlier epoch is not in the map any more; another of its id may be. */
   #close(read: PendingRead): void {
-    if (read.epoch === this.#epoch) this.#open.delete(read.id);
+    if (this.#open.get(read.id) === read) this.#open.delete(read.id);
   }
 }
 

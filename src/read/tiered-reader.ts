@@ -23,13 +23,13 @@ import type {
   ScanOptions,
   Status,
 } from '../types/read.ts';
-import type { Coherence } from './coherence.ts';
+import type { LaneCoherence } from './lane-coherence.ts';
 import type { L1Entry } from './l1-entry.ts';
 import type { ItemReads } from './item-reads.ts';
 import { type ExistenceCheck, type StatusParts, statusOf } from './existence.ts';
 import type { OwnWriteView } from './own-writes.ts';
 import type { Queries } from './queries.ts';
-import type { TrustedFilter } from './trusted-filter.ts';
+import type { AbsenceFilter } from './trusted-filter.ts';
 import type { VerifiedReads } from './verified-reads.ts';
 
 export interface ReaderParts {
@@ -37,9 +37,10 @@ export interface ReaderParts {
   readonly l1: MemoryTier<L1Entry>;
   readonly reads: ItemReads;
   readonly verified: VerifiedReads;
-  readonly coherence: Coherence;
-  readonly tail: Pick<FeedTail, 'hasReached'>;
-  readonly filter: TrustedFilter;
+  readonly coherence: LaneCoherence;
+  /** By partition. */
+  readonly tails: readonly Pick<FeedTail, 'hasReached'>[];
+  readonly filter: AbsenceFilter;
   readonly existence: ExistenceCheck;
   readonly ownWrites: OwnWriteView;
   readonly queries: Queries;
@@ -189,9 +190,9 @@ export class TieredReader implements Reader {
     return this.#reads.served();
   }
 
-  /** Whether every change up to a head of the feed has been delivered here. */
-  hasReached(head: Pick<FeedPosition, 'epoch' | 'number'>): boolean {
-    return this.#parts.tail.hasReached(head);
+  /** Whether every change up to a head of a partition's feed has been delivered here. */
+  hasReached(head: Pick<FeedPosition, 'epoch' | 'number'>, partition = 0): boolean {
+    return this.#parts.tails[partition]?.hasReached(head) === true;
   }
 
   /** A write of this process has settled: what L1 holds of it is out of date from now on. */

@@ -18,8 +18,19 @@ export interface TrustedFilterOptions {
   readonly timeoutMs: number;
 }
 
+/** What readers ask a filter, or those of all partitions together. */
+export interface AbsenceFilter extends AbsenceProof {
+  readonly loads: number;
+  readonly size: { readonly ids: number; readonly sizeBytes: number };
+  readonly isTrusted: boolean;
+  lacks(id: string): boolean;
+  /** Asks for the feed's head. The function returned tells of each of these ids whether it has no row, as of then. */
+  proof(ids: readonly string[]): Promise<(id: string) => boolean>;
+  close(): void;
+}
+
 /**
- * The membership filter of this process. It knows when its "no" can be trusted (I7).
+ * The membership filter of one partition in this process. It knows when its "no" can be trusted (I7).
  *
  * - **none**: no filter yet. One is being loaded from the stored snapshot and the feed since, or from the rows. Changes
  *   that the feed tells meanwhile are added to it, so it is complete as soon as loading ends.
@@ -28,7 +39,7 @@ export interface TrustedFilterOptions {
  *
  * A gap in the feed drops the filter. Ids are never removed. When a fifth of them is dead, another filter is loaded beside it.
  */
-export class TrustedFilter implements ChangeListener, AbsenceProof {
+export class TrustedFilter implements ChangeListener, AbsenceFilter {
   readonly #source: FilterSource;
   readonly #tail: Pick<FeedTail, 'live' | 'hasReached'>;
   readonly #redis: Redis;
@@ -80,8 +91,14 @@ export class TrustedFilter implements ChangeListener, AbsenceProof {
   async provenAbsent(ids: readonly string[]): Promise<ReadonlySet<string>> {
     const candidates = this.isTrusted ? ids.filter((id) => this.lacks(id)) : [];
     if (candidates.length === 0) return new Set();
-    const isAtHead = await this.askHead();
-    return new Set(candidates.filter((id) => isAtHead() && this.lacks(id)));
+    const isAbsent = await this.proof();
+    return new Set(candidates.filter(isAbsent));
+  }
+
+  async proof(): Promise<(id: string) => boolean> {
+    if (!this.isTrusted) return () => false;
+    const atHead = await this.askHead();
+    return (id) => atHead() && this.lacks(id);
   }
 
   /**

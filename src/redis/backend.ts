@@ -1,14 +1,21 @@
 import type { Config } from '../config.ts';
 import { messageOf, QueueUnavailableError, TierlineError, TierUnavailableError } from '../errors.ts';
 import { type Keys, keysOf } from '../keys.ts';
+import { Lanes } from '../lanes.ts';
 import { type Logger, serverOf } from '../log.ts';
 import { CacheGeneration } from './cache-generation.ts';
 import { closeRedis, createRedis, type Redis, redisFix, runWhenFull, whenReady } from './connect.ts';
 import { FeedTail } from './feed.ts';
 import { ItemStore } from './item-store.ts';
+import { agreedPartitions, partitionsInRedis } from './partitions.ts';
+
+/** Each worker of BullMQ listens to the end of the socket that all share, which Node takes for a leak from the eleventh on. */
+function letManyClose(redis: Redis): void {
+  redis.on('connect', () => redis.stream.setMaxListeners(0));
+}
 
 /** How commands of each connection behave while the server is away (connect.ts). */
-const MODES = { queue: 'failFast', cache: 'failFast', blocking: 'patient', watch: 'failFast' } as const;
+const MODES = { queue: 'failFast', cache: 'failFast', blocking: 'patient' } as const;
 type ConnectionName = keyof typeof MODES;
 
 /** Below the ratio from which submits are delayed (producer/admission.ts). */
@@ -16,7 +23,7 @@ const COPIES_RATIO = 0.6;
 
 export type RedisConfig = Pick<
   Config,
-  'redisUrl' | 'cacheRedisUrl' | 'namespace' | 'cacheNeverOlder' | 'maxMemoryShare'
+  'redisUrl' | 'cacheRedisUrl' | 'namespace' | 'cacheNeverOlder' | 'partitions' | 'maxMemoryShare'
 >;
 
 /**
@@ -24,16 +31,20 @@ export type RedisConfig = Pick<
  * `connect` names it, and is closed with the others.
  */
 export class RedisBackend {
+  /** Keys of what is there once for the deployment. */
   readonly keys: Keys;
   protected readonly log: Logger;
-  readonly #config: RedisConfig;
+  protected readonly config: RedisConfig;
   readonly #connections = new Map<ConnectionName, Redis>();
   #generation: CacheGeneration | undefined;
   #items: ItemStore | undefined;
-  #feed: FeedTail | undefined;
+  #feeds: readonly FeedTail[] = [];
+  /** By partition. */
+  readonly #watches = new Map<number, Redis>();
+  #lanes: Promise<Lanes> | undefined;
 
   constructor(config: RedisConfig, log: Logger) {
-    this.#config = config;
+    this.config = config;
     this.log = log;
     this.keys = keysOf(config.namespace);
   }
@@ -53,17 +64,54 @@ export class RedisBackend {
     return this.#connection('blocking');
   }
 
-  /** To the queue's Redis, for one owner whose commands block. */
-  get watch(): Redis {
-    return this.#connection('watch');
+  /** To the queue's Redis, for one owner whose commands block: each partition has one. */
+  watch(partition: number): Redis {
+    let redis = this.#watches.get(partition);
+    if (redis === undefined) {
+      redis = createRedis(this.config.redisUrl, 'failFast', this.log);
+      this.#watches.set(partition, redis);
+    }
+    return redis;
+  }
+
+  /**
+   * The partitions of the deployment. It is asked for them once.
+   * @throws PartitionsError, and why the deployment could not be asked
+   */
+  lanes(): Promise<Lanes> {
+    this.#lanes ??= this.learnLanes().catch((error: unknown) => {
+      this.#lanes = undefined;
+      throw error;
+    });
+    return this.#lanes;
+  }
+
+  /** As `lanes`, for figures: what Redis knows will do, also while Postgres is away. */
+  async lanesForFigures(): Promise<Lanes> {
+    if (this.#lanes !== undefined) return this.#lanes;
+    const stored = await partitionsInRedis(this.queue, this.keys);
+    return stored === undefined ? this.lanes() : new Lanes(this.config.namespace, stored);
+  }
+
+  /**
+   * Redis may not know the number, because it is new or has lost its data. Then the configured one counts. If that is wrong,
+   * nothing is put into a wrong lane: no lane of several gives stamps before a process that knows Postgres has marked it.
+   */
+  protected async learnLanes(): Promise<Lanes> {
+    const { namespace, partitions } = this.config;
+    const stored = await partitionsInRedis(this.queue, this.keys);
+    return new Lanes(
+      namespace,
+      stored === undefined ? (partitions ?? 1) : agreedPartitions(partitions, stored),
+    );
   }
 
   get generation(): CacheGeneration {
     return (this.#generation ??= new CacheGeneration(
       this.cache,
       this.queue,
-      this.keys,
-      this.#config,
+      () => this.lanes(),
+      this.config,
       this.log,
     ));
   }
@@ -73,16 +121,20 @@ export class RedisBackend {
     return (this.#items ??= new ItemStore(this.cache, this.generation, this.#maxCopiesShare));
   }
 
-  get feed(): FeedTail {
-    return (this.#feed ??= new FeedTail(this.#config.redisUrl, this.keys, this.log));
+  /** One for each partition, because a connection can wait for one feed only. */
+  feeds({ keys }: Lanes): readonly FeedTail[] {
+    if (this.#feeds.length === 0) {
+      this.#feeds = keys.map((lane) => new FeedTail(this.config.redisUrl, lane, this.log));
+    }
+    return this.#feeds;
   }
 
   /**
-   * Waits until all of these can be used: of `cache` also the generation of its copies is known then, and `feed` has taken its
-   * place at the head. `cache` and `feed` need `queue`.
+   * Waits until all of these can be used: of `cache` also the generation of its copies is known then, and every feed has taken
+   * its place at the head. `cache` and `feeds` need `queue`.
    * @throws QueueUnavailableError; TierUnavailableError when it is a cache of its own
    */
-  async ready(timeoutMs: number, ...names: (ConnectionName | 'feed')[]): Promise<void> {
+  async ready(timeoutMs: number, ...names: (ConnectionName | 'feeds')[]): Promise<void> {
     await Promise.all(names.map((name) => this.#ready(name, timeoutMs)));
   }
 
@@ -110,13 +162,16 @@ export class RedisBackend {
   async close(): Promise<void> {
     this.#generation?.close();
     // Not politely: it may be blocked for a while.
-    this.#connections.get('watch')?.disconnect();
-    await Promise.all([this.#feed?.close(), ...Array.from(this.#connections.values(), closeRedis)]);
+    for (const watch of this.#watches.values()) watch.disconnect();
+    await Promise.all([
+      ...this.#feeds.map((feed) => feed.close()),
+      ...Array.from([...this.#connections.values(), ...this.#watches.values()], closeRedis),
+    ]);
   }
 
   /** On the server of the queue, copies end before they alone would make submits wait: nothing is evicted there. */
   get #maxCopiesShare(): number {
-    const { redisUrl, cacheRedisUrl = redisUrl, maxMemoryShare } = this.#config;
+    const { redisUrl, cacheRedisUrl = redisUrl, maxMemoryShare } = this.config;
     return cacheRedisUrl === redisUrl ? COPIES_RATIO * maxMemoryShare : 0;
   }
 
@@ -124,15 +179,18 @@ export class RedisBackend {
     let redis = this.#connections.get(name);
     if (redis === undefined) {
       redis = createRedis(this.#server(name).url, MODES[name], this.log);
-      if (name === 'blocking') runWhenFull(redis);
+      if (name === 'blocking') {
+        runWhenFull(redis);
+        letManyClose(redis);
+      }
       this.#connections.set(name, redis);
     }
     return redis;
   }
 
-  async #ready(name: ConnectionName | 'feed', timeoutMs: number): Promise<void> {
+  async #ready(name: ConnectionName | 'feeds', timeoutMs: number): Promise<void> {
     try {
-      if (name === 'feed') return await this.feed.start(timeoutMs);
+      if (name === 'feeds') return await this.#startFeeds(timeoutMs);
       await whenReady(this.#connection(name), timeoutMs);
       if (name === 'cache') await this.generation.known(timeoutMs);
     } catch (error) {
@@ -140,14 +198,19 @@ export class RedisBackend {
     }
   }
 
-  #server(name: ConnectionName | 'feed'): { url: string; variable: 'REDIS_URL' | 'CACHE_REDIS_URL' } {
-    const { redisUrl, cacheRedisUrl } = this.#config;
+  async #startFeeds(timeoutMs: number): Promise<void> {
+    const feeds = this.#feeds.length > 0 ? this.#feeds : this.feeds(await this.lanes());
+    await Promise.all(feeds.map((feed) => feed.start(timeoutMs)));
+  }
+
+  #server(name: ConnectionName | 'feeds'): { url: string; variable: 'REDIS_URL' | 'CACHE_REDIS_URL' } {
+    const { redisUrl, cacheRedisUrl } = this.config;
     return name === 'cache' && cacheRedisUrl !== undefined
       ? { url: cacheRedisUrl, variable: 'CACHE_REDIS_URL' }
       : { url: redisUrl, variable: 'REDIS_URL' };
   }
 
-  #unavailable(name: ConnectionName | 'feed', cause: unknown): TierlineError {
+  #unavailable(name: ConnectionName | 'feeds', cause: unknown): TierlineError {
     if (cause instanceof TierlineError) return cause;
     const { url, variable } = this.#server(name);
     const text = `Redis at ${serverOf(url)} cannot be used: ${messageOf(cause)}; ${redisFix(cause, variable)}`;

@@ -1,12 +1,13 @@
 import { z } from 'zod';
 import { type Stamp, stampToMs } from '../clock.ts';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import { isReplay } from '../schema/job.ts';
 import { settledBelow } from './in-flight.ts';
 import { readTogether, Script, serverTimeMs, timeToMs } from './commands.ts';
 import { type Redis, usedMemoryShare } from './connect.ts';
 
-/** One snapshot of the queue's Redis: the writes that were accepted and have not settled, and the feed. */
+/** What the queue's Redis says, a lane at a time: the writes that were accepted and have not settled, and the feed. */
 export interface Backlog {
   /** Distinct ids whose newest write has not settled. */
   readonly pendingItems: number;
@@ -45,7 +46,7 @@ const backlogReply = z.tuple([
 ]);
 
 /** @param redis of the queue. One round trip, a few dozen entries at most. */
-export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
+async function backlogOfLane(redis: Redis, keys: Keys): Promise<Backlog> {
   const jobs = `${keys.queuePrefix}:${WRITES_QUEUE}`;
   const memory = usedMemoryShare(redis);
   // When the other read fails first, nobody waits for this one.
@@ -81,6 +82,25 @@ export async function readBacklog(redis: Redis, keys: Keys): Promise<Backlog> {
     feedEntries: entries,
     feedLength,
     nowMs,
+  };
+}
+
+/** That of all lanes together. */
+export async function readBacklog(redis: Redis, { keys }: Lanes): Promise<Backlog> {
+  const lanes = await Promise.all(keys.map((lane) => backlogOfLane(redis, lane)));
+  const sum = (figure: (lane: Backlog) => number) => lanes.reduce((total, lane) => total + figure(lane), 0);
+  const most = (figure: (lane: Backlog) => number) => Math.max(...lanes.map(figure));
+  return {
+    pendingItems: sum(({ pendingItems }) => pendingItems),
+    waitingBytes: sum(({ waitingBytes }) => waitingBytes),
+    memoryShare: most(({ memoryShare }) => memoryShare),
+    chunksInFlight: sum(({ chunksInFlight }) => chunksInFlight),
+    chunksWaiting: sum(({ chunksWaiting }) => chunksWaiting),
+    chunksActive: sum(({ chunksActive }) => chunksActive),
+    oldestMs: most(({ oldestMs }) => oldestMs),
+    feedEntries: sum(({ feedEntries }) => feedEntries),
+    feedLength: sum(({ feedLength }) => feedLength),
+    nowMs: most(({ nowMs }) => nowMs),
   };
 }
 

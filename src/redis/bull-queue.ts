@@ -1,5 +1,6 @@
 import { Queue } from 'bullmq';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { repliesOf } from './commands.ts';
 import type { Redis } from './connect.ts';
@@ -46,8 +47,17 @@ export interface QueuedBytes {
   readonly estimated: boolean;
 }
 
-/** Bytes of the chunks in the writes queue. At most a hundred of each list are measured. */
-export async function queuedBytes(redis: Redis, keys: Keys): Promise<QueuedBytes> {
+/** Bytes of the chunks in the writes queues of all lanes. */
+export async function queuedBytes(redis: Redis, { keys }: Lanes): Promise<QueuedBytes> {
+  const lanes = await Promise.all(keys.map((lane) => queuedBytesOfLane(redis, lane)));
+  return {
+    bytes: lanes.reduce((sum, { bytes }) => sum + bytes, 0),
+    estimated: lanes.some(({ estimated }) => estimated),
+  };
+}
+
+/** At most a hundred of each list are measured. */
+async function queuedBytesOfLane(redis: Redis, keys: Keys): Promise<QueuedBytes> {
   const queue = `${keys.queuePrefix}:${WRITES_QUEUE}:`;
   const lists = redis.pipeline();
   for (const list of LISTS) lists.llen(queue + list).lrange(queue + list, 0, SAMPLED_JOBS - 1);

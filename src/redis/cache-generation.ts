@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { pause, within } from '../abortable.ts';
-import { type CopyKeys, ITEM_BUCKETS, type Keys } from '../keys.ts';
+import { type CopyKeys, ITEM_BUCKETS } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import type { FeedEntry, FeedListener } from './feed.ts';
 import { Script, serverTimeMs } from './commands.ts';
 import { type Redis, ServerInfo } from './connect.ts';
 
 const adoptScript = new Script('adopt-cache');
+const followScript = new Script('follow-cache');
 const adoptReply = z.tuple([z.string(), z.string()]);
 
 /** Pause between two attempts to learn the generation: the first, doubled up to the second. */
@@ -38,7 +40,7 @@ export interface CacheGenerationOptions {
 export class CacheGeneration implements FeedListener {
   readonly #cache: Redis;
   readonly #queue: Redis;
-  readonly #keys: Keys;
+  readonly #lanes: () => Promise<Lanes>;
   readonly #options: CacheGenerationOptions;
   readonly #log: Logger;
   readonly #stop = new AbortController();
@@ -51,10 +53,16 @@ export class CacheGeneration implements FeedListener {
   #waiting: (() => void)[] = [];
 
   /** @param cache not a `patient` connection: after a loss it would send the same commands to another server */
-  constructor(cache: Redis, queue: Redis, keys: Keys, options: CacheGenerationOptions, log: Logger) {
+  constructor(
+    cache: Redis,
+    queue: Redis,
+    lanes: () => Promise<Lanes>,
+    options: CacheGenerationOptions,
+    log: Logger,
+  ) {
     this.#cache = cache;
     this.#queue = queue;
-    this.#keys = keys;
+    this.#lanes = lanes;
     this.#options = options;
     this.#log = log;
     cache.on('ready', this.#onReady);
@@ -160,13 +168,30 @@ export class CacheGeneration implements FeedListener {
     let [generation, server] = await this.#ask(runId, this.#isNew);
     // The queue's Redis has lost the generation, so make one for this server.
     if (generation === '') [generation, server] = await this.#ask(runId, true);
-    return server === runId ? CacheSession.begin(this.#cache, this.#keys.copies(generation)) : undefined;
+    const { home } = await this.#lanes();
+    return server === runId ? CacheSession.begin(this.#cache, home.copies(generation)) : undefined;
   }
 
   async #ask(runId: string, make: boolean): Promise<[generation: string, server: string]> {
-    const keys = [this.#keys.cache, this.#keys.clock, this.#keys.feed];
+    const lanes = await this.#lanes();
+    const { cache, clock, feed } = lanes.home;
+    const keys = lanes.count === 1 ? [cache, clock, feed] : [cache];
     const neverOlder = this.#options.cacheNeverOlder ? 1 : 0;
-    return adoptReply.parse(await adoptScript.run(this.#queue, keys, [runId, make ? 1 : 0, neverOlder]));
+    const [generation, server] = adoptReply.parse(
+      await adoptScript.run(this.#queue, keys, [runId, make ? 1 : 0, neverOlder]),
+    );
+    if (lanes.count > 1 && generation !== '') await this.#spread(lanes, generation);
+    return [generation, server];
+  }
+
+  /**
+   * Settling compares the generation in its own lane. No process may use a generation before every lane has it: a worker could
+   * settle copies of the one before.
+   */
+  async #spread({ keys }: Lanes, generation: string): Promise<void> {
+    await Promise.all(
+      keys.map(({ cache, clock, feed }) => followScript.run(this.#queue, [cache, clock, feed], [generation])),
+    );
   }
 
   async #pause(ms: number): Promise<void> {

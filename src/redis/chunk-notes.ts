@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { type Stamp, stampToMs } from '../clock.ts';
+import { PartitionsError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { RangeJob } from '../schema/job.ts';
 import type { Redis } from './connect.ts';
@@ -56,7 +57,7 @@ export type Cover = Pick<RangeJob, 'kind' | 'value'>;
 /**
  * Takes one stamp for each id of a chunk, or one for a range delete, and notes the chunk as in flight and its ids as pending,
  * in one step. One script decides for all processes, so all get room under the same rule.
- * @throws StampsRefused
+ * @throws StampsRefused; PartitionsError when the deployment has another number of partitions
  */
 export async function takeStamps(
   redis: Redis,
@@ -80,14 +81,24 @@ export async function takeStamps(
       maxWaitingBytes,
       maxMemoryShare,
       cover,
+      keys.partitions,
       ...ids,
     ],
   );
   const [first, epoch, items, waitingBytes, memoryShare, oldest] = stampReply.parse(reply);
+  if (first === -1) throw elsewhere(keys.partitions, waitingBytes);
   const oldestMs = first === 0 || oldest === 0 ? 0 : Math.max(0, stampToMs(first - oldest));
   const waiting = { items, bytes: waitingBytes, memoryShare, oldestMs };
   if (first === 0) throw new StampsRefused(waiting);
   return { first, epoch, waiting };
+}
+
+function elsewhere(partitions: number, known: number): Error {
+  // Another attempt may succeed: every process that knows Postgres looks after this.
+  if (known === 0) return new Error('Redis does not know any more how many partitions there are');
+  return new PartitionsError(
+    `The deployment has ${known} partitions, and this process goes by ${partitions}. Nothing was queued; start the process again.`,
+  );
 }
 
 /** The clock's epoch, begun here when Redis is empty. */

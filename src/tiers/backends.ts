@@ -1,15 +1,21 @@
 import type { Config } from '../config.ts';
-import { messageOf, TierUnavailableError } from '../errors.ts';
+import { messageOf, PartitionsError, TierUnavailableError } from '../errors.ts';
+import { Lanes } from '../lanes.ts';
 import { type Logger, serverOf } from '../log.ts';
+import { readDeployment } from '../postgres/deployment.ts';
 import { closePool, createPool, type Pool, postgresFix } from '../postgres/pool.ts';
 import { checkPostgres } from '../postgres/server.ts';
 import { RedisBackend, type RedisConfig } from '../redis/backend.ts';
+import { agreedPartitions, areMarked, markPartitions } from '../redis/partitions.ts';
+
+const MARK_EVERY_MS = 500;
 
 /** All that one process has in Redis and Postgres. A process that only writes has a `RedisBackend`. */
 export class Backends extends RedisBackend {
   readonly #databaseUrl: string;
   readonly #poolSize: number;
   #pool: Pool | undefined;
+  #marking: NodeJS.Timeout | undefined;
 
   constructor(config: RedisConfig & Pick<Config, 'databaseUrl'>, log: Logger, poolSize: number) {
     super(config, log);
@@ -34,7 +40,40 @@ export class Backends extends RedisBackend {
     }
   }
 
+  /** Postgres says how many partitions there are, and Redis is told. */
+  protected override async learnLanes(): Promise<Lanes> {
+    const { namespace, partitions } = this.config;
+    const stored = await readDeployment(this.pool);
+    const lanes = new Lanes(namespace, agreedPartitions(partitions, stored.partitions));
+    this.log.debug({ partitions: lanes.count }, 'the partitions of the deployment are known');
+    await this.#mark(lanes, stored.id);
+    if (lanes.count > 1) this.#keepMarked(lanes, stored.id);
+    return lanes;
+  }
+
+  /** @throws PartitionsError. Any other failure is left to the next time: who needs Redis will meet it. */
+  async #mark(lanes: Lanes, deploymentId: string): Promise<void> {
+    if (this.queue.status !== 'ready') return;
+    try {
+      if (!(await areMarked(this.queue, lanes))) await markPartitions(this.queue, lanes, deploymentId);
+    } catch (error) {
+      if (error instanceof PartitionsError) throw error;
+      this.log.debug({ err: error }, 'how many partitions there are could not be written to Redis');
+    }
+  }
+
+  /** After Redis has lost its data, producers wait for this. */
+  #keepMarked(lanes: Lanes, deploymentId: string): void {
+    const mark = () =>
+      this.#mark(lanes, deploymentId).catch((error: unknown) => {
+        clearInterval(this.#marking);
+        this.log.error({ err: error }, 'the partitions were changed; stop this process and start it again');
+      });
+    this.#marking = setInterval(() => void mark(), MARK_EVERY_MS).unref();
+  }
+
   override async close(): Promise<void> {
+    clearInterval(this.#marking);
     await Promise.all([super.close(), this.#pool && closePool(this.#pool)]);
   }
 }

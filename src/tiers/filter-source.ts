@@ -1,6 +1,7 @@
 import { decodeFilter, encodeFilter, FilterCorruptError } from '../filter/codec.ts';
 import { MembershipFilter } from '../filter/membership.ts';
 import type { Keys } from '../keys.ts';
+import { type HashRange, hashRangeOf, type Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { readSnapshot, writeSnapshot } from '../postgres/filter-snapshots.ts';
 import type { Pool } from '../postgres/pool.ts';
@@ -21,23 +22,29 @@ export interface FilterAt {
   readonly position: FeedPosition;
 }
 
-/** Builds membership filters of the live ids: from a stored snapshot and the feed since, or from the rows. */
+/** Builds membership filters of the live ids of one partition: from a stored snapshot and the feed since, or from the rows. */
 export class FilterSource {
   readonly #pool: Pool;
   readonly #redis: Redis;
   readonly #keys: Keys;
+  readonly #partition: number;
+  readonly #partitions: number;
+  readonly #hashes: HashRange;
   readonly #log: Logger;
 
-  constructor(pool: Pool, redis: Redis, keys: Keys, log: Logger) {
+  constructor(pool: Pool, redis: Redis, lanes: Lanes, partition: number, log: Logger) {
     this.#pool = pool;
     this.#redis = redis;
-    this.#keys = keys;
+    this.#keys = lanes.keys[partition] as Keys;
+    this.#partition = partition;
+    this.#partitions = lanes.count;
+    this.#hashes = hashRangeOf(partition, lanes.count);
     this.#log = log;
   }
 
   /** The stored snapshot as it is; undefined when there is none that can be used. */
   async snapshot(): Promise<FilterAt | undefined> {
-    const stored = await readSnapshot(this.#pool);
+    const stored = await readSnapshot(this.#pool, this.#partition);
     if (stored === undefined) return undefined;
     try {
       const filter = decodeFilter(stored.filter);
@@ -73,7 +80,7 @@ export class FilterSource {
   /** An empty filter with room for the rows there are, and the place from which changes must be added to it. */
   async begin(): Promise<FilterAt> {
     const position = await feedHead(this.#redis, this.#keys);
-    const rows = await estimatedRows(this.#pool);
+    const rows = (await estimatedRows(this.#pool)) / this.#partitions;
     return { filter: MembershipFilter.withCapacity(Math.max(1000, rows * HEADROOM)), position };
   }
 
@@ -85,7 +92,7 @@ export class FilterSource {
    */
   async addLiveIds(filter: MembershipFilter, goOn: () => boolean): Promise<boolean> {
     for (let after = ''; goOn(); ) {
-      const ids = await liveIdsAfter(this.#pool, after, PAGE_IDS);
+      const ids = await liveIdsAfter(this.#pool, after, PAGE_IDS, this.#hashes);
       for (const id of ids) filter.add(id);
       const last = ids[ids.length - 1];
       if (last === undefined || ids.length < PAGE_IDS) return true;
@@ -96,7 +103,7 @@ export class FilterSource {
 
   /** Stores a filter for readers that start. */
   store({ filter, position }: FilterAt): Promise<void> {
-    return writeSnapshot(this.#pool, position, filter.count, encodeFilter(filter));
+    return writeSnapshot(this.#pool, this.#partition, position, filter.count, encodeFilter(filter));
   }
 
   /** The maintenance chore: the stored snapshot brought up to date, or a new one from the rows. */

@@ -1,6 +1,7 @@
 import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
 import { type Logger, serverOf } from '../log.ts';
 import { closePool, createPool, type Pool } from '../postgres/pool.ts';
 import { primaryPlace, readReplicaHeads, readReplicaRows, type ReplicaRows } from '../postgres/replica.ts';
@@ -21,13 +22,14 @@ const REPLICA_SHARE = 0.25;
 export interface ReplicaParts {
   readonly pool: Pool;
   readonly queue: Redis;
-  readonly keys: Keys;
-  readonly tail: Pick<FeedTail, 'hasReached'>;
+  readonly lanes: Lanes;
+  /** By partition. */
+  readonly tails: readonly Pick<FeedTail, 'hasReached'>[];
 }
 
 /** The replicas of the configuration; undefined when it names none. */
 export function openReplicas(
-  { pool, queue, keys, tail }: ReplicaParts,
+  { pool, queue, lanes, tails }: ReplicaParts,
   config: Config,
   log: Logger,
 ): ReplicaTier | undefined {
@@ -38,10 +40,14 @@ export function openReplicas(
     ({ url }) =>
       new ReplicaServer(serverOf(url), createPool(url, config.poolSize, log), needs, timeoutMs, log),
   );
-  return new ReplicaTier(servers, needs, async () => {
+  return new ReplicaTier(servers, needs, async (ids) => {
     try {
-      const head = await within(config.l2TimeoutMs, feedNumber(queue, keys));
-      return () => tail.hasReached(head);
+      const asked = [...new Set(ids.map((id) => lanes.of(id)))];
+      const heads = await within(
+        config.l2TimeoutMs,
+        Promise.all(asked.map((partition) => feedNumber(queue, lanes.keys[partition] as Keys))),
+      );
+      return () => heads.every((head, i) => tails[asked[i] as number]?.hasReached(head) === true);
     } catch (error) {
       log.debug({ err: error }, 'feed head could not be asked for; no replica answers');
       return () => false;
@@ -57,8 +63,19 @@ export function primaryTimeoutMs({
   return replicas.length === 0 ? l3TimeoutMs : l3TimeoutMs * (1 - REPLICA_SHARE);
 }
 
-/** Asks for the feed's head. The function says whether every change up to it has been delivered here by now. */
-export type HeadQuestion = () => Promise<() => boolean>;
+/**
+ * Asks for the heads of the feeds of these ids. The function says whether every change up to them has been delivered here by
+ * now.
+ */
+export type HeadQuestion = (ids: readonly string[]) => Promise<() => boolean>;
+
+/** Hears of one feed. */
+interface ReplicaFollower {
+  onChanges(changes: FeedChanges): void;
+  onGap(): void;
+  onDown(): void;
+  onLive(): void;
+}
 
 /** Undefined: no replica has a current answer, ask the primary. `row` is undefined when there is none. */
 export type ReplicaAnswer<T> = { readonly row: T | undefined } | undefined;
@@ -115,6 +132,23 @@ export class ReplicaTier {
     await Promise.allSettled(this.servers.map((server) => server.look()));
   }
 
+  /** What hears of each of so many feeds. While one is out of sight, no replica is read. */
+  listeners(feeds: number): readonly ReplicaFollower[] {
+    const live = new Set<number>();
+    return Array.from({ length: feeds }, (_, feed) => ({
+      onChanges: (changes) => this.onChanges(changes),
+      onGap: () => this.onGap(),
+      onDown: () => {
+        live.delete(feed);
+        this.onDown();
+      },
+      onLive: () => {
+        live.add(feed);
+        if (live.size === feeds) this.onLive();
+      },
+    }));
+  }
+
   onChanges(changes: FeedChanges): void {
     this.#needs.onChanges(changes);
   }
@@ -145,7 +179,7 @@ export class ReplicaTier {
     const asked = new Set(ids.filter((id) => this.#needs.isKnown(id)));
     const server = asked.size === 0 ? undefined : this.#pick();
     if (server === undefined) return this.#passOn(ids);
-    const [answer, atHead] = await Promise.all([server.read([...asked], read), this.#head()]);
+    const [answer, atHead] = await Promise.all([server.read([...asked], read), this.#head([...asked])]);
     if (answer === undefined || !atHead()) return this.#passOn(ids);
     const { place, rows } = answer;
     const byId = new Map(rows.map((row) => [row.id, row]));

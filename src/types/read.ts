@@ -104,8 +104,11 @@ export interface ReadCounters {
     readonly ids: number;
     readonly sizeBytes: number;
   };
-  /** `live`: every entry up to the head has been delivered. `entry`: number of the newest one that was. */
-  readonly feed: { readonly live: boolean; readonly entry: number };
+  /**
+   * `live`: every entry up to the head has been delivered, of the feed of every partition. `entries`: number of the newest one
+   * that was, by partition. `entry`: their sum.
+   */
+  readonly feed: { readonly live: boolean; readonly entry: number; readonly entries: readonly number[] };
 }
 
 export interface Reader extends AsyncDisposable {

@@ -5,7 +5,7 @@ import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import { decodeStored } from '../../src/schema/stored-item.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';
 import { refuseDeath } from '../helpers/poison.ts';
@@ -19,7 +19,7 @@ const WRITE_EVERY_MS = 50;
 const idOf = (i: number) => `range.${i % 100}.${i}`;
 
 test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, and keeps what is written meanwhile', async (t) => {
-  const deployment = await createDeployment({ chunkLockMs: 2000 });
+  const deployment = await createDeployment({ ...ONE_LANE, chunkLockMs: 2000 });
   const { pool, redis, keys } = deployment;
   const env = { ...deployment.env, TIERLINE_CHUNK_LOCK_MS: '2000' };
   const workers = [await startWorker('drain', env), await startWorker('drain', env)];

@@ -5,9 +5,9 @@ import { backlogFindings, totalsFindings } from '../../src/cli/commands/doctor.t
 import { latency, roundTrips, settingsFindings, skew } from '../../src/cli/doctor/redis-findings.ts';
 import { redisFix, ServerInfo } from '../../src/redis/connect.ts';
 import { jsonOf, runCommand } from '../helpers/command-line.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 test.after.always(() => deployment.close());
 
 test.serial('on healthy servers nothing fails, and every finding that is not ok has a fix', async (t) => {

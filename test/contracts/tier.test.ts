@@ -10,7 +10,7 @@ import { encodeStored } from '../../src/schema/stored-item.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
 import { CopyTier } from '../../src/tiers/copy-tier.ts';
 import type { CopyStore, Look, Tier } from '../../src/tiers/tier.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { MemoryCopies } from '../helpers/memory-copies.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -28,11 +28,11 @@ type Made<T> = T & { readonly backend: Backend; close(): Promise<unknown> };
 
 /** The engines of L2. */
 const ENGINES: Record<string, (deployment: Deployment) => Promise<Made<{ copies: CopyStore }>>> = {
-  redis: async ({ config, keys, log, redis: queue }) => {
+  redis: async ({ config, lanes, log, redis: queue }) => {
     const backend = await startProxy(config.redisUrl);
     const redis = createRedis(backend.url, 'failFast', log);
     await redis.connect();
-    const generation = new CacheGeneration(redis, queue, keys, config, log);
+    const generation = new CacheGeneration(redis, queue, () => Promise.resolve(lanes), config, log);
     await generation.known(5000);
     const close = async () => {
       await closeRedis(redis);
@@ -73,7 +73,7 @@ const TIERS: Record<string, (deployment: Deployment) => Promise<Made<{ tier: Tie
 const IDS = ['json', 'binary', 'deleted'];
 
 async function setUp(t: ExecutionContext, name: string) {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   await writerOf(deployment).write([
     chunkOf([
       { id: 'json', stamp: 10, kind: 'json', body: '{"é":"%"}', state: 'open' },
@@ -148,7 +148,7 @@ function valueAt(stamp: number): string {
 
 for (const [name, open] of Object.entries(ENGINES)) {
   test(`${name}: I1 I6: an engine of L2 keeps the newest copy, and refuses those of an old look`, async (t) => {
-    const deployment = await createDeployment();
+    const deployment = await createDeployment(ONE_LANE);
     const { copies, close } = await open(deployment);
     t.teardown(() => close().then(() => deployment.close()));
     const look = copies.look();

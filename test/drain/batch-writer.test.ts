@@ -4,7 +4,7 @@ import { BatchWriter } from '../../src/drain/batch-writer.ts';
 import { type DrainObserver, UNOBSERVED_DRAIN } from '../../src/drain/writer-parts.ts';
 import { replayChunkId } from '../../src/schema/job.ts';
 import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { refusePoison } from '../helpers/poison.ts';
 import { writerOf, writerPartsOf } from '../helpers/writer.ts';
@@ -12,7 +12,7 @@ import { writerOf, writerPartsOf } from '../helpers/writer.ts';
 const FIRST = 1_795_000_000_000_000;
 
 async function setUp(t: ExecutionContext): Promise<Deployment> {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   t.teardown(() => deployment.close());
   return deployment;
 }

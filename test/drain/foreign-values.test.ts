@@ -4,7 +4,7 @@ import { bucketOf } from '../../src/keys.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Redis } from '../../src/redis/connect.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { closing } from '../helpers/setting.ts';
 
@@ -13,7 +13,10 @@ const SETTLES = { timeoutMs: 20_000 };
 
 async function setUp(t: ExecutionContext) {
   const server = closing(t, await startRedisServer({ appendonly: 'no' }));
-  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url, l1MaxBytes: 0 }));
+  const deployment = closing(
+    t,
+    await createDeployment({ ...ONE_LANE, cacheRedisUrl: server.url, l1MaxBytes: 0 }),
+  );
   closing(t, await startDrain(deployment.options));
   const store = closing(t, await openStore(deployment.options));
   return { deployment, store };

@@ -7,7 +7,7 @@ import { LOOK_MS } from '../../src/redis/cache-generation.ts';
 import { closeRedis } from '../../src/redis/connect.ts';
 import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
 import { readCopy } from '../helpers/copies.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
@@ -20,7 +20,7 @@ const FIRST = Date.now() * 1000;
 /** A cache of the test's own: it may be emptied. */
 async function setUp(t: ExecutionContext): Promise<Deployment> {
   const server = closing(t, await startRedisServer({ appendonly: 'no' }));
-  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url }));
+  const deployment = closing(t, await createDeployment({ ...ONE_LANE, cacheRedisUrl: server.url }));
   return deployment;
 }
 

@@ -3,13 +3,13 @@ import test from 'ava';
 import { Queue } from 'bullmq';
 import { TextJobWorker } from '../../src/drain/job-worker.ts';
 import { createRedis } from '../../src/redis/connect.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 
 const LARGE = 400_000;
 
 test('I10: jobs that end together do not bring more bytes than a worker may hold', async (t) => {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   const { config, log, keys } = deployment;
   const connection = createRedis(config.redisUrl, 'patient', log);
   const name = randomUUID();

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import test from 'ava';
 import { OpenRanges } from '../../src/drain/batch-writer.ts';
 import { isPassed, othersBefore, readFrontier } from '../../src/redis/in-flight.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { noteRange } from '../helpers/noted-range.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { closing } from '../helpers/setting.ts';
@@ -32,7 +32,7 @@ test('a setState waits for the newest earlier range of a state, or of a prefix o
 });
 
 test('the frontier looks past ranges for the oldest chunk, and nothing in flight passes every barrier', async (t) => {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const { redis, keys } = deployment;
   const frontier = async () => {
     const { chunks, ranges } = await readFrontier(redis, keys);
@@ -57,7 +57,7 @@ test('the frontier looks past ranges for the oldest chunk, and nothing in flight
 });
 
 test('ranges in a row have nobody before them but each other', async (t) => {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const { redis, keys } = deployment;
   await redis.zadd(keys.inflight, 10, 'a', 20, 'b', 25, 'chunk', 30, 'c');
   const before = (...jobs: [string, number][]) =>

@@ -2,12 +2,12 @@ import test, { type ExecutionContext } from 'ava';
 import type { Options } from '../../src/config.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import type { Deployment } from '../helpers/deployment.ts';
+import { type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext, options: Options = {}) {
-  const setting = await createSetting(t, options);
+  const setting = await createSetting(t, { ...ONE_LANE, ...options });
   return { ...setting, producer: setting.use(await openProducer(setting.deployment.options)) };
 }
 

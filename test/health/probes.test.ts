@@ -7,7 +7,7 @@ import { startWithProbes } from '../../src/lifecycle/with-probes.ts';
 import { createRegistry } from '../../src/metrics/registry.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { loadConfig } from '../../src/config.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { probed } from '../helpers/probed-worker.ts';
 import { startWorker } from '../helpers/worker-process.ts';
@@ -15,7 +15,7 @@ import { closing } from '../helpers/setting.ts';
 
 const TOKEN = `token-${randomUUID()}`;
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 const drain = await probed('drain', {
   ...deployment.env,
   TIERLINE_METRICS_TOKEN: TOKEN,

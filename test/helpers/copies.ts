@@ -9,7 +9,7 @@ import { encodeStored, decodeStored, type StoredItem } from '../../src/schema/st
 import type { Deployment } from './deployment.ts';
 
 export function lostWritePartsOf(
-  { pool, redis, cache, items, keys, options }: Deployment,
+  { pool, redis, cache, items, lanes, options }: Deployment,
   extra: Options = {},
 ): LostWriteParts {
   const config = loadConfig({ ...options, ...extra });
@@ -18,7 +18,7 @@ export function lostWritePartsOf(
     queue: redis,
     cache,
     items,
-    keys,
+    lanes,
     digester: new Digester(config.merkleKey),
     config,
   };

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { type Config, loadConfig, type Options } from '../../src/config.ts';
-import { type Keys, keysOf } from '../../src/keys.ts';
+import type { Keys } from '../../src/keys.ts';
+import { Lanes } from '../../src/lanes.ts';
 import { createLogger, type Logger } from '../../src/log.ts';
 import { migrate } from '../../src/postgres/migrator.ts';
 import { createPool, type Pool } from '../../src/postgres/pool.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
+import { markPartitions } from '../../src/redis/partitions.ts';
 import { startPgBouncer } from './pgbouncer.ts';
 
 /**
@@ -23,8 +25,9 @@ export interface Deployment {
     readonly namespace: string;
   };
   readonly config: Config;
-  /** `item`: the key of the L2 copy, in the generation of now. */
+  /** Of the deployment and of its first lane. `item`: the key of the L2 copy, in the generation of now. */
   readonly keys: Keys & { item(id: string): string };
+  readonly lanes: Lanes;
   readonly log: Logger;
   /** A connection to the queue's Redis for looking and meddling. */
   readonly redis: Redis;
@@ -42,7 +45,12 @@ export interface Deployment {
   close(): Promise<void>;
 }
 
+/** For tests that look into the keys of the only lane, or choose batches themselves. */
+export const ONE_LANE = { partitions: 1 } as const;
+
+/** With TEST_PARTITIONS=8 the deployment has 8 partitions, unless the test asks for a number itself. */
 export async function createDeployment(extra: Options = {}): Promise<Deployment> {
+  const partitions = extra.partitions ?? Number(process.env['TEST_PARTITIONS'] ?? 1);
   const { redisUrl, databaseUrl: serverUrl } = loadConfig({
     redisUrl: extra.redisUrl,
     databaseUrl: extra.databaseUrl,
@@ -53,7 +61,7 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
   url.pathname = `/${name}`;
   const pooler = process.env['TEST_PGBOUNCER'] === '1' ? await startPgBouncer(serverUrl) : undefined;
   const databaseUrl = pooler === undefined ? url.href : pooler.urlOf(url.href);
-  await migrate(databaseUrl);
+  await migrate(databaseUrl, partitions);
 
   // Tests share their machine: only those about outages want an early refusal, or reads that soon pass a slow Redis by.
   const defaults = { logLevel: 'silent' as const, enqueueTimeoutMs: 20_000, l2TimeoutMs: 5000 };
@@ -64,8 +72,11 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
   await redis.connect();
   const cache = createRedis(config.cacheRedisUrl ?? redisUrl, 'failFast', log);
   await cache.connect();
-  const keys = keysOf(name);
-  const generation = new CacheGeneration(cache, redis, keys, config, log);
+  const lanes = new Lanes(name, partitions);
+  const keys = lanes.keys[0] as Keys;
+  const deploymentId = randomUUID();
+  await markPartitions(redis, lanes, deploymentId);
+  const generation = new CacheGeneration(cache, redis, () => Promise.resolve(lanes), config, log);
   await generation.known(5000);
   const pool = createPool(databaseUrl, 4, log);
   return {
@@ -79,6 +90,7 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
         return copies.item(id);
       },
     },
+    lanes,
     log,
     redis,
     cache,
@@ -94,6 +106,7 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
     },
     async emptyRedis() {
       await removeKeys(redis, name);
+      if (partitions > 1) await markPartitions(redis, lanes, deploymentId);
       await generation.confirm();
       await generation.known(5000);
     },
@@ -122,7 +135,7 @@ async function onServer(serverUrl: string, statement: string): Promise<void> {
 }
 
 async function removeKeys(redis: Redis, namespace: string): Promise<void> {
-  for (const pattern of [`{${namespace}}:*`, `${namespace}:*`]) {
+  for (const pattern of [`{${namespace}}:*`, `{${namespace}.*}:*`, `${namespace}:*`]) {
     for await (const found of redis.scanStream({ match: pattern, count: 1000 })) {
       const keys = found as string[];
       if (keys.length > 0) await redis.unlink(...keys);

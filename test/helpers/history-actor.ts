@@ -1,6 +1,8 @@
 import { TierUnavailableError } from '../../src/errors.ts';
+import type { Lanes } from '../../src/lanes.ts';
+import type { SubmittedRange } from '../../src/producer/ticket.ts';
 import type { Item, Store } from '../../src/types/read.ts';
-import type { NewItem, SubmitOptions, Ticket } from '../../src/types/write.ts';
+import type { NewItem, RangeTicket, SubmitOptions, Ticket } from '../../src/types/write.ts';
 import type { Expectation, History } from './history.ts';
 import type { ObservedVersions } from './observed-versions.ts';
 import type { Random } from './random.ts';
@@ -16,12 +18,38 @@ export class HistoryActor {
   /** Of all histories of this process. */
   readonly #seen: ObservedVersions;
   readonly #random: Random;
+  readonly #lanes: Lanes;
 
-  constructor(store: Store, history: History, seen: ObservedVersions, random: Random) {
+  constructor(store: Store, history: History, seen: ObservedVersions, random: Random, lanes: Lanes) {
     this.#store = store;
     this.#history = history;
     this.#seen = seen;
     this.#random = random;
+    this.#lanes = lanes;
+  }
+
+  /** The ids of one partition: those that an atomic call may have. */
+  #inOnePartition(): string[] {
+    const partition = this.#lanes.of(this.#random.pick(IDS));
+    return IDS.filter((id) => this.#lanes.of(id) === partition);
+  }
+
+  /** Each partition deletes its ids as of a stamp of its own. */
+  async #deleteRange(
+    reach: { readonly prefix: string } | { readonly state: string },
+    submit: () => Promise<RangeTicket>,
+  ): Promise<RangeTicket> {
+    const holds = this.#lanes.keys.map((_, partition) => (id: string) => this.#lanes.of(id) === partition);
+    const accepts = holds.map((within) => this.#history.begin({ ...reach, within }, false));
+    const ticket = await submit();
+    const [kind, value] =
+      'prefix' in reach ? ['prefix' as const, reach.prefix] : ['state' as const, reach.state];
+    (ticket as SubmittedRange).versions.forEach((stamp, partition) => {
+      accepts[partition]?.(stamp);
+      const within = holds[partition] as (id: string) => boolean;
+      this.#history.ops.push({ v: 1, kind, value, stamp, within });
+    });
+    return ticket;
   }
 
   /** Resolves once a write is accepted, with a promise of its settling. */
@@ -81,10 +109,12 @@ export class HistoryActor {
   }
 
   async #submitMany(): Promise<{ settled: Promise<unknown> }> {
-    const ids = this.#random.shuffle(IDS).slice(0, this.#random.upTo(5));
+    const atomic = this.#random.chance(0.3);
+    const among = atomic ? this.#inOnePartition() : IDS;
+    const ids = this.#random.shuffle(among).slice(0, this.#random.upTo(5));
     const items = ids.map((id) => this.#newItem(id));
     const accepts = ids.map((id) => this.#history.begin({ id }, true));
-    const options = { ...this.#submitOptions(), atomic: this.#random.chance(0.3) };
+    const options = { ...this.#submitOptions(), atomic };
     const { tickets } = await this.#store.submitMany(items, options);
     tickets.forEach((ticket, i) => accepts[i]?.(ticket.version, items[i]?.content as number));
     return {
@@ -126,21 +156,21 @@ export class HistoryActor {
 
   async #deletePrefix(): Promise<{ settled: Promise<unknown> }> {
     const prefix = this.#random.pick(PREFIXES);
-    const accept = this.#history.begin({ prefix }, false);
-    const ticket = await this.#store.deletePrefix(prefix);
-    const { version: stamp } = ticket;
-    accept(stamp);
-    this.#history.ops.push({ v: 1, kind: 'prefix', value: prefix, stamp });
+    const ticket = await this.#deleteRange({ prefix }, () => this.#store.deletePrefix(prefix));
+    const { versions } = ticket as SubmittedRange;
     const ids = IDS.filter((id) => id.startsWith(prefix));
-    return { settled: ticket.settled().then(() => this.#history.settled(ids, stamp, false)) };
+    const settled = async () => {
+      await ticket.settled();
+      await Promise.all(
+        ids.map((id) => this.#history.settled([id], versions[this.#lanes.of(id)] as number, false)),
+      );
+    };
+    return { settled: settled() };
   }
 
   async #deleteByState(): Promise<{ settled: Promise<unknown> }> {
     const state = this.#random.pick(STATES);
-    const accept = this.#history.begin({ state }, false);
-    const ticket = await this.#store.deleteByState(state);
-    accept(ticket.version);
-    this.#history.ops.push({ v: 1, kind: 'state', value: state, stamp: ticket.version });
+    const ticket = await this.#deleteRange({ state }, () => this.#store.deleteByState(state));
     return { settled: ticket.settled() };
   }
 
@@ -189,7 +219,7 @@ export class HistoryActor {
   }
 
   #expect(id: string): Expectation {
-    return this.#history.expect(id, this.#store.counters.feed.entry);
+    return this.#history.expect(id, this.#store.counters.feed.entries[this.#lanes.of(id)] as number);
   }
 
   #judge(expected: Expectation, item: Item | undefined, how: string): void {

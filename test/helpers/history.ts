@@ -2,7 +2,11 @@ import type { Item } from '../../src/types/read.ts';
 import type { MixedOp } from './range-model.ts';
 
 /** What covers an id: it alone, a prefix, or (for a state) perhaps any. */
-type Reach = { readonly id: string } | { readonly prefix: string } | { readonly state: string };
+type Reach =
+  | { readonly id: string }
+  | (({ readonly prefix: string } | { readonly state: string }) & {
+      readonly within: (id: string) => boolean;
+    });
 
 interface ContentWrite {
   readonly reach: Reach;
@@ -41,12 +45,12 @@ export class History {
   readonly #contentWrites: ContentWrite[] = [];
   readonly #writeOfContent = new Map<unknown, ContentWrite>();
   readonly #settled = new Map<string, Settled[]>();
-  readonly #feedEntry: () => Promise<number>;
+  readonly #feedEntry: (id: string) => Promise<number>;
   #contents = 0;
   #now = 0;
 
-  /** @param feedEntry asks for the number of the newest entry of the feed */
-  constructor(feedEntry: () => Promise<number>) {
+  /** @param feedEntry asks for the number of the newest entry of the id's feed */
+  constructor(feedEntry: (id: string) => Promise<number>) {
     this.#feedEntry = feedEntry;
   }
 
@@ -68,8 +72,8 @@ export class History {
   /** @param isLive undefined: a write of the state alone */
   async settled(ids: Iterable<string>, stamp: number, isLive: boolean | undefined): Promise<void> {
     const at = ++this.#now;
-    const entry = await this.#feedEntry();
     for (const id of ids) {
+      const entry = await this.#feedEntry(id);
       const known = this.#settled.get(id) ?? [];
       known.push({ stamp, isLive, entry, at });
       this.#settled.set(id, known);
@@ -124,6 +128,6 @@ function isOver({ stamp, acceptedAt }: ContentWrite, settled: Settled | undefine
 }
 
 function reaches(reach: Reach, id: string): boolean {
-  if ('state' in reach) return true;
-  return 'id' in reach ? reach.id === id : id.startsWith(reach.prefix);
+  if ('id' in reach) return reach.id === id;
+  return reach.within(id) && ('state' in reach || id.startsWith(reach.prefix));
 }

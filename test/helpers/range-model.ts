@@ -2,9 +2,11 @@ import type { RangeJob } from '../../src/schema/job.ts';
 import type { ModelOp } from './model.ts';
 import type { TestOp } from './operations.ts';
 
-export type MixedOp = TestOp | RangeJob;
+/** @param within which ids it is about; left out: all */
+export type RangeOp = RangeJob & { readonly within?: (id: string) => boolean };
+export type MixedOp = TestOp | RangeOp;
 
-export function isRange(op: MixedOp): op is RangeJob {
+export function isRange(op: MixedOp): op is RangeOp {
   return 'value' in op;
 }
 
@@ -29,7 +31,7 @@ export function expandRanges(ops: readonly MixedOp[]): ModelOp[] {
     for (const [id, registers] of known) {
       const matches =
         op.kind === 'prefix' ? id.startsWith(op.value) : (registers.state ?? 'default') === op.value;
-      if (!matches) continue;
+      if (!matches || op.within?.(id) === false) continue;
       expanded.push({
         kind: 'range',
         id,

@@ -1,5 +1,6 @@
 import { CallGate } from '../../src/call-gate.ts';
 import { Coherence } from '../../src/read/coherence.ts';
+import { Epochs } from '../../src/read/epochs.ts';
 import { Floors } from '../../src/read/floors.ts';
 import type { L1Entry } from '../../src/read/l1-entry.ts';
 import { ItemReads } from '../../src/read/item-reads.ts';
@@ -9,7 +10,7 @@ import { ExistenceCheck } from '../../src/read/existence.ts';
 import { PendingReads } from '../../src/read/pending-reads.ts';
 import { TrustedFilter } from '../../src/read/trusted-filter.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
-import { settledCheck } from '../../src/redis/in-flight.ts';
+import { settledQuestion } from '../../src/read/lane-settled.ts';
 import type { StoredItem } from '../../src/schema/stored-item.ts';
 import { FilterSource } from '../../src/tiers/filter-source.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
@@ -86,7 +87,7 @@ export interface ReadSide {
 
 /** @param feedUrl where the tail connects, when not as everything else. */
 export async function openReadSide(
-  { config, keys, log, redis, items, pool }: Deployment,
+  { config, keys, lanes, log, redis, items, pool }: Deployment,
   feedUrl = config.redisUrl,
 ): Promise<ReadSide> {
   const timeoutMs = config.l2TimeoutMs;
@@ -94,14 +95,16 @@ export async function openReadSide(
   const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
   const l2 = new GatedCopyTier(items, { ...config, timeoutMs }, log);
   const l3 = new GatedPostgresTier(pool, config.l3TimeoutMs);
-  const replicas = openReplicas({ pool, queue: redis, keys, tail }, config, log);
-  const source = new FilterSource(pool, redis, keys, log);
+  const replicas = openReplicas({ pool, queue: redis, lanes, tails: [tail] }, config, log);
+  const source = new FilterSource(pool, redis, lanes, 0, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };
   const filter = new TrustedFilter(source, tail, redis, keys, filterOptions, log);
-  const floors = new Floors(l1, (seen) => settledCheck(redis, keys, seen), log);
-  const pendingReads = new PendingReads(l1, floors, new TierLookup(l2, l3, filter, config, log, replicas));
+  const floors = new Floors(l1, settledQuestion(redis, lanes, timeoutMs), log);
+  const epochs = new Epochs(lanes);
+  const lookup = new TierLookup(l2, l3, filter, config, log, replicas);
+  const pendingReads = new PendingReads(l1, floors, lookup, epochs);
   const listeners = [filter, l2, ...(replicas === undefined ? [] : [replicas])];
-  const coherence = new Coherence(l1, floors, pendingReads, NO_OWN_WRITES, listeners, log);
+  const coherence = new Coherence(l1, floors, pendingReads, NO_OWN_WRITES, listeners, epochs, 0, log);
   tail.listen(coherence);
   await tail.start(2000);
   return {
@@ -115,7 +118,7 @@ export async function openReadSide(
     filter,
     source,
     existence: new ExistenceCheck(floors, l2, l3, filter, config, replicas),
-    reads: new ItemReads(l1, floors, coherence, pendingReads, NO_OWN_WRITES, new CallGate('reader')),
+    reads: new ItemReads(l1, floors, pendingReads, NO_OWN_WRITES, new CallGate('reader')),
     async close() {
       coherence.close();
       filter.close();

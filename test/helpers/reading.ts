@@ -1,10 +1,10 @@
 import { loadConfig } from '../../src/config.ts';
 import { TierlineError } from '../../src/errors.ts';
-import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
 import { createPool } from '../../src/postgres/pool.ts';
 import { connectReader } from '../../src/read/open-reader.ts';
 import { createRedis } from '../../src/redis/connect.ts';
+import { knownLanes } from './known-lanes.ts';
 import type { ReaderReport } from './reader-process.ts';
 
 /** The program of `startReaderProcess`. */
@@ -56,11 +56,13 @@ async function report(): Promise<ReaderReport> {
   await running;
   const pool = createPool(config.databaseUrl, 1, log);
   const redis = createRedis(config.redisUrl, 'patient', log);
-  const keys = keysOf(config.namespace);
-  for (;;) {
-    const [epoch, entries] = await redis.hmget(keys.clock, 'epoch', 'entries');
-    if (reader.hasReached({ epoch: epoch ?? '', number: Number(entries) })) break;
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  const { keys } = await knownLanes(redis, config.namespace);
+  for (const [partition, { clock }] of keys.entries()) {
+    for (;;) {
+      const [epoch, entries] = await redis.hmget(clock, 'epoch', 'entries');
+      if (reader.hasReached({ epoch: epoch ?? '', number: Number(entries) }, partition)) break;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
   const { rows } = await pool.query<{ id: string; cv: number; sv: number; deleted: boolean }>(
     'SELECT id, content_version AS cv, state_version AS sv, deleted FROM items',

@@ -14,6 +14,7 @@ export function writerPartsOf({ pool, redis, items, keys, config, log }: Deploym
     queue: redis,
     items,
     keys,
+    hashes: undefined,
     digester: new Digester(config.merkleKey),
     config,
     log,

@@ -9,14 +9,14 @@ import { readBacklog, sweepBytes, waitingNow } from '../../src/redis/backlog.ts'
 import { takeStamps } from '../../src/redis/chunk-notes.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { NewItem, Producer } from '../../src/types/write.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { closing, createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext, options: Options = {}) {
-  const setting = await createSetting(t, options);
+  const setting = await createSetting(t, { ...ONE_LANE, ...options });
   const open = async (observer = UNOBSERVED_PRODUCER) =>
     setting.use(await openProducer(setting.deployment.options, observer));
   return { ...setting, open, producer: await open() };
@@ -215,7 +215,7 @@ async function takeStampsOf(t: ExecutionContext, count: number): Promise<{ watch
 }
 
 test('I10: while Redis does not answer the pressure is critical and its age grows', async (t) => {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const proxy = closing(t, await startProxy(deployment.options.redisUrl));
   const producer = closing(t, await openProducer({ ...deployment.options, redisUrl: proxy.url }));
   t.is(producer.pressure().level, 'normal');
@@ -268,7 +268,7 @@ test('I3, I10: a Redis without memory refuses as backpressure, keeps no half of 
     redisUrl: server.url,
     cacheRedisUrl: loadConfig().redisUrl,
   });
-  const { redis, keys } = deployment;
+  const { redis } = deployment;
   await producer.submitMany(itemsOf('before', 200, 2000));
   const range = await producer.deletePrefix('before.1');
   const before = await notes(deployment);
@@ -283,7 +283,7 @@ test('I3, I10: a Redis without memory refuses as backpressure, keeps no half of 
     t.is(error.limit.of, 'memory');
   }
   t.deepEqual(await notes(deployment), before);
-  t.is((await readBacklog(redis, keys)).pendingItems, 200, 'how full it is can be asked');
+  t.is((await readBacklog(redis, deployment.lanes)).pendingItems, 200, 'how full it is can be asked');
   t.is(producer.pressure().level, 'critical');
   // The feed is read on from wherever it broke off.
   const late = await openProducer(deployment.options);

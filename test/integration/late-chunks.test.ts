@@ -22,7 +22,7 @@ import {
 import { chunkStates } from '../../src/redis/in-flight.ts';
 import { CHUNK_JOB, RANGE_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Deployment } from '../helpers/deployment.ts';
+import { type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -34,7 +34,7 @@ const EARLY: Options = { enqueueTimeoutMs: 1500 };
 type Setting = Awaited<ReturnType<typeof setUp>>;
 
 async function setUp(t: ExecutionContext, options: Options = EARLY) {
-  const setting = await createSetting(t, options);
+  const setting = await createSetting(t, { ...ONE_LANE, ...options });
   const { deployment, use } = setting;
   const { redis, keys } = deployment;
   const queueOf = (name: string) => use(new Queue(name, { connection: redis, prefix: keys.queuePrefix }));
@@ -101,7 +101,7 @@ test('I4: a chunk whose job comes after its note was swept is written nowhere, b
   );
 
   const [letter] = await letters(deployment);
-  const parts = { pool, redis, writes, keys, config };
+  const parts = { pool, redis, writes: [writes], lanes: deployment.lanes, config };
   t.like(await replayLetter(parts, letter?.seq ?? 0), { status: 'superseded' }, 'the range delete covers it');
   t.is(await rowOf(deployment, 'late.b'), undefined);
 });
@@ -117,7 +117,7 @@ test('I3: a late chunk is kept as it was, and its replay stores it', async (t) =
   t.is(await store.get('kept'), undefined);
 
   const [letter] = await letters(deployment);
-  const parts = { pool, redis, writes, keys, config };
+  const parts = { pool, redis, writes: [writes], lanes: deployment.lanes, config };
   t.is((await replayLetter(parts, letter?.seq ?? 0)).status, 'replayed');
   t.like(await store.get('kept'), { content: 'late', state: 'late', version: late.job.first });
   t.deepEqual(await letters(deployment), []);
@@ -140,7 +140,7 @@ test('I3: a replay whose note was swept before its job came keeps its letter', a
       return job;
     },
   };
-  const parts = { pool, redis, writes: slow, keys, config };
+  const parts = { pool, redis, writes: [slow], lanes: deployment.lanes, config };
   t.is((await replayLetter(parts, letter?.seq ?? 0)).status, 'dead');
   t.is((await letters(deployment)).length, 1);
   t.is(await rowOf(deployment, 'kept'), undefined);

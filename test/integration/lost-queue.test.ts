@@ -4,12 +4,12 @@ import { JobRefusedError, QueueLostError } from '../../src/errors.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { TrackedChunk } from '../../src/producer/ticket.ts';
 
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const relay = closing(t, await startProxy(deployment.options.redisUrl));
   const producer = closing(t, await openProducer({ ...deployment.options, redisUrl: relay.url }));
   return {

@@ -6,7 +6,7 @@ import type { Options } from '../../src/config.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Producer } from '../../src/types/write.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';
 import { startWorker } from '../helpers/worker-process.ts';
@@ -26,7 +26,7 @@ interface Setting {
 }
 
 async function setUp(t: ExecutionContext, options: Options = {}): Promise<Setting> {
-  const deployment = await createDeployment(options);
+  const deployment = await createDeployment({ ...ONE_LANE, ...options });
   const redis = await startProxy(deployment.options.redisUrl);
   const postgres = await startProxy(deployment.options.databaseUrl);
   const things: { close(): Promise<unknown> }[] = [];

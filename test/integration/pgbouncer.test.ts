@@ -13,6 +13,7 @@ import { createPool } from '../../src/postgres/pool.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { ONE_LANE } from '../helpers/deployment.ts';
 import { startPgBouncer } from '../helpers/pgbouncer.ts';
 import { refusePoison } from '../helpers/poison.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -20,7 +21,7 @@ import { createSetting } from '../helpers/setting.ts';
 import { startWorker } from '../helpers/worker-process.ts';
 
 test('everything works through PgBouncer in transaction mode, with fewer connections than clients (I1 to I9)', async (t) => {
-  const { deployment, use } = await createSetting(t);
+  const { deployment, use } = await createSetting(t, ONE_LANE);
   const { pool: direct, log, redis, keys, config } = deployment;
   const { urlOf, close } = await startPgBouncer(deployment.options.databaseUrl);
   use({ close });
@@ -79,7 +80,10 @@ test('everything works through PgBouncer in transaction mode, with fewer connect
   await poison.lift();
   const [letter] = await listDeadLetters(pool, 10);
   const writes = use(openQueue(WRITES_QUEUE, redis, keys, log));
-  const replayed = await replayLetter({ pool, redis, writes, keys, config }, letter?.seq ?? 0);
+  const replayed = await replayLetter(
+    { pool, redis, writes: [writes], lanes: deployment.lanes, config },
+    letter?.seq ?? 0,
+  );
   t.is(replayed.status, 'replayed');
   t.is((await reader.get('bad'))?.content, 'poison');
 
@@ -90,12 +94,12 @@ test('everything works through PgBouncer in transaction mode, with fewer connect
   t.deepEqual(await verifyMerkle(pool), { ok: true, differences: [] });
   const expected = 5000 + 3 - 502 + 2;
   t.is((await reader.merkle.root()).count, expected);
-  await eventually(async () => (await readSnapshot(pool)) !== undefined, 'a filter snapshot is stored');
+  await eventually(async () => (await readSnapshot(pool, 0)) !== undefined, 'a filter snapshot is stored');
   t.like((await reader.health()).postgres, { ok: true });
 });
 
 test('I3: Postgres restarted behind PgBouncer: what was accepted settles, and reads are answered again', async (t) => {
-  const { deployment, use } = await createSetting(t);
+  const { deployment, use } = await createSetting(t, ONE_LANE);
   const relay = use(await startProxy(deployment.options.databaseUrl));
   const bouncer = use(await startPgBouncer(relay.url));
   const options = { ...deployment.options, databaseUrl: bouncer.urlOf(relay.url), l1MaxBytes: 0 };

@@ -4,13 +4,13 @@ import { InvalidItemError } from '../../src/errors.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types/read.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
 import { createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const setting = await createSetting(t);
+  const setting = await createSetting(t, ONE_LANE);
   await setting.drain();
   return { ...setting, store: setting.use(await openStore(setting.deployment.options)) };
 }
@@ -88,7 +88,7 @@ test('what could delete everything, or names nothing, is refused at the call', a
 });
 
 test('setState waits for an earlier write of its item instead of calling it missing', async (t) => {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   t.teardown(() => deployment.close());
   const { redis, keys } = deployment;
   const writer = writerOf(deployment);

@@ -9,13 +9,13 @@ import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { RANGE_JOB } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types/read.ts';
-import type { Deployment } from '../helpers/deployment.ts';
+import { type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { refuseDeath } from '../helpers/poison.ts';
 import { createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const setting = await createSetting(t);
+  const setting = await createSetting(t, ONE_LANE);
   await setting.drain();
   return { ...setting, store: setting.use(await openStore(setting.deployment.options)) };
 }
@@ -66,7 +66,7 @@ test('I9: a range delete that Postgres refuses as a whole says so, and range del
 
 test('I4 I9: a row that Postgres refuses is left alone by its range delete, which tells, and can be replayed', async (t) => {
   const { deployment, store } = await setUp(t);
-  const { pool, redis, keys, config } = deployment;
+  const { pool, redis, config } = deployment;
   const ids = Array.from({ length: 2500 }, (_, i) => `r.${i}`);
   await store.submitMany(
     ids.map((id) => ({ id, content: id })),
@@ -95,7 +95,10 @@ test('I4 I9: a row that Postgres refuses is left alone by its range delete, whic
   await death.lift();
   const writes = foreignQueue(t, deployment, WRITES_QUEUE);
   for (const { seq } of letters) {
-    const { status } = await replayLetter({ pool, redis, writes, keys, config }, seq);
+    const { status } = await replayLetter(
+      { pool, redis, writes: [writes], lanes: deployment.lanes, config },
+      seq,
+    );
     t.true(status === 'replayed' || status === 'superseded', status);
   }
   t.deepEqual(await live(store, ids), []);

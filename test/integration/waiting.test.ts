@@ -9,7 +9,7 @@ import { takeStamps } from '../../src/redis/chunk-notes.ts';
 import { CHUNK_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import type { Options } from '../../src/config.ts';
 import type { Producer, Ticket } from '../../src/types/write.ts';
-import type { Deployment } from '../helpers/deployment.ts';
+import { type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startWorker } from '../helpers/worker-process.ts';
@@ -19,7 +19,7 @@ import { createSetting } from '../helpers/setting.ts';
 const SINGLE = { chunkMaxItems: 1 };
 
 async function setUp(t: ExecutionContext, extra: Options = {}) {
-  const setting = await createSetting(t, extra);
+  const setting = await createSetting(t, { ...ONE_LANE, ...extra });
   const { options } = setting.deployment;
   return { ...setting, producer: setting.use(await openProducer({ ...options, ...SINGLE })) };
 }

@@ -4,11 +4,11 @@ import { SettleTimeoutError, UnsafeServerError } from '../../src/errors.ts';
 import { createPool } from '../../src/postgres/pool.ts';
 import { drainRights } from '../../src/postgres/server.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { spawnWorker } from '../helpers/worker-process.ts';
 import { closing } from '../helpers/setting.ts';
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 test.after.always(() => deployment.close());
 
 const WRONG_URLS = [
@@ -62,7 +62,7 @@ test('I8: a drain whose role may not write is refused at its start, with the sta
 test.serial(
   'I8: a wait that runs out of its time says that no worker listens, when that is so',
   async (t) => {
-    const other = closing(t, await createDeployment());
+    const other = closing(t, await createDeployment(ONE_LANE));
     const producer = closing(t, await openProducer(other.options));
     const ticket = await producer.submit({ id: 'a', content: 1 });
     const alone = await t.throwsAsync(ticket.settled({ timeoutMs: 10 }), { instanceOf: SettleTimeoutError });
@@ -81,7 +81,7 @@ test.serial(
 );
 
 test('the rights that a drain asks for are enough for every kind of write', async (t) => {
-  const own = await createDeployment();
+  const own = await createDeployment(ONE_LANE);
   const role = `just_enough_${own.options.namespace}`;
   await own.pool.query(`CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
   const url = new URL(own.options.databaseUrl);

@@ -6,14 +6,14 @@ import { merklePrefix, merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { sweepOrphans, takeStamps } from '../../src/redis/chunk-notes.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { storedRows } from '../helpers/stored-rows.ts';
 import { writerOf } from '../helpers/writer.ts';
 
 async function setUp(t: ExecutionContext): Promise<Deployment> {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   t.teardown(() => deployment.close());
   return deployment;
 }

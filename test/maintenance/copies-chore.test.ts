@@ -8,7 +8,7 @@ import { choreRuns } from '../../src/redis/history.ts';
 import { readTurns } from '../../src/redis/copies.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { plantCopy, readCopy, sweepOf } from '../helpers/copies.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { closing } from '../helpers/setting.ts';
@@ -18,7 +18,7 @@ const ITEMS = 4000;
 async function setUp(t: ExecutionContext) {
   // Of its own: the keys of other tests would be walked too.
   const server = closing(t, await startRedisServer());
-  const deployment = closing(t, await createDeployment({ redisUrl: server.url }));
+  const deployment = closing(t, await createDeployment({ ...ONE_LANE, redisUrl: server.url }));
   const store = closing(t, await openStore({ ...deployment.options, l1MaxBytes: 0 }));
   closing(t, await startDrain(deployment.options));
   const items = Array.from({ length: ITEMS }, (_, i) => ({ id: `many.${i}`, content: i }));
@@ -84,7 +84,7 @@ test('a turn that is asked for begins at once and tells what it found', async (t
 test('while the cache is away maintenance starts and does its other chores', async (t) => {
   const server = await startRedisServer();
   await server.close();
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const number = await sweepOf(deployment).begin();
   closing(t, await startMaintenance({ ...deployment.options, cacheRedisUrl: server.url }));
   const runs = () => choreRuns(deployment.redis, deployment.keys);

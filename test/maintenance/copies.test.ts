@@ -5,13 +5,13 @@ import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { countLost, readTurns, saveTurn } from '../../src/redis/copies.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { copyKey, plantCopy, readCopy, restamped, sweepAll, sweepOf } from '../helpers/copies.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { asCopy, storedCopies, storedRows } from '../helpers/stored-rows.ts';
 import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const { options, pool } = deployment;
   const store = closing(t, await openStore({ ...options, l1MaxBytes: 0 }));
   const drain = closing(t, await startDrain(options));

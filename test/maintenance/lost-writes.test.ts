@@ -7,14 +7,14 @@ import { readBacklog } from '../../src/redis/backlog.ts';
 import { countLost, lostIds } from '../../src/redis/copies.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { copyKey, lostWritePartsOf, readCopy, restamped, plantCopy, sweepAll } from '../helpers/copies.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { laggingReplica } from '../helpers/failover.ts';
 import { refusePoison } from '../helpers/poison.ts';
 import { asCopy, storedCopies, storedRows } from '../helpers/stored-rows.ts';
 import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const { options, redis, keys, pool } = deployment;
   const store = closing(t, await openStore({ ...options, l1MaxBytes: 0 }));
   closing(t, await startDrain(options));
@@ -32,7 +32,7 @@ async function setUp(t: ExecutionContext) {
     const rows = await storedRows(pool);
     t.deepEqual(await storedCopies(deployment, rows), rows.map(asCopy));
     t.deepEqual((await verifyMerkle(pool)).differences, []);
-    const { pendingItems, chunksInFlight } = await readBacklog(redis, keys);
+    const { pendingItems, chunksInFlight } = await readBacklog(redis, deployment.lanes);
     t.deepEqual({ pendingItems, chunksInFlight }, { pendingItems: 0, chunksInFlight: 0 });
   };
   return { deployment, store, put, lost, parts, outcomesOf, assertAgreement };

@@ -15,12 +15,12 @@ import { listDeadLetters } from '../../src/postgres/dead-letters.ts';
 import { VERIFY_STEPS } from '../../src/postgres/merkle-verify.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { refusePoison } from '../helpers/poison.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   const { options, pool, redis, keys, config } = deployment;
   const store = await openStore(options);
   const drain = await startDrain(options);
@@ -32,7 +32,7 @@ async function setUp(t: ExecutionContext) {
     await deployment.close();
   });
   const poison = await refusePoison(pool);
-  const parts: ReplayParts = { pool, redis, writes, keys, config };
+  const parts: ReplayParts = { pool, redis, writes: [writes], lanes: deployment.lanes, config };
   const letters = () => listDeadLetters(pool, 100);
   const seqOf = async (id: string) => {
     const letter = (await letters()).find(({ itemId }) => itemId === id);
@@ -51,7 +51,7 @@ test('I3: a replay stores what was refused under the version it had, and removes
   t.deepEqual(await letters(), []);
   const item = await store.get('a');
   t.like(item, { content: 'poison', state: 'new', version: ticket.version });
-  const { pendingItems, chunksInFlight } = await readBacklog(deployment.redis, deployment.keys);
+  const { pendingItems, chunksInFlight } = await readBacklog(deployment.redis, deployment.lanes);
   t.deepEqual({ pendingItems, chunksInFlight }, { pendingItems: 0, chunksInFlight: 0 });
   t.deepEqual((await store.merkle.verify()).differences, []);
 });
@@ -95,7 +95,7 @@ test('a range delete waits for a replay that came before it', async (t) => {
   const { deployment, parts, poison, store, seqOf } = await setUp(t);
   await (await store.submit({ id: 'uk.1', content: 'poison' })).settled();
   await poison.lift();
-  const paused = parts.writes as Queue;
+  const paused = parts.writes[0] as Queue;
   await paused.pause();
   const replay = await startReplay(parts, await seqOf('uk.1'));
   if (!isRunning(replay)) throw new Error(replay.status);

@@ -5,13 +5,13 @@ import { QueueUnavailableError } from '../../src/errors.ts';
 import { createServiceMetrics } from '../../src/metrics/service-metrics.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { promtoolComplaints, seriesValue, undocumented } from '../helpers/promtool.ts';
 import { closing } from '../helpers/setting.ts';
 
 test('a service counts what it submits and reads, and promtool accepts it', async (t) => {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   closing(t, await startDrain(deployment.options));
   const registry = new Registry();
   const metrics = createServiceMetrics(registry);
@@ -48,7 +48,7 @@ test('a service counts what it submits and reads, and promtool accepts it', asyn
 });
 
 test('what Redis refuses is counted as refused, and what never settled as lost', async (t) => {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   const registry = new Registry();
   const producer = await openProducer(deployment.options, createServiceMetrics(registry).observer);
   try {

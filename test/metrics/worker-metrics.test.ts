@@ -2,14 +2,14 @@ import test from 'ava';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
 import { replayChunkId } from '../../src/schema/job.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { probed, type ProbedWorker } from '../helpers/probed-worker.ts';
 import { promtoolComplaints, seriesValue, undocumented } from '../helpers/promtool.ts';
 
 const TOKEN = 'metrics-token-of-the-test';
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 const env = { ...deployment.env, TIERLINE_METRICS_TOKEN: TOKEN };
 const [drain, maintenance] = await Promise.all([probed('drain', env), probed('maintenance', env)]);
 test.after.always(async () => {
@@ -109,7 +109,7 @@ test.serial('a replayed dead letter, whose stamp is of long ago, counts as no la
   const { redis, keys } = deployment;
   await redis.zadd(keys.inflight, (Date.now() - 600_000) * 1000, replayChunkId('of-the-test'));
   await redis.zadd(keys.inflight, (Date.now() - 1000) * 1000, 'of-a-second-ago');
-  const { oldestMs } = await readBacklog(redis, keys);
+  const { oldestMs } = await readBacklog(redis, deployment.lanes);
   await redis.zrem(keys.inflight, replayChunkId('of-the-test'), 'of-a-second-ago');
   t.true(oldestMs >= 1000 && oldestMs < 300_000, String(oldestMs));
 });

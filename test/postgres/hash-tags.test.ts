@@ -6,14 +6,14 @@ import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { knexConfig } from '../../src/postgres/migrator.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
 
 const IDS = ['a', '{a}.1', '{a}.2', 'x{✓\n}y', '{}{a}', '}{', '}{{b}}', '{a}.gone'];
 
 test('I5: rows of ids with a hash tag move to the place of their tag, and their nodes with them', async (t) => {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   t.teardown(() => deployment.close());
   const { pool } = deployment;
   const puts = IDS.map((id, i) => ({ id, kind: 'json', body: '1', stamp: 1000 + i }) as const);

@@ -139,8 +139,8 @@ test.before(async () => {
   }
   const cache = createRedis(server.url, 'patient', deployment.log);
   closers.unshift(async () => cache.disconnect());
-  const { redis, keys } = deployment;
-  history = new History(async () => Number(await redis.hget(keys.clock, 'entries')));
+  const { redis, lanes } = deployment;
+  history = new History(async (id) => Number(await redis.hget(lanes.keysOf(id).clock, 'entries')));
   scene = { deployment, server, cache, readerCache, workers, stores };
 });
 test.after.always(async () => {
@@ -191,7 +191,13 @@ async function run(seed: number, faults: readonly Fault[]): Promise<ObservedVers
   const seen = scene.stores.map(() => new ObservedVersions());
   const acting = Promise.all(
     scene.stores.map((store, s) => {
-      const actor = new HistoryActor(store, history, seen[s] as ObservedVersions, new Random(seed * 10 + s));
+      const actor = new HistoryActor(
+        store,
+        history,
+        seen[s] as ObservedVersions,
+        new Random(seed * 10 + s),
+        scene.deployment.lanes,
+      );
       return act(actor, new Random(seed * 10 + s + 5));
     }),
   );
@@ -218,15 +224,22 @@ async function assertAll(readers: readonly Reader[], what: string): Promise<void
 /** Everything that was accepted has settled, and every process has been told. */
 async function settleAll(): Promise<void> {
   const { deployment } = scene;
-  const { redis, keys } = deployment;
   await Promise.all(scene.stores.map((store) => store.flush()));
   await eventually(() => hasSettled(deployment), 'all has settled', 60_000);
-  const head = Number(await redis.hget(keys.clock, 'entries'));
-  await eventually(() => scene.stores.every(({ counters }) => counters.feed.entry >= head), 'told');
+  const heads = await headsOf(deployment);
+  const isTold = ({ counters: { feed } }: Store) =>
+    heads.every((head, lane) => (feed.entries[lane] ?? 0) >= head);
+  await eventually(() => scene.stores.every(isTold), 'told');
 }
 
-async function hasSettled({ redis, keys }: Deployment): Promise<boolean> {
-  return (await redis.zcard(keys.inflight)) === 0;
+async function hasSettled({ redis, lanes }: Deployment): Promise<boolean> {
+  const inFlight = await Promise.all(lanes.keys.map(({ inflight }) => redis.zcard(inflight)));
+  return inFlight.every((chunks) => chunks === 0);
+}
+
+/** The newest entry of each partition's feed. */
+async function headsOf({ redis, lanes }: Deployment): Promise<number[]> {
+  return (await Promise.all(lanes.keys.map(({ clock }) => redis.hget(clock, 'entries')))).map(Number);
 }
 
 /** Returns once all its writes are accepted; what it returns ends when they have settled. */
@@ -249,9 +262,12 @@ async function act(actor: HistoryActor, random: Random): Promise<Promise<unknown
 /** A server that was just restarted is used by nobody before its generation is made. */
 async function untilInUse(): Promise<void> {
   const { cache, deployment } = scene;
-  const { redis, keys } = deployment;
+  const { redis, lanes } = deployment;
   const runId = /run_id:(\w+)/.exec(await cache.info('server'))?.[1];
-  await eventually(async () => (await redis.hget(keys.cache, 'server')) === runId, 'the server is in use');
+  await eventually(
+    async () => (await redis.hget(lanes.home.cache, 'server')) === runId,
+    'the server is in use',
+  );
   await eventually(() => deployment.items.session !== undefined, 'and its generation known');
 }
 

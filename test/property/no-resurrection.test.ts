@@ -3,7 +3,7 @@ import test from 'ava';
 import * as fc from 'fast-check';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { storedRows } from '../helpers/stored-rows.ts';
 import { writerOf } from '../helpers/writer.ts';
@@ -11,7 +11,7 @@ import { writerOf } from '../helpers/writer.ts';
 const RUNS = 60;
 const DELETED_AT = 1_795_000_000_001_000;
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 const reader = await openReader(deployment.options);
 test.after.always(async () => {
   await reader.close();

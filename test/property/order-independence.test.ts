@@ -5,7 +5,7 @@ import type { Chunk } from '../../src/batch/fold.ts';
 import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { Random } from '../helpers/random.ts';
@@ -41,7 +41,7 @@ const writes = fc
   .array(write, { minLength: OPS, maxLength: OPS })
   .map((list): TestOp[] => list.map((op, i) => ({ ...op, stamp: FIRST_STAMP + i })));
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 test.after.always(() => deployment.close());
 
 test('I2 I5: any order, split, duplication and interleaving of stamped operations ends in the same rows, copies and root', async (t) => {

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Options } from '../../src/config.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -14,7 +14,7 @@ import { writerOf } from '../helpers/writer.ts';
 /** A deployment without workers: `write` is one batch of one write, settled when it resolves. */
 async function setUp(t: ExecutionContext, options: Options = {}) {
   // Absence through SQL: these tests are not about the filter.
-  const deployment = await createDeployment({ filterMaxBytes: 0, ...options });
+  const deployment = await createDeployment({ ...ONE_LANE, filterMaxBytes: 0, ...options });
   const proxy = await startProxy(deployment.options.redisUrl);
   const side = await openReadSide(deployment, proxy.url);
   const writer = writerOf(deployment);

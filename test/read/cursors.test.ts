@@ -2,7 +2,7 @@ import test from 'ava';
 import * as fc from 'fast-check';
 import { InvalidItemError } from '../../src/errors.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
 import { closing } from '../helpers/setting.ts';
@@ -24,7 +24,7 @@ async function idsOf(items: AsyncIterable<{ id: string }>): Promise<string[]> {
 
 /** Every way to ask with a cursor: what it answers, and which ids may be in the answer. */
 async function setUp(t: { teardown(fn: () => Promise<void>): void }) {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const reader = closing(t, await openReader(deployment.options));
   await writerOf(deployment).write([
     chunkOf(

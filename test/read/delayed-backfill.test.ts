@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { LOOK_MS } from '../../src/redis/cache-generation.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -14,7 +14,10 @@ const FIRST = Date.now() * 1000;
 /** A reader that does not see the feed, on a cache of the test's own. */
 async function setUp(t: ExecutionContext): Promise<{ deployment: Deployment; side: ReadSide }> {
   const server = closing(t, await startRedisServer({ appendonly: 'no' }));
-  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url, filterMaxBytes: 0 }));
+  const deployment = closing(
+    t,
+    await createDeployment({ ...ONE_LANE, cacheRedisUrl: server.url, filterMaxBytes: 0 }),
+  );
   const feed = closing(t, await startProxy(deployment.options.redisUrl));
   const side = closing(t, await openReadSide(deployment, feed.url));
   await writerOf(deployment).write([chunkOf([{ id: 'a', stamp: FIRST, kind: 'json', body: '"old"' }])]);

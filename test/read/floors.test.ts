@@ -1,11 +1,12 @@
 import test from 'ava';
 import * as fc from 'fast-check';
 import { createLogger } from '../../src/log.ts';
+import { NEVER } from '../../src/read/epochs.ts';
 import { Floors, RecentAnswers } from '../../src/read/floors.ts';
 import { type L1Entry, entryOf } from '../../src/read/l1-entry.ts';
 import { settledCheck } from '../../src/redis/in-flight.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { keysOf } from '../../src/keys.ts';
 import { closeRedis, createRedis, whenReady } from '../../src/redis/connect.ts';
@@ -30,7 +31,7 @@ function floorsOf(
     asked++;
     if (redis.away === true) return Promise.reject(new Error('away'));
     return Promise.resolve({
-      horizon: redis.horizon,
+      horizonOf: () => redis.horizon,
       settled: seen.map(({ id }) => redis.settled.has(id)),
     });
   };
@@ -40,7 +41,7 @@ function floorsOf(
 
 test('I6: a version that has not settled outlives its entry in L1, until the feed announces it or a newer one', (t) => {
   const { l1, floors } = floorsOf({ horizon: 0, settled: new Set() });
-  l1.set('a', { ...entryOf(undefined, 0), contentVersion: 20, stateVersion: 5 }, 0);
+  l1.set('a', { ...entryOf(undefined, NEVER), contentVersion: 20, stateVersion: 5 }, 0);
   t.is(l1.size, 0);
   t.deepEqual(floors.of('a'), { contentVersion: 20, stateVersion: 5 });
   floors.given('a', stamps(10));
@@ -54,7 +55,7 @@ test('I6: a version that has not settled outlives its entry in L1, until the fee
 
 test('I6: the floor of an entry that expires is kept too', async (t) => {
   const { l1, floors } = floorsOf({ horizon: 0, settled: new Set() }, { l1MaxBytes: 10_000, ttlMs: 1 });
-  l1.set('a', { ...entryOf(undefined, 0), contentVersion: 20 }, 0);
+  l1.set('a', { ...entryOf(undefined, NEVER), contentVersion: 20 }, 0);
   await eventually(() => l1.peek('a') === undefined, 'expired');
   t.is(floors.of('a')?.contentVersion, 20, 'still in L1, though not given out');
   l1.get('a');
@@ -97,7 +98,7 @@ test('I6: a floor that Redis said to have settled is told, for reads that looked
 });
 
 test('I6 I10: what has settled: below the oldest chunk in flight, or of an id that is not pending', async (t) => {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   t.teardown(() => deployment.close());
   const { redis, keys } = deployment;
   t.deepEqual(await settledCheck(redis, keys, []), { horizon: 0, settled: [] });

@@ -11,7 +11,7 @@ import type { Reader } from '../../src/types/read.ts';
 import type { Producer } from '../../src/types/write.ts';
 import { createPool } from '../../src/postgres/pool.ts';
 import { runCommand } from '../helpers/command-line.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startPgBouncer } from '../helpers/pgbouncer.ts';
 import { type Replica, type Replication, startReplication } from '../helpers/postgres-replica.ts';
@@ -35,7 +35,10 @@ interface Scene {
 }
 
 async function open(t: ExecutionContext): Promise<Scene> {
-  const deployment = await createDeployment({ databaseUrl: replication.primary.urlOf('postgres') });
+  const deployment = await createDeployment({
+    ...ONE_LANE,
+    databaseUrl: replication.primary.urlOf('postgres'),
+  });
   const closing: { close(): Promise<void> }[] = [];
   t.teardown(async () => {
     for (const part of closing) await part.close();

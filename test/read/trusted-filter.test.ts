@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Options } from '../../src/config.ts';
 import { MembershipFilter } from '../../src/filter/membership.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -9,7 +9,7 @@ import { openReadSide, type ReadSide } from '../helpers/read-side.ts';
 import { writerOf } from '../helpers/writer.ts';
 
 async function setUp(t: ExecutionContext, options: Options = {}) {
-  const deployment = await createDeployment(options);
+  const deployment = await createDeployment({ ...ONE_LANE, ...options });
   const proxy = await startProxy(deployment.options.redisUrl);
   const writer = writerOf(deployment);
   let stamp = 1000;

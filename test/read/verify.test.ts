@@ -1,14 +1,14 @@
 import test, { type ExecutionContext } from 'ava';
 import { CorruptItemError } from '../../src/errors.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { writerOf } from '../helpers/writer.ts';
 import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = closing(t, await createDeployment());
+  const deployment = closing(t, await createDeployment(ONE_LANE));
   const reader = closing(t, await openReader(deployment.options));
   const writer = writerOf(deployment);
   await writer.write([

@@ -6,7 +6,7 @@ import { FeedTail } from '../../src/redis/feed.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
@@ -15,14 +15,21 @@ import { closing } from '../helpers/setting.ts';
 async function setUp(t: ExecutionContext, options: Options = {}) {
   const server = closing(t, await startRedisServer({ appendonly: 'no' }));
   const proxy = closing(t, await startProxy(server.url));
-  const deployment = closing(t, await createDeployment({ cacheRedisUrl: server.url, ...options }));
+  const deployment = closing(
+    t,
+    await createDeployment({ ...ONE_LANE, cacheRedisUrl: server.url, ...options }),
+  );
   return { deployment, server, proxy };
 }
 
 /** What a process keeps: a connection of its own, and its place on the feed. */
-async function processOf(t: ExecutionContext, { config, keys, log, redis }: Deployment, cacheUrl: string) {
+async function processOf(
+  t: ExecutionContext,
+  { config, keys, lanes, log, redis }: Deployment,
+  cacheUrl: string,
+) {
   const cache = createRedis(cacheUrl, 'failFast', log);
-  const generation = new CacheGeneration(cache, redis, keys, config, log);
+  const generation = new CacheGeneration(cache, redis, () => Promise.resolve(lanes), config, log);
   const tail = new FeedTail(config.redisUrl, keys, log);
   tail.listen(generation);
   t.teardown(async () => {

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import test from 'ava';
 import { clockEpoch, isClockRaised, raiseClock, takeStamps } from '../../src/redis/chunk-notes.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 
 let deployment: Deployment;
 test.beforeEach(async () => {
-  deployment = await createDeployment();
+  deployment = await createDeployment(ONE_LANE);
 });
 test.afterEach.always(() => deployment.close());
 

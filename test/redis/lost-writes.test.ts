@@ -1,10 +1,10 @@
 import test from 'ava';
 import { countLost, forgetLost, lostIds, MAX_LISTED, noteLost, saveTurn } from '../../src/redis/copies.ts';
 import { sweepAll } from '../helpers/copies.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 
 test('I10: the list of lost writes is bounded, and those without room in it are counted', async (t) => {
-  const deployment = await createDeployment();
+  const deployment = await createDeployment(ONE_LANE);
   t.teardown(() => deployment.close());
   const { redis, keys } = deployment;
   const turn = await sweepAll(deployment);

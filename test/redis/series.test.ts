@@ -4,10 +4,10 @@ import { createLogger } from '../../src/log.ts';
 import { createRedis } from '../../src/redis/connect.ts';
 import { quantile, readSeries, recordSettled, SLOT_MS, stepOf } from '../../src/redis/history.ts';
 import { replayChunkId } from '../../src/schema/job.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 test.after.always(() => deployment.close());
 
 const NOW = Date.UTC(2026, 0, 1, 12, 0, 5);

@@ -38,8 +38,8 @@ const lost = command('lost', 'List settled writes that Redis still has and Postg
       const { terminal, json } = context;
       const { lostWrites } = await import('../../maintenance/lost-writes.ts');
       const parts = await partsOf(context);
-      const total = await countLost(parts.queue, parts.keys);
-      const writes = await lostWrites(parts, await lostIds(parts.queue, parts.keys, limit));
+      const total = await countLost(parts.queue, parts.lanes.home);
+      const writes = await lostWrites(parts, await lostIds(parts.queue, parts.lanes.home, limit));
       if (json) {
         for (const write of writes) await terminal.print(JSON.stringify(described(write)));
       } else if (writes.length === 0) {
@@ -115,12 +115,13 @@ export const copies = new Command('copies')
   .addCommand(sweep);
 
 async function partsOf({ connections }: Context): Promise<LostWriteParts> {
-  const { config, keys } = connections;
+  const { config } = connections;
   const pool = connections.pool();
   await claimMerkleKey(pool, config.merkleKey);
   const { cache, items } = await connections.copies();
   const digester = new Digester(config.merkleKey);
-  return { pool, queue: await connections.redis(), cache, items, keys, digester, config };
+  const queue = await connections.redis();
+  return { pool, queue, cache, items, lanes: await connections.lanes(), digester, config };
 }
 
 function described({ id, copy, row }: LostWrite) {
@@ -145,7 +146,7 @@ async function act(
   if (all && given.length > 0) throw new UsageError('ids exclude --all');
   if (!all && given.length === 0) throw new UsageError('[id]... or --all is missing');
   const parts = await partsOf(context);
-  const ids = all ? await lostIds(parts.queue, parts.keys, MAX_LISTED) : [...new Set(given)];
+  const ids = all ? await lostIds(parts.queue, parts.lanes.home, MAX_LISTED) : [...new Set(given)];
   const outcomes: LostOutcome[] = [];
   for (let at = 0; at < ids.length; at += GROUP) {
     outcomes.push(...(await settle(parts, ids.slice(at, at + GROUP))));
@@ -158,7 +159,7 @@ async function act(
     const rows = outcomes.map(({ id, status, reason }) => [id, status, reason ?? '']);
     await terminal.print(table(['id', 'outcome', 'reason'], rows));
   }
-  if (all && (await countLost(parts.queue, parts.keys)) > 0) {
+  if (all && (await countLost(parts.queue, parts.lanes.home)) > 0) {
     terminal.complain('some are left: run `tierline copies sweep`, which lists what is still lost');
   }
   const failed = new Set<LostOutcome['status']>(all ? ['refused', 'busy'] : ['refused', 'busy', 'gone']);

@@ -92,7 +92,13 @@ const replay = command('replay', 'Put dead letters back into the queue with thei
       await checkGivenMerkleKey(pool, connections.config.merkleKey);
       const seqs = all ? (await allLetters(context)).map(({ seq }) => seq) : numbers;
       const { openReplay } = await import('../../maintenance/replay.ts');
-      const opened = openReplay(pool, await connections.redis(), connections.config, connections.log);
+      const opened = openReplay(
+        pool,
+        await connections.redis(),
+        await connections.lanes(),
+        connections.config,
+        connections.log,
+      );
       try {
         return await replayAll(context, opened.parts, seqs, timeout);
       } finally {

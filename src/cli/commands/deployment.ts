@@ -1,13 +1,23 @@
-import { ConfigError, TierUnavailableError } from '../../errors.ts';
+import { TierlineError, TierUnavailableError } from '../../errors.ts';
 import { sqlState } from '../../postgres/pool.ts';
+import { isPartitionCount } from '../../lanes.ts';
 import { readTotals } from '../../postgres/totals.ts';
 import { printable } from '../../printable.ts';
 import { pressureOf } from '../../producer/admission.ts';
 import { readBacklog, waitingOf } from '../../redis/backlog.ts';
-import type { FeedEntry } from '../../redis/feed.ts';
+import type { FeedEntry, FeedListener } from '../../redis/feed.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema } from '../../schema/feed.ts';
 import type { Status } from '../../types/read.ts';
-import { action, type Context, command, examples, EXIT, type ExitCode, wholeNumber } from '../command.ts';
+import {
+  action,
+  type Context,
+  command,
+  examples,
+  EXIT,
+  type ExitCode,
+  UsageError,
+  wholeNumber,
+} from '../command.ts';
 import { duration, facts, groupedDigits, table, timeOf } from '../table.ts';
 
 export const status = command('status', 'Say which tiers have an item, or how the whole deployment is')
@@ -49,7 +59,7 @@ function withoutL1(id: string, status: Exclude<Status, { status: 'missing' }>): 
 }
 
 async function ofDeployment({ terminal, connections, json }: Context): Promise<ExitCode> {
-  const backlog = await readBacklog(await connections.redis(), connections.keys);
+  const backlog = await readBacklog(await connections.redis(), await connections.lanesForFigures());
   const totals = await readTotals(connections.pool());
   const { pendingItems, chunksWaiting, chunksActive, oldestMs, feedLength } = backlog;
   if (json) {
@@ -90,8 +100,8 @@ export const pressure = command('pressure', 'Say how full the queue is: normal, 
   )
   .action(
     action(async ({ terminal, connections, json }) => {
-      const { config, keys } = connections;
-      const backlog = await readBacklog(await connections.redis(), keys);
+      const { config } = connections;
+      const backlog = await readBacklog(await connections.redis(), await connections.lanesForFigures());
       const now = pressureOf({ ...waitingOf(backlog), oldestMs: Math.round(backlog.oldestMs) }, config);
       await terminal.print(
         json
@@ -146,9 +156,9 @@ export const tail = command('tail', 'Follow the change feed from now on, until i
   .action(action((context, { prefix, limit }) => follow(context, prefix, limit ?? Number.POSITIVE_INFINITY)));
 
 function follow({ terminal, connections, json }: Context, prefix: string, limit: number): Promise<ExitCode> {
-  const { feed } = connections;
   return new Promise((resolve, reject) => {
     let printed = 0;
+    let isFollowing = false;
     // Print one line after the other: each waits for the terminal.
     let printing = Promise.resolve();
     const end = () => {
@@ -158,7 +168,7 @@ function follow({ terminal, connections, json }: Context, prefix: string, limit:
     };
     process.on('SIGINT', end);
     process.on('SIGTERM', end);
-    feed.listen({
+    const listener: FeedListener = {
       onEntry(entry) {
         for (const change of changesOf(entry)) {
           if (printed >= limit || !change.id.startsWith(prefix)) continue;
@@ -176,9 +186,15 @@ function follow({ terminal, connections, json }: Context, prefix: string, limit:
             : 'tierline tail: changes were missed; the feed no longer holds them',
         ),
       onDown: () => terminal.complain('tierline tail: Redis does not answer; waiting for it'),
-      onLive: () => terminal.complain('tierline tail: following again'),
-    });
-    connections.followFeed().then(() => terminal.complain('following the change feed; Ctrl-C ends'), reject);
+      onLive: () => {
+        if (isFollowing) terminal.complain('tierline tail: following again');
+      },
+    };
+    const begun = () => {
+      isFollowing = true;
+      terminal.complain('following the change feed; Ctrl-C ends');
+    };
+    connections.followFeeds(listener).then(begun, reject);
   });
 }
 
@@ -199,12 +215,23 @@ function humanLine({ at, id, version, kind }: Change): string {
 }
 
 export const migrate = command('migrate', 'Create or update the tables in Postgres')
-  .addHelpText('after', examples(['tierline migrate', 'twice, or from two machines at once, is harmless']))
+  .option('--partitions <number>', 'of a new deployment; left out: TIERLINE_PARTITIONS, or 1', wholeNumber(1))
+  .addHelpText(
+    'after',
+    examples(
+      ['tierline migrate', 'twice, or from two machines at once, is harmless'],
+      ['tierline migrate --partitions 8', 'a new deployment of 8 partitions (docs/scale.md)'],
+    ),
+  )
   .action(
-    action(async ({ terminal, connections, json }) => {
+    action(async ({ terminal, connections, json }, { partitions = connections.config.partitions }) => {
+      if (partitions !== undefined && !isPartitionCount(partitions)) {
+        throw new UsageError('--partitions takes a power of two up to 256');
+      }
       const migrator = await import('../../postgres/migrator.ts');
-      const ran = await migrator.migrate(connections.config.databaseUrl).catch((error: unknown) => {
-        const answered = error instanceof ConfigError || sqlState(error) !== undefined;
+      const { databaseUrl } = connections.config;
+      const ran = await migrator.migrate(databaseUrl, partitions).catch((error: unknown) => {
+        const answered = error instanceof TierlineError || sqlState(error) !== undefined;
         throw answered ? error : new TierUnavailableError('l3', error);
       });
       if (json) await terminal.print(JSON.stringify({ ran }));

@@ -1,10 +1,12 @@
 import type { Config } from '../../config.ts';
 import { withoutCredentials } from '../../log.ts';
+import { readDeployment } from '../../postgres/deployment.ts';
 import { readTotals, type Totals } from '../../postgres/totals.ts';
 import { printable } from '../../printable.ts';
 import { pressureOf } from '../../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../../redis/backlog.ts';
 import { countLost } from '../../redis/copies.ts';
+import { partitionsInRedis } from '../../redis/partitions.ts';
 import { VERSION } from '../../version.ts';
 import { action, type Context, command, examples, EXIT } from '../command.ts';
 import { fail, type Finding, ok, warn } from '../doctor/finding.ts';
@@ -61,7 +63,7 @@ async function work(connections: Context['connections']): Promise<Finding[]> {
   const [backlog, lost, totals] = await Promise.all([
     connections
       .redis()
-      .then((redis) => readBacklog(redis, connections.keys))
+      .then(async (redis) => readBacklog(redis, await connections.lanesForFigures()))
       .catch(() => undefined),
     connections
       .redis()
@@ -70,10 +72,33 @@ async function work(connections: Context['connections']): Promise<Finding[]> {
     readTotals(connections.pool()).catch(() => undefined),
   ]);
   return [
+    ...(await partitionFindings(connections)),
     ...(backlog === undefined ? [] : backlogFindings(backlog, connections.config)),
     ...(lost === undefined ? [] : [lostFinding(lost)]),
     ...(totals === undefined ? [] : totalsFindings(totals)),
   ];
+}
+
+/** Whether Redis and Postgres know the same number. */
+async function partitionFindings(connections: Context['connections']): Promise<Finding[]> {
+  const { config } = connections;
+  try {
+    const { partitions } = await readDeployment(connections.pool());
+    const inRedis = (await partitionsInRedis(await connections.redis(), connections.keys)) ?? partitions;
+    const counts = [partitions, inRedis, config.partitions ?? partitions];
+    return [
+      counts.every((count) => count === partitions)
+        ? ok('postgres', 'partitions', String(partitions))
+        : fail(
+            'postgres',
+            'partitions',
+            `${partitions} in Postgres, ${inRedis} in Redis, TIERLINE_PARTITIONS ${config.partitions ?? 'not set'}`,
+            `correct what is of another deployment; after a raise that was interrupted, tierline partitions raise ${Math.max(partitions, inRedis)}`,
+          ),
+    ];
+  } catch {
+    return [];
+  }
 }
 
 function withoutSecrets(finding: Finding): Finding {

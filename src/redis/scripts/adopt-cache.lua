@@ -1,6 +1,6 @@
 -- Gives the generation of the L2 copies for one cache server. Another server than before may hold old copies, so it gets a
 -- generation of its own, and the feed tells the processes that still use the one before.
--- KEYS: 1 cache (hash)  2 clock (hash)  3 feed (stream)
+-- KEYS: 1 cache (hash), and of the only lane, if there is only one: 2 clock (hash)  3 feed (stream)
 -- ARGV: 1 run id of the server  2 1 when another server makes a new generation, 0 to ask only
 --       3 1 when a cache server never comes back older: then every server has the same generation
 -- Returns: { generation, run id of the server it is for }; both '' when there is none yet and none was made
@@ -23,7 +23,7 @@ end
 -- As in settle.lua: a worker that starts may go on when Redis is full.
 redis.call('HDEL', KEYS[1], '')
 redis.call('HSET', KEYS[1], 'generation', made, 'server', ARGV[1])
-if generation then
+if generation and KEYS[2] then
   local entry = redis.call('HINCRBY', KEYS[2], 'entries', 1)
   redis.call('XADD', KEYS[3], '*', 'n', entry, 'jobs', '[]', 'changes', '{"ids":[],"cv":[],"kinds":""}', 'cache', made)
 end

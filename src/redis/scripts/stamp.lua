@@ -5,8 +5,9 @@
 -- ARGV: 1 chunk id  2 candidate epoch, kept if the clock has none  3 bytes of the chunk
 --       4 the ratio from which it is refused, '0' for never
 --       5 items, 6 bytes, 7 share of maxmemory at which the ratio is 1
---       8 kind and value of a range delete as a JSON array, '' for a chunk  9.. the chunk's ids, in stamp order
--- Returns: { first stamp or '0' when refused, epoch, ids pending, bytes in flight, used share of maxmemory (0: no maxmemory),
+--       8 kind and value of a range delete as a JSON array, '' for a chunk  9 partitions of the deployment
+--       10.. the chunk's ids, in stamp order
+-- Returns: { first stamp, '0' when refused or '-1' when the clock counts other partitions (bytes in flight: how many, 0 unknown), epoch, ids pending, bytes in flight, used share of maxmemory (0: no maxmemory),
 --            first stamp of the oldest chunk in flight or '0' } (stamps and the share as text)
 -- Lua's tostring keeps 14 digits and a stamp has 16, so numbers are formatted here.
 local function text(stamp) return string.format('%.0f', stamp) end
@@ -34,6 +35,13 @@ end
 local noted = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if noted then return answer(text(tonumber(noted))) end
 
+-- With another number of partitions the ids would belong to another lane. A lane of several that is not marked has lost its data,
+-- perhaps all of Redis has, and only a process that knows Postgres can tell the number.
+local last, partitions = unpack(redis.call('HMGET', KEYS[1], 'last', 'partitions'))
+if partitions ~= ARGV[9] and (partitions or ARGV[9] ~= '1') then
+  return { '-1', '', 0, tonumber(partitions or 0), '0', '0' }
+end
+
 -- The chunk itself does not count: near the limit small chunks would pass where large ones never do.
 local mark = tonumber(ARGV[4])
 if mark > 0 then
@@ -44,9 +52,8 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local last = tonumber(redis.call('HGET', KEYS[1], 'last') or '0')
-local first = math.max(last + 1, now)
-local given = 8
+local first = math.max(tonumber(last or 0) + 1, now)
+local given = 9
 local count = #ARGV - given
 
 redis.call('HSETNX', KEYS[1], 'epoch', ARGV[2])
