@@ -34,11 +34,14 @@ export function knexConfig(databaseUrl: string): Knex.Config {
     connection: databaseUrl,
     pool: { min: 0, max: 2 },
     migrations: { migrationSource, tableName: MIGRATION_TABLE },
+    // What it warns of is thrown, too, and standard output belongs to the commands.
+    log: { warn: () => undefined },
   };
 }
 
 /**
- * Brings the schema up to date and sets the number of partitions where nothing is stored yet. Running it twice, or in two processes at once, is harmless. Returns the names that it ran.
+ * Brings the schema up to date and sets the number of partitions where nothing is stored yet. Running it twice, or in two
+ * processes at once, is harmless. Returns the names that it ran.
  * @param partitions left out: as they are, 1 for a new database
  * @throws ConfigError when the database has the tables of another build; it is left as it is. PartitionsError when it has data
  *   of another number of partitions

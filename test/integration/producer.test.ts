@@ -5,7 +5,7 @@ import { WRITES_QUEUE } from '../../src/keys.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Options } from '../../src/config.ts';
 import type { NewItem } from '../../src/types/write.ts';
-import type { Deployment } from '../helpers/deployment.ts';
+import { type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { refusePoison } from '../helpers/poison.ts';
 import { createSetting } from '../helpers/setting.ts';
@@ -66,7 +66,7 @@ test('a thousand submits at once make a few jobs, and each its own ticket', asyn
 });
 
 test('a chunk ends at its bytes, and a larger item is a chunk of its own', async (t) => {
-  const { deployment, producer } = await setUp(t, { chunkMaxBytes: 1000 });
+  const { deployment, producer } = await setUp(t, { ...ONE_LANE, chunkMaxBytes: 1000 });
   await producer.submitMany([itemOf(400), itemOf(500), itemOf(300), itemOf(5000), itemOf(600), itemOf(200)]);
   t.deepEqual(await chunkIds(deployment), ['400,500', '300', '5000', '600,200']);
 });
@@ -134,7 +134,7 @@ test('submitMany of 5,000 and deleteMany of half, in input order', async (t) => 
 });
 
 test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole; all others live and all settles', async (t) => {
-  const { deployment, producer, drain } = await setUp(t, { chunkMaxItems: 10 });
+  const { deployment, producer, drain } = await setUp(t, { ...ONE_LANE, chunkMaxItems: 10 });
   const { pool, redis, keys } = deployment;
   await refusePoison(pool);
 
@@ -229,7 +229,7 @@ test('I8: writes queued in a Redis that was emptied are lost, and never called a
 });
 
 test('I1: an emptied Redis gives no stamp below what Postgres has', async (t) => {
-  const { deployment, producer, drain } = await setUp(t);
+  const { deployment, producer, drain } = await setUp(t, ONE_LANE);
   await drain();
   const future = Date.now() * 1000 + 3_600_000_000;
   await deployment.redis.hset(deployment.keys.clock, 'last', future);
@@ -287,7 +287,7 @@ test('tiers: a cache write is in L2 alone, for ttlMs; a durable write in L3 alon
 });
 
 test('pressure tells what waits, and is fresh after each write', async (t) => {
-  const { producer, drain } = await setUp(t, { maxWaitingItems: 10 });
+  const { producer, drain } = await setUp(t, { ...ONE_LANE, maxWaitingItems: 10 });
   t.like(producer.pressure(), { level: 'normal', ratio: 0, waitingItems: 0, waitingBytes: 0, oldestMs: 0 });
   await producer.submitMany(Array.from({ length: 7 }, (_, i) => ({ id: `p.${i}`, content: i })));
   t.like(producer.pressure(), { level: 'warn', ratio: 0.7, waitingItems: 7 });
