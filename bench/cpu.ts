@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { ServerInfo } from '../src/redis/connect.ts';
+import { mastersOf } from '../src/redis/masters.ts';
+import { ServerInfo } from '../src/redis/server-info.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 
 /** Linux counts the time of a process in hundredths of a second. */
@@ -36,9 +37,11 @@ export async function postgresCpuUs({ pool }: Deployment): Promise<number> {
   return total;
 }
 
-/** Microseconds of the Redis of the queue and of that of L2, with those of the processes that save them. */
+/** Microseconds of the Redis of the queue and of that of L2, of a cluster the masters, with those of the processes that save them. */
 export async function redisCpuUs({ redis, cache }: Deployment): Promise<number> {
-  const servers = await Promise.all([redis, cache].map((server) => ServerInfo.of(server, 'server')));
+  const servers = await Promise.all(
+    [redis, cache].flatMap(mastersOf).map((server) => ServerInfo.of(server, 'server')),
+  );
   const pids = new Set(servers.map((info) => info.number('process_id') ?? 0));
   return [...pids].reduce((sum, pid) => sum + cpuUs(pid), 0);
 }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TierlineError } from '../src/errors.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
-import { ServerInfo } from '../src/redis/connect.ts';
+import { masterOf } from '../src/redis/masters.ts';
+import { ServerInfo } from '../src/redis/server-info.ts';
 import type { BatchTicket, NewItem, Producer } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
@@ -256,5 +257,5 @@ function mean(values: readonly number[]): number {
 }
 
 async function usedMib({ redis }: Deployment): Promise<number> {
-  return ((await ServerInfo.of(redis, 'memory')).number('used_memory') ?? 0) / MIB;
+  return ((await ServerInfo.of(masterOf(redis, ''), 'memory')).number('used_memory') ?? 0) / MIB;
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseCopyKey } from '../src/keys.ts';
 import { readBacklog } from '../src/redis/backlog.ts';
+import { allKeys, getAll } from '../src/redis/masters.ts';
 import { decodeStored, versionOf } from '../src/schema/stored-item.ts';
 import type { Reader } from '../src/types/read.ts';
 import type { Deployment, Scene } from './deployment.ts';
@@ -63,12 +64,13 @@ async function* rowsOf({ pool }: Deployment): AsyncIterable<Page> {
 async function* copiesOf({ cache, keys, copies }: Deployment): AsyncIterable<Page> {
   // SCAN may give a key twice.
   const seen = new Set<string>();
-  for await (const page of cache.scanStream({ match: `${keys.itemPrefix}*`, count: PAGE })) {
-    const found = (page as string[]).filter(
-      (key) => !seen.has(key) && parseCopyKey(keys, key)?.generation === copies.generation,
-    );
+  for await (const page of allKeys(cache, `${keys.itemPrefix}*`, PAGE)) {
+    const found = page.filter((key) => {
+      const parts = parseCopyKey(keys, key);
+      return !seen.has(key) && parts?.generation === copies.generationOf(parts?.id ?? '');
+    });
     if (found.length === 0) continue;
-    const values = await cache.mget(found);
+    const values = await getAll(cache, found);
     yield found.flatMap((key, i) => {
       seen.add(key);
       const value = values[i];

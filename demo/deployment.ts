@@ -3,7 +3,7 @@ import { loadConfig } from '../src/config.ts';
 import { createLogger } from '../src/log.ts';
 import { migrate } from '../src/postgres/migrator.ts';
 import { createPool } from '../src/postgres/pool.ts';
-import type { Redis } from '../src/redis/connect.ts';
+import { removeKeys } from '../src/redis/masters.ts';
 import { Backends } from '../src/tiers/backends.ts';
 import type { Model } from './model.ts';
 import type { Report } from './report.ts';
@@ -59,17 +59,10 @@ export async function createDeployment() {
     pool,
     /** Removes the database and every key. Workers must have ended. */
     async remove() {
-      for (const redis of [queue, cache]) await removeKeys(redis, namespace);
+      for (const redis of [queue, cache]) await removeKeys(redis, `*${namespace}*`);
       await backends.close();
       await server.query(`DROP DATABASE ${namespace} WITH (FORCE)`);
       await server.end();
     },
   };
-}
-
-async function removeKeys(redis: Redis, namespace: string): Promise<void> {
-  for await (const page of redis.scanStream({ match: `*${namespace}*`, count: 5000 })) {
-    const keys: string[] = page;
-    if (keys.length > 0) await redis.unlink(...keys);
-  }
 }

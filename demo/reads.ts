@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { perKey } from '../src/redis/masters.ts';
 import type { Reader } from '../src/types/read.ts';
 import type { Deployment, Scene } from './deployment.ts';
 
@@ -41,6 +42,13 @@ async function read(
   ids.forEach((id, i) => report.difference(model.readProblem(id, items[i])));
 }
 
-function onCopies({ cache, copies }: Deployment, ids: readonly string[], command: 'unlink' | 'exists') {
-  return cache[command](...ids.map((id) => copies.item(id)));
+/** Returns how many of the copies there were. */
+async function onCopies(
+  { cache, copies }: Deployment,
+  ids: readonly string[],
+  command: 'unlink' | 'exists',
+): Promise<number> {
+  const keys = ids.map((id) => copies.item(id));
+  const replies = await perKey(cache, keys, (pipeline, key) => pipeline[command](key));
+  return replies.reduce((sum, [error, count]) => sum + (error === null ? Number(count) : 0), 0);
 }

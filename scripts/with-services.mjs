@@ -1,5 +1,6 @@
 // node scripts/with-services.mjs [--cache] -- <command…>: runs a command with a Redis and a Postgres, and with --cache a second
-// Redis for L2. It ends as the command ends.
+// Redis for L2. It ends as the command ends. With --redis-cluster, also behind the command, or TEST_REDIS_CLUSTER=1, a Redis of our
+// own is a cluster of three masters.
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onInterruption } from './interruption.mjs';
@@ -7,15 +8,21 @@ import { startGuarded } from './services/guarded.mjs';
 import { startServices } from './services/start-services.mjs';
 
 const separator = process.argv.indexOf('--');
+const clusterFlag = '--redis-cluster';
 const flags = process.argv.slice(2, separator);
-const [command, ...args] = process.argv.slice(separator + 1);
-if (separator < 0 || command === undefined || flags.some((flag) => flag !== '--cache')) {
-  console.error('Usage: node scripts/with-services.mjs [--cache] -- <command…>');
+const [command, ...args] = process.argv.slice(separator + 1).filter((arg) => arg !== clusterFlag);
+const redisCluster = process.argv.includes(clusterFlag) || process.env.TEST_REDIS_CLUSTER === '1';
+if (
+  separator < 0 ||
+  command === undefined ||
+  flags.some((flag) => !['--cache', clusterFlag].includes(flag))
+) {
+  console.error('Usage: node scripts/with-services.mjs [--cache] [--redis-cluster] -- <command…>');
   process.exit(2);
 }
 
 try {
-  const services = await startServices(say, flags.includes('--cache'));
+  const services = await startServices(say, { withCache: flags.includes('--cache'), redisCluster });
   try {
     process.exitCode = await run(services.env);
   } finally {

@@ -22,7 +22,8 @@
  *   {ns}:timeouts     zset    enqueue -> the longest enqueueTimeoutMs of any producer
  *   {ns}:series:<m>   hash    what settled in minute m since 1970, in slots of 10 s; expires
  *   {ns}:chores       hash    maintenance chore -> JSON of its last run
- *   {ns}:cache        hash    generation of the L2 copies, server: run id of the cache server it was made for
+ *   {ns}:cache        hash    generation of the L2 copies, server: run id of the cache server it was made for. On a cluster
+ *                             the newest generation, owners and generations (JSON, one a bucket), masters (JSON)
  *   {ns}:copy-turns   hash    the sweep of L2: JSON of the turn under way (current) and of the one before (last)
  *   {ns}:lost-writes  zset    item id -> the turn that found its L2 copy newer than its row
  *   {ns}:signed-out:<s> string  dashboard session s was signed out before its time; expires with the session
@@ -60,12 +61,15 @@ export interface Keys {
   series(minute: number): string;
   /** The key of every L2 copy, of any generation, begins with it. */
   readonly itemPrefix: string;
-  copies(generation: string): CopyKeys;
+  /** @param buckets the generation of each bucket, where they have one of their own; `generation` is the newest of them */
+  copies(generation: string, buckets?: readonly string[]): CopyKeys;
 }
 
 /** The keys of the L2 copies of one generation, and of their buckets' epochs. */
 export interface CopyKeys {
   readonly generation: string;
+  /** The generation of one item's copy. */
+  generationOf(id: string): string;
   item(id: string): string;
   /** One for all generations. It lies in the slot of the bucket's copies, and no id makes the same key. */
   epoch(bucket: number): string;
@@ -117,13 +121,15 @@ export function keysOf(namespace: string, partition = 0, partitions = 1): Keys {
     cache: `${tag}:cache`,
     job: (queue, jobId) => `${tag}:${queue}:${jobId}`,
     itemPrefix,
-    copies(generation) {
+    copies(generation, buckets) {
+      const generationIn = (bucket: number) => buckets?.[bucket] ?? generation;
       const prefixes = Array.from(
         { length: ITEM_BUCKETS },
-        (_, bucket) => `${itemPrefix}{${bucket}}:${generation}:`,
+        (_, bucket) => `${itemPrefix}{${bucket}}:${generationIn(bucket)}:`,
       );
       return {
         generation,
+        generationOf: (id) => generationIn(bucketOf(id)),
         item: (id) => (prefixes[bucketOf(id)] as string) + id,
         epoch: (bucket) => `${namespace}:bucket:{${bucket}}:epoch`,
       };

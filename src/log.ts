@@ -22,14 +22,17 @@ const REDACTED = [
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
 /** Drivers quote connection URLs in their errors. User and password are cut out. */
-const CREDENTIALS_IN_URL = /\b(rediss?|postgres(?:ql)?):\/\/[^\s@/]*@/gi;
+const CREDENTIALS_IN_URL = /\b(rediss?(?:\+\w+)?|postgres(?:ql)?):\/\/[^\s@/]*@/gi;
+const CREDENTIALS_IN_QUERY = /([?&]sentinel(?:Username|Password)=)[^\s&"]*/g;
 
 export function withoutCredentials(text: string): string {
-  return text.replace(CREDENTIALS_IN_URL, '$1://[redacted]@');
+  return text.replace(CREDENTIALS_IN_URL, '$1://[redacted]@').replace(CREDENTIALS_IN_QUERY, '$1[redacted]');
 }
 
-/** Protocol, host and port of a URL, for messages: without user and password. */
+/** Protocol, hosts and ports of a URL, for messages: without user and password. Of Sentinels also the master's name. */
 export function serverOf(url: string): string {
+  const several = /^(rediss?\+\w+:\/\/)(?:[^/?]*@)?([^/?]*)([^?]*)/.exec(url);
+  if (several !== null) return several.slice(1).join('');
   const { protocol, host } = new URL(url);
   return `${protocol}//${host}`;
 }

@@ -2,11 +2,19 @@ import { z } from 'zod';
 import { isPartitionCount } from './lanes.ts';
 import { partitionList } from './partition-list.ts';
 import { MAX_PARTITIONS } from './partition.ts';
+import { AddressError, parseRedisAddress } from './redis-address.ts';
 import { replicaList } from './replica-list.ts';
 
 const NO_URL = 'is not a URL; write special characters of user and password as %XX';
 
-const redisUrl = urlOf(/^rediss?:\/\//, 'must start with redis:// or rediss://');
+const redisUrl = z.string().superRefine((value, context) => {
+  try {
+    parseRedisAddress(value);
+  } catch (error) {
+    if (!(error instanceof AddressError)) throw error;
+    context.addIssue(error.message);
+  }
+});
 const postgresUrl = urlOf(/^postgres(ql)?:\/\//, 'must start with postgres:// or postgresql://');
 
 function urlOf(scheme: RegExp, otherwise: string) {
@@ -56,7 +64,7 @@ export const OPTIONS = {
   redisUrl: option(
     'REDIS_URL',
     'URL',
-    'Redis of the queue, clock and change feed: `noeviction`, AOF on.',
+    'Redis of the queue, clock and change feed: `noeviction`, AOF on. One server, Sentinels or a cluster: docs/redis.md.',
     redisUrl.default('redis://127.0.0.1:6379'),
   ),
   cacheRedisUrl: option(

@@ -20,6 +20,11 @@ const SECRET = 'hunter2';
 for (const [name, write] of [
   ['a URL in a message', (log) => log.info(`cannot reach redis://user:${SECRET}@host:6379/0`)],
   ['a URL with a password alone', (log) => log.info(`rediss://:${SECRET}@host`)],
+  ['a URL of a cluster', (log) => log.info(`rediss+cluster://u:${SECRET}@h1:7000,h2 is away`)],
+  [
+    'a URL of Sentinels',
+    (log) => log.info(`redis+sentinel://u:${SECRET}@h1,h2/main?sentinelPassword=${SECRET}`),
+  ],
   [
     'a Postgres URL in an error',
     (log) => log.warn({ err: new Error(`bad postgresql://me:${SECRET}@db/x`) }, 'failed'),

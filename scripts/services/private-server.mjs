@@ -13,12 +13,13 @@ const keptChars = 4000;
  * Starts a server on a free loopback port, with a folder of its own that goes when it stops, and waits until it logs that it
  * takes connections. Somebody else may take the port first: then the whole is tried again.
  * @param programOf gives the guard's program for {folder, port}
+ * @param nearPort what is added to the port for a second one that the server needs
  */
-export async function startPrivateServer({ name, owner, programOf, say }) {
+export async function startPrivateServer({ name, owner, programOf, say, nearPort }) {
   for (let attempt = 1; ; attempt++) {
     const folder = mkdtempSync(join(realpathSync(tmpdir()), `tierline-${name.toLowerCase()}-`));
     if (owner !== undefined) chownSync(folder, owner.uid, owner.gid);
-    const port = await freePort();
+    const port = await freePort(nearPort);
     const program = { ...programOf({ folder, port }), folder, owner };
     const server = startGuarded(program, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     let log = '';
@@ -47,11 +48,22 @@ export async function startPrivateServer({ name, owner, programOf, say }) {
   }
 }
 
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
+async function freePort(nearPort) {
+  for (;;) {
+    const server = await listening(0);
+    const { port } = server.address();
+    const near = nearPort === undefined ? undefined : await listening(port + nearPort).catch(() => undefined);
+    for (const one of [server, near]) {
+      one?.close();
+      if (one !== undefined) await once(one, 'close');
+    }
+    if (nearPort === undefined || near !== undefined) return port;
+  }
+}
+
+async function listening(port) {
+  if (port > 65_535) throw new RangeError(`${port} is no port`);
+  const server = createServer().listen(port, '127.0.0.1');
   await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+  return server;
 }

@@ -1,17 +1,18 @@
 import { startPrivatePostgres } from './postgres.mjs';
-import { startPrivateCache, startPrivateRedis } from './redis.mjs';
+import { startPrivateCache, startPrivateRedis, startPrivateRedisCluster } from './redis.mjs';
 
 /**
  * Gives a program the servers it needs: those that the environment names, else private ones that end with this process.
  * @param say told which servers they are
  * @param withCache whether L2 gets a Redis of its own, as the docs advise; else a private Redis serves both
+ * @param redisCluster whether a private Redis is a cluster, which serves both
  */
-export async function startServices(say, withCache) {
+export async function startServices(say, { withCache, redisCluster }) {
   const starters = {
-    REDIS_URL: startPrivateRedis,
+    REDIS_URL: redisCluster ? startPrivateRedisCluster : startPrivateRedis,
     DATABASE_URL: startPrivatePostgres,
     // Whoever brings a Redis decides what is in it.
-    ...(withCache && !process.env.REDIS_URL && { CACHE_REDIS_URL: startPrivateCache }),
+    ...(withCache && !redisCluster && !process.env.REDIS_URL && { CACHE_REDIS_URL: startPrivateCache }),
   };
   const variables = Object.keys(starters);
   const started = await Promise.allSettled(variables.map((name) => serviceOf(name, starters[name], say)));
@@ -29,6 +30,6 @@ async function serviceOf(variable, startPrivate, say) {
   const url = process.env[variable];
   if (!url) return startPrivate(say);
   // Never the whole address: it may hold a password.
-  say(`${variable}: ${URL.canParse(url) ? new URL(url).host : 'as given'}`);
+  say(`${variable}: ${/^[\w+]+:\/\/(?:[^/?]*@)?([^/?@]+)/.exec(url)?.[1] ?? 'as given'}`);
   return { url, stop: async () => {} };
 }

@@ -4,7 +4,8 @@ import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import { type ChoreRun, choreRuns, readSeries, type SeriesPoint } from '../redis/history.ts';
 import { type QueuedBytes, queuedBytes } from '../redis/bull-queue.ts';
-import { type Redis, ServerInfo } from '../redis/connect.ts';
+import type { Redis } from '../redis/connect.ts';
+import { memoryOf } from '../redis/masters.ts';
 import type { Keys } from '../keys.ts';
 import { type CopyTurns, countCopies, countLost, lostIds, readTurns } from '../redis/copies.ts';
 import type { Pressure } from '../types/write.ts';
@@ -42,7 +43,7 @@ export interface WorkerFigures {
 
 export interface CacheFigures {
   readonly copies: CopyCount | undefined;
-  readonly usedBytes: number | undefined;
+  readonly usedBytes: number;
   /** 0 without a limit. */
   readonly limitBytes: number;
 }
@@ -111,12 +112,8 @@ async function connected(queue: Queue): Promise<number | undefined> {
 }
 
 async function cacheFigures({ cache }: Sources, counter: CopyCounter): Promise<CacheFigures> {
-  const info = await ServerInfo.of(cache, 'memory');
-  return {
-    copies: counter.latest,
-    usedBytes: info.number('used_memory'),
-    limitBytes: info.number('maxmemory') ?? 0,
-  };
+  const { used, limit } = await memoryOf(cache);
+  return { copies: counter.latest, usedBytes: used, limitBytes: limit };
 }
 
 export interface CopyCount {
@@ -158,7 +155,7 @@ export class CopyCounter {
     try {
       await generation.confirm();
       const { copies: current } = await generation.known(GENERATION_MS);
-      const copies = await countCopies(cache, keys, current.generation, this.#stop.signal);
+      const copies = await countCopies(cache, keys, current, this.#stop.signal);
       this.#last = { copies, atMs: Date.now() };
     } catch (error) {
       if (!this.#stop.signal.aborted) log.debug({ err: error }, 'L2 copies could not be counted');

@@ -74,7 +74,7 @@ function tierCards({ nowMs, cache, totals }: OverviewFigures): Content {
         : [count(copies.copies), html`copies, counted ${ago(copies.atMs, nowMs)}`],
     ),
     card('Redis memory', cache, ({ usedBytes, limitBytes }) => [
-      usedBytes === undefined ? '?' : bytes(usedBytes),
+      bytes(usedBytes),
       limitBytes === 0 ? 'no limit is set' : `of ${bytes(limitBytes)}`,
     ]),
     html`<div class="card"><h3>Memory (L1)</h3><p class="figure">–</p><p>in each reading process; its <code>/metrics</code> tells</p></div>`,

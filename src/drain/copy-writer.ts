@@ -3,7 +3,7 @@ import { stampToMs, UNWRITTEN } from '../clock.ts';
 import { type Digester, xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
 import { readRows } from '../postgres/read-items.ts';
-import { LOOK_MS } from '../redis/cache-generation.ts';
+import { LOOK_MS } from '../redis/cache-session.ts';
 import type { Settlement } from '../redis/in-flight.ts';
 import {
   CacheUnknownError,

@@ -3,6 +3,7 @@ import type { Logger } from '../log.ts';
 import { rowDigests } from '../postgres/read-items.ts';
 import {
   type CopyFigures,
+  type CopyKey,
   type CopyTurn,
   type CopyValue,
   dropKeys,
@@ -178,12 +179,13 @@ export class CopySweep {
     const { generation } = session.copies;
     const from = generation === turn.generation ? turn : { ...turn, cursor: '0', slots: 0 };
     const { next, copies } = await scanCopies(cache, keys, from.cursor, this.#pageSlots);
-    const outdated = copies.filter((copy) => isOlderGeneration(copy.generation, generation));
+    const inUse = ({ id }: CopyKey) => session.copies.generationOf(id);
+    const outdated = copies.filter((copy) => isOlderGeneration(copy.generation, inUse(copy)));
     await dropKeys(cache, outdated);
     let figures = { ...NO_FIGURES, outdated: outdated.length };
     let unlisted = 0;
     // Copies of a newer generation are left to the next turn.
-    const current = copies.filter((copy) => copy.generation === generation);
+    const current = copies.filter((copy) => copy.generation === inUse(copy));
     for await (const values of readCopies(cache, current)) {
       const found = await this.#compare(values, turn);
       figures = sum(figures, found.figures);

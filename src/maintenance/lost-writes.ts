@@ -47,12 +47,12 @@ export async function lostWrites(parts: LostWriteParts, ids: readonly string[]):
 
 /** The copies of `ids`, a bounded number of bytes at a time. @throws CacheUnknownError */
 export function copiesOf(
-  { cache, items, lanes: { home } }: Pick<LostWriteParts, 'cache' | 'items' | 'lanes'>,
+  { cache, items }: Pick<LostWriteParts, 'cache' | 'items'>,
   ids: readonly string[],
 ): AsyncGenerator<CopyValue[]> {
   const { session } = items;
   if (session === undefined) throw new CacheUnknownError();
-  return readCopies(cache, copyKeysOf(home.copies(session.copies.generation), ids));
+  return readCopies(cache, copyKeysOf(session.copies, ids));
 }
 
 /** @param values read before this is called. A copy is written after its row, so a row that is older now has lost the write. */

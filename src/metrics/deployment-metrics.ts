@@ -7,7 +7,8 @@ import { readTotals, type Totals } from '../postgres/totals.ts';
 import type { Queryable } from '../postgres/pool.ts';
 import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
-import { type Redis, ServerInfo } from '../redis/connect.ts';
+import type { Redis } from '../redis/connect.ts';
+import { memoryOf } from '../redis/masters.ts';
 import { type CopyTurn, countLost, readTurns } from '../redis/copies.ts';
 import { Instruments, seconds } from './registry.ts';
 
@@ -174,9 +175,4 @@ async function readSnapshot({ queue, cache, db, lanes, config, log }: Deployment
     orNothing(memoryOf(cache)),
   ]);
   return { config, backlog, lostWrites, copyTurn: turns?.last, totals, queueMemory, cacheMemory };
-}
-
-async function memoryOf(redis: Redis): Promise<Memory> {
-  const info = await ServerInfo.of(redis, 'memory');
-  return { used: info.number('used_memory') ?? 0, limit: info.number('maxmemory') ?? 0 };
 }

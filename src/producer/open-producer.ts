@@ -2,9 +2,9 @@ import { abortableOpen } from '../abortable.ts';
 import { loadConfig, type Config, type OpenOptions } from '../config.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { RedisBackend } from '../redis/backend.ts';
-import { checkQueueServer } from '../redis/connect.ts';
-import { noteEnqueueTimeout } from '../redis/chunk-notes.ts';
-import { checkReplicas, ReplicaWaits } from '../redis/replica-waits.ts';
+import { checkQueueServer } from '../redis/queue-server.ts';
+import { noteEnqueueTimeout, prepareStamps } from '../redis/chunk-notes.ts';
+import { checkReplicas, replicaWaits } from '../redis/replica-waits.ts';
 import type { Producer } from '../types/write.ts';
 import type { Keys } from '../keys.ts';
 import { limitsOfLane } from './admission.ts';
@@ -57,20 +57,21 @@ export async function connectProducer(
     await backend.ready(config.enqueueTimeoutMs, 'queue');
     await checkQueueServer(redis, log);
     if (config.enqueueReplicas > 0) await checkReplicas(redis, config.enqueueReplicas);
-    const replicas = config.enqueueReplicas > 0 ? new ReplicaWaits(redis, config.enqueueReplicas) : undefined;
     const partitions = await backend.lanes();
     // Follow the feeds before anything is submitted, so that no outcome is missed.
     await backend.ready(config.enqueueTimeoutMs, 'feeds');
     const { count, keys } = partitions;
+    const replicasOf = replicaWaits(redis, keys, config.enqueueReplicas);
     const ofLane = { ...config, ...limitsOfLane(config, count) };
     const opened = backend.feeds(partitions).map((feed, partition) => {
       const lane = keys[partition] as Keys;
       const tracker = new ChunkTracker(redis, lane, log, () => feed.position.number, onSettled);
-      const queue = new ChunkQueue(redis, lane, ofLane, tracker, observer, log, replicas);
+      const queue = new ChunkQueue(redis, lane, ofLane, tracker, observer, log, replicasOf(lane));
       feed.listen(tracker);
       return new ProducerLane(config, queue, tracker, observer);
     });
     await Promise.all(opened.map(({ queue }) => queue.ready(config.enqueueTimeoutMs)));
+    await Promise.all(keys.map((lane) => prepareStamps(redis, lane)));
     await noteEnqueueTimeout(redis, home, config.enqueueTimeoutMs);
     return opened;
   });

@@ -7,11 +7,13 @@ import { CacheGeneration } from './cache-generation.ts';
 import { closeRedis, createRedis, type Redis, redisFix, runWhenFull, whenReady } from './connect.ts';
 import { FeedTail } from './feed.ts';
 import { ItemStore } from './item-store.ts';
+import { isCluster } from './masters.ts';
 import { agreedPartitions, partitionsInRedis } from './partitions.ts';
 
 /** Each worker of BullMQ listens to the end of the socket that all share, which Node takes for a leak from the eleventh on. */
 function letManyClose(redis: Redis): void {
-  redis.on('connect', () => redis.stream.setMaxListeners(0));
+  if (isCluster(redis)) redis.on('+node', letManyClose);
+  else redis.on('connect', () => redis.stream.setMaxListeners(0));
 }
 
 /** How commands of each connection behave while the server is away (connect.ts). */
@@ -118,7 +120,7 @@ export class RedisBackend {
 
   /** The L2 copies. */
   get items(): ItemStore {
-    return (this.#items ??= new ItemStore(this.cache, this.generation, this.#maxCopiesShare));
+    return (this.#items ??= new ItemStore(this.generation, this.#maxCopiesShare));
   }
 
   /** One for each partition, because a connection can wait for one feed only. */

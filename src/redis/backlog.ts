@@ -4,8 +4,10 @@ import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import { isReplay } from '../schema/job.ts';
 import { settledBelow } from './in-flight.ts';
+import { masterOf } from './masters.ts';
 import { readTogether, Script, serverTimeMs, timeToMs } from './commands.ts';
-import { type Redis, usedMemoryShare } from './connect.ts';
+import type { Redis } from './connect.ts';
+import { usedMemoryShare } from './queue-server.ts';
 
 /** What the queue's Redis says, a lane at a time: the writes that were accepted and have not settled, and the feed. */
 export interface Backlog {
@@ -48,7 +50,7 @@ const backlogReply = z.tuple([
 /** @param redis of the queue. One round trip, a few dozen entries at most. */
 async function backlogOfLane(redis: Redis, keys: Keys): Promise<Backlog> {
   const jobs = `${keys.queuePrefix}:${WRITES_QUEUE}`;
-  const memory = usedMemoryShare(redis);
+  const memory = usedMemoryShare(redis, keys.clock);
   // When the other read fails first, nobody waits for this one.
   memory.catch(() => undefined);
   const replies = await readTogether(
@@ -143,10 +145,10 @@ export interface WaitingLimits {
 /** One round trip. */
 export async function waitingNow(redis: Redis, keys: Keys): Promise<Waiting> {
   const [nowMs, items, bytes, memoryShare, oldest] = await Promise.all([
-    serverTimeMs(redis),
+    serverTimeMs(masterOf(redis, keys.clock)),
     redis.hlen(keys.pending),
     bytesInFlight(redis, keys),
-    usedMemoryShare(redis),
+    usedMemoryShare(redis, keys.clock),
     settledBelow(redis, keys),
   ]);
   return { items, bytes, memoryShare, oldestMs: Math.max(0, nowMs - stampToMs(oldest)) };

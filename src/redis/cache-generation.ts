@@ -1,16 +1,20 @@
-import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { pause, within } from '../abortable.ts';
 import { type CopyKeys, ITEM_BUCKETS } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import type { FeedEntry, FeedListener } from './feed.ts';
-import { Script, serverTimeMs } from './commands.ts';
-import { type Redis, ServerInfo } from './connect.ts';
+import { type CacheLayout, type CacheLayouts, cacheLayouts } from './cache-layout.ts';
+import { CacheSession } from './cache-session.ts';
+import { Script } from './commands.ts';
+import type { Redis } from './connect.ts';
 
 const adoptScript = new Script('adopt-cache');
 const followScript = new Script('follow-cache');
 const adoptReply = z.tuple([z.string(), z.string()]);
+const adoptClusterScript = new Script('adopt-cluster');
+const adoptClusterReply = z.tuple([z.string(), z.string(), z.literal([0, 1])]);
+const bucketGenerations = z.array(z.string()).length(ITEM_BUCKETS);
 
 /** Pause between two attempts to learn the generation: the first, doubled up to the second. */
 const RETRY_MS = 20;
@@ -36,9 +40,13 @@ export interface CacheGenerationOptions {
  *
  * The feed tells the other processes of a new generation. A process on another server than the generation's connects again,
  * because it may still talk to the server that was replaced.
+ *
+ * On a cluster each bucket has a generation of its own (docs/decisions/0016-redis-cluster.md), and `generation` is the newest of
+ * them: a master that was replaced makes the copies of its buckets cold and no others. A bucket that migrates takes its copies
+ * along and keeps its generation.
  */
 export class CacheGeneration implements FeedListener {
-  readonly #cache: Redis;
+  readonly #layouts: CacheLayouts;
   readonly #queue: Redis;
   readonly #lanes: () => Promise<Lanes>;
   readonly #options: CacheGenerationOptions;
@@ -49,6 +57,7 @@ export class CacheGeneration implements FeedListener {
   #round = 0;
   /** No generation was learned on this connection yet, so a new one may be made for its server. */
   #isNew = true;
+  #isReady = false;
   #lastError: unknown;
   #waiting: (() => void)[] = [];
 
@@ -60,14 +69,11 @@ export class CacheGeneration implements FeedListener {
     options: CacheGenerationOptions,
     log: Logger,
   ) {
-    this.#cache = cache;
     this.#queue = queue;
     this.#lanes = lanes;
     this.#options = options;
     this.#log = log;
-    cache.on('ready', this.#onReady);
-    cache.on('close', this.#onClose);
-    if (cache.status === 'ready') this.#onReady();
+    this.#layouts = cacheLayouts(cache, log, { onReady: this.#onReady, onClose: this.#onClose });
   }
 
   /** Undefined while it is unknown. */
@@ -108,18 +114,25 @@ export class CacheGeneration implements FeedListener {
 
   close(): void {
     this.#stop.abort();
-    this.#cache.off('ready', this.#onReady);
-    this.#cache.off('close', this.#onClose);
+    this.#layouts.close();
     this.#session = undefined;
     this.#wake();
   }
 
+  /** A server of the session says that it has not got a bucket any more. */
+  moved(session: CacheSession): void {
+    if (session === this.#session) this.#onReady();
+  }
+
   readonly #onReady = (): void => {
+    this.#isReady = true;
+    this.#session = undefined;
     this.#isNew = true;
     this.#learn();
   };
 
   readonly #onClose = (): void => {
+    this.#isReady = false;
     this.#round++;
     this.#session = undefined;
   };
@@ -127,7 +140,7 @@ export class CacheGeneration implements FeedListener {
   /** Another generation than ours may be in use. */
   #follow(): void {
     this.#session = undefined;
-    if (this.#cache.status === 'ready') this.#learn();
+    if (this.#isReady) this.#learn();
   }
 
   #learn(): void {
@@ -149,7 +162,7 @@ export class CacheGeneration implements FeedListener {
         }
         this.#log.warn('L2 copies are kept by another cache server now; connecting again');
         await this.#pause(MOVE_MS * (1 + Math.random()));
-        if (!isOver()) this.#cache.disconnect(true);
+        if (!isOver()) this.#layouts.lookAgain();
         return;
       } catch (error) {
         this.#lastError = error;
@@ -161,15 +174,17 @@ export class CacheGeneration implements FeedListener {
 
   /** Undefined when the generation in use is another server's. */
   async #begin(): Promise<CacheSession | undefined> {
-    const runId = (await ServerInfo.of(this.#cache, 'server')).text('run_id');
-    if (runId === undefined) {
-      throw new Error('the cache server does not tell its run_id; allow it the command INFO server');
-    }
-    let [generation, server] = await this.#ask(runId, this.#isNew);
+    const layout = await this.#layouts.now();
+    const copies = layout.isCluster ? await this.#askFor(layout) : await this.#askForOne(layout);
+    return copies === undefined ? undefined : CacheSession.begin(layout, copies);
+  }
+
+  async #askForOne({ servers }: CacheLayout): Promise<CopyKeys | undefined> {
+    const { id = '' } = servers[0] ?? {};
+    let [generation, server] = await this.#ask(id, this.#isNew);
     // The queue's Redis has lost the generation, so make one for this server.
-    if (generation === '') [generation, server] = await this.#ask(runId, true);
-    const { home } = await this.#lanes();
-    return server === runId ? CacheSession.begin(this.#cache, home.copies(generation)) : undefined;
+    if (generation === '') [generation, server] = await this.#ask(id, true);
+    return server === id ? (await this.#lanes()).home.copies(generation) : undefined;
   }
 
   async #ask(runId: string, make: boolean): Promise<[generation: string, server: string]> {
@@ -194,6 +209,24 @@ export class CacheGeneration implements FeedListener {
     );
   }
 
+  async #askFor({ servers, places }: CacheLayout): Promise<CopyKeys | undefined> {
+    const ids = servers.map(({ id }) => id);
+    const owners = places.map((place) => ids[place] as string);
+    const lanes = await this.#lanes();
+    const { cache, clock, feed } = lanes.home;
+    const [generation, buckets, isOurs] = adoptClusterReply.parse(
+      await adoptClusterScript.run(this.#queue, lanes.count === 1 ? [cache, clock, feed] : [cache], [
+        JSON.stringify(owners),
+        JSON.stringify(ids),
+        this.#isNew ? 1 : 0,
+        this.#options.cacheNeverOlder ? 1 : 0,
+      ]),
+    );
+    if (lanes.count > 1) await this.#spread(lanes, generation);
+    if (isOurs === 0) return undefined;
+    return lanes.home.copies(generation, bucketGenerations.parse(JSON.parse(buckets)));
+  }
+
   async #pause(ms: number): Promise<void> {
     await pause(ms, { signal: this.#stop.signal });
   }
@@ -202,87 +235,5 @@ export class CacheGeneration implements FeedListener {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const wake of waiting) wake();
-  }
-}
-
-/**
- * How long after a look at Postgres its rows may be written to L2, in milliseconds of the cache server's clock. A batch's
- * statement takes less. Tombstones and fences guard against older copies, so they must live longer.
- */
-export const LOOK_MS = 1000;
-/** The clocks of two machines drift apart by less than this share (crystals: 0.01 %, NTP slewing: 0.05 %). */
-const DRIFT = 0.001;
-
-/**
- * When rows were asked for in Postgres. Take it BEFORE the statement is sent, and give it with the copies made from the answer.
- * L2 takes them only while it cannot have lost a newer copy since.
- */
-export interface Look {
-  readonly session: CacheSession;
-  /** The cache server's time, in milliseconds; not later than it was. */
-  readonly at: number;
-  readonly epochs: readonly string[];
-}
-
-/** No two epochs may be equal, whoever makes them. */
-const PROCESS = randomUUID().slice(0, 8);
-let epochsGiven = 0;
-
-export function newEpoch(): string {
-  return `${PROCESS}.${++epochsGiven}`;
-}
-
-/**
- * One connection to one cache server, in one generation of copies. It asks for the server's clock and the buckets' epochs when
- * it begins; afterwards each write tells them.
- */
-export class CacheSession {
-  readonly copies: CopyKeys;
-  #epochs: readonly string[];
-  #serverMs = 0;
-  #heardAt = 0;
-
-  private constructor(copies: CopyKeys, epochs: readonly string[], serverMs: number) {
-    this.copies = copies;
-    this.#epochs = epochs;
-    this.heardTime(serverMs);
-  }
-
-  static async begin(redis: Redis, copies: CopyKeys): Promise<CacheSession> {
-    const keys = Array.from({ length: ITEM_BUCKETS }, (_, bucket) => copies.epoch(bucket));
-    // Errors are ignored: without an epoch the first write of the bucket only needs a second look.
-    const pipeline = redis.pipeline();
-    for (const key of keys) pipeline.setnx(key, newEpoch());
-    const [, epochs, timeMs] = await Promise.all([pipeline.exec(), redis.mget(keys), serverTimeMs(redis)]);
-    return new CacheSession(
-      copies,
-      epochs.map((epoch) => epoch ?? ''),
-      Math.floor(timeMs),
-    );
-  }
-
-  /**
-   * Adds the time that has passed here to what the server said last, and is never later than the server's clock. This
-   * clock goes on while the process is stopped, so a look from before the stop is too old afterwards.
-   */
-  look(): Look {
-    const at = Math.floor(this.#serverMs + (performance.now() - this.#heardAt) * (1 - DRIFT));
-    return { session: this, at, epochs: this.#epochs };
-  }
-
-  /** Whether L2 will still take copies of this look that are sent now. */
-  isFresh(look: Look): boolean {
-    return look.session === this && this.look().at - look.at < LOOK_MS * 0.8;
-  }
-
-  /** Tells the server's time, in milliseconds, that a write was answered. */
-  heardTime(serverMs: number): void {
-    this.#serverMs = serverMs;
-    this.#heardAt = performance.now();
-  }
-
-  /** Tells the epoch that a write found. */
-  heardEpoch(bucket: number, epoch: string): void {
-    if (this.#epochs[bucket] !== epoch) this.#epochs = this.#epochs.with(bucket, epoch);
   }
 }

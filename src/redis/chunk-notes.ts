@@ -6,6 +6,7 @@ import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { RangeJob } from '../schema/job.ts';
 import type { Redis } from './connect.ts';
 import { Script } from './commands.ts';
+import { masterOf } from './masters.ts';
 import type { Waiting, WaitingLimits } from './backlog.ts';
 
 const stampScript = new Script('stamp');
@@ -99,6 +100,14 @@ function elsewhere(partitions: number, known: number): Error {
   return new PartitionsError(
     `The deployment has ${known} partitions, and this process goes by ${partitions}. Nothing was queued; start the process again.`,
   );
+}
+
+/**
+ * Makes Redis know the script of `takeStamps`. Otherwise the first call sends it after Redis has asked for it, and a later call
+ * could get the earlier stamps.
+ */
+export async function prepareStamps(redis: Redis, keys: Keys): Promise<void> {
+  await stampScript.load(masterOf(redis, keys.clock));
 }
 
 /** The clock's epoch, begun here when Redis is empty. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import type { Pipeline, Redis } from './connect.ts';
+import type { Pipeline, Redis, Server } from './connect.ts';
 
 /** A Lua script of `scripts/`, called by its hash and loaded again whenever the server has forgotten it. */
 export class Script {
@@ -22,8 +22,8 @@ export class Script {
     }
   }
 
-  async load(redis: Redis): Promise<void> {
-    await redis.script('LOAD', this.source);
+  async load(server: Server): Promise<void> {
+    await server.script('LOAD', this.source);
   }
 }
 
@@ -65,8 +65,8 @@ export async function repliesOf(commands: Pipeline): Promise<unknown[]> {
 const timeReply = z.tuple([z.coerce.number(), z.coerce.number()]);
 
 /** The time of the server, in milliseconds since 1970, to the microsecond. */
-export async function serverTimeMs(redis: Redis): Promise<number> {
-  return timeToMs(timeReply.parse(await redis.time()));
+export async function serverTimeMs(server: Server): Promise<number> {
+  return timeToMs(timeReply.parse(await server.time()));
 }
 
 export function timeToMs([seconds, microseconds]: readonly [number, number]): number {

@@ -1,9 +1,12 @@
-import { Redis } from 'ioredis';
-import { within } from '../abortable.ts';
-import { messageOf, UnsafeServerError } from '../errors.ts';
+import { Cluster, Redis as Server, type RedisOptions } from 'ioredis';
+import { Deadline, pause, within } from '../abortable.ts';
+import { messageOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { type HostPort, parseRedisAddress } from '../redis-address.ts';
 
-export type { ChainableCommander as Pipeline, Redis } from 'ioredis';
+export type { ChainableCommander as Pipeline, Cluster, Redis as Server } from 'ioredis';
+/** A connection to one server, or to all servers of a cluster: then each command goes to the server that has its key. */
+export type Redis = Server | Cluster;
 
 /**
  * `failFast`: commands reject at once while the server is away, so callers keep control of how long to wait.
@@ -18,30 +21,143 @@ const DISCONNECT_TIMEOUT_MS = 200;
 const MAX_RETRY_DELAY_MS = 1000;
 const QUIT_MS = 1000;
 
-/** A connection that is not yet connected. Its `error` events go to the log: without a listener they would end the process. */
-export function createRedis(url: string, mode: ConnectionMode, log: Logger): Redis {
-  const redis = new Redis(url, {
+/**
+ * A connection that is not yet connected. Its `error` events go to the log: without a listener they would end the process.
+ * @param address as `parseRedisAddress` takes it
+ */
+export function createRedis(address: string, mode: ConnectionMode, log: Logger): Redis {
+  const redis = connectionTo(address, mode);
+  redis.on('error', (error: unknown) => log.debug({ err: error }, 'Redis connection error'));
+  return redis;
+}
+
+function connectionTo(text: string, mode: ConnectionMode): Redis {
+  const address = parseRedisAddress(text);
+  const options = optionsOf(mode);
+  if (address.kind === 'single') return new Server(address.url, options);
+  const { hosts, tls, username, password } = address;
+  const access = {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(tls && { tls: {} }),
+  };
+  if (address.kind === 'cluster') return clusterOf(hosts, access, mode);
+  return new Server({
+    ...options,
+    ...access,
+    sentinels: [...hosts],
+    name: address.name,
+    db: address.db,
+    ...(address.sentinelUsername !== undefined && { sentinelUsername: address.sentinelUsername }),
+    ...(address.sentinelPassword !== undefined && { sentinelPassword: address.sentinelPassword }),
+    ...(tls && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
+    sentinelRetryStrategy: mode === 'manual' ? () => null : retryDelay,
+    // Cuts the connection when the Sentinels name another master: a frozen one would keep it open.
+    failoverDetector: true,
+  });
+}
+
+function optionsOf(mode: ConnectionMode) {
+  return {
     lazyConnect: true,
     // With RESP3 XREAD answers a flat map, and pushes are dropped. Nothing here needs RESP3.
-    protocol: 2,
+    protocol: 2 as const,
     connectTimeout: CONNECT_TIMEOUT_MS,
     disconnectTimeout: DISCONNECT_TIMEOUT_MS,
     enableOfflineQueue: mode === 'patient',
     autoResendUnfulfilledCommands: mode === 'patient',
     maxRetriesPerRequest: mode === 'patient' ? null : 0,
     // A server that became a replica keeps its connections. Connecting again by its name may find the new primary.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
-    retryStrategy:
-      mode === 'manual'
-        ? () => null
-        : (attempt) => Math.min(25 * 2 ** Math.min(attempt, 6), MAX_RETRY_DELAY_MS),
+    reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
+    retryStrategy: mode === 'manual' ? () => null : retryDelay,
+  };
+}
+
+function retryDelay(attempt: number): number {
+  return Math.min(25 * 2 ** Math.min(attempt, 6), MAX_RETRY_DELAY_MS);
+}
+
+/** How often a cluster is asked who has which slot. Commands that go astray ask at once. */
+const SLOTS_REFRESH_MS = 2000;
+/** How often a command that no server has taken is sent again, after 100 ms each. */
+const REDIRECTIONS = { failFast: 5, manual: 5, patient: Number.MAX_SAFE_INTEGER } as const;
+
+function clusterOf(hosts: readonly HostPort[], access: object, mode: ConnectionMode): Cluster {
+  const { lazyConnect, enableOfflineQueue, retryStrategy, ...server } = optionsOf(mode);
+  const { reconnectOnError: _, ...redisOptions } = { ...server, ...access };
+  const cluster: Cluster = new Cluster([...hosts], {
+    lazyConnect,
+    enableOfflineQueue,
+    // A connection to one of the servers is not made again: after a cut another server may have its slots.
+    redisOptions,
+    clusterRetryStrategy: retryStrategy,
+    // `whenReady` asks, and tells what is wrong.
+    enableReadyCheck: false,
+    // A command that was cut off may have been carried out, so only those of patient connections are sent again.
+    retryDelayOnFailover: mode === 'patient' ? 100 : 0,
+    slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+    maxRedirections: REDIRECTIONS[mode],
+    // A certificate is checked against the server's name, so keep the name.
+    ...('tls' in access && { dnsLookup: (address, done) => done(null, address) }),
+  });
+  // Connections to servers are made when they are first used. Commands must wait for that, also where they fail at once while
+  // the cluster is away.
+  if (!enableOfflineQueue) {
+    Object.defineProperty(cluster.options, 'enableOfflineQueue', { get: () => cluster.status === 'ready' });
+  }
+  // Not ioredis's own timer: when the cluster is closed while it asks, that timer goes on for ever.
+  let timer: NodeJS.Timeout | undefined;
+  cluster.on('ready', () => {
+    timer ??= setInterval(() => cluster.refreshSlotsCache(), SLOTS_REFRESH_MS).unref();
+  });
+  cluster.on('close', () => {
+    clearInterval(timer);
+    timer = undefined;
+  });
+  return cluster;
+}
+
+/** A connection to one server of a cluster. It is not made again after a cut. @throws why it cannot be had */
+export async function connectServer(cluster: Cluster, address: string, log: Logger): Promise<Server> {
+  const at = address.lastIndexOf(':');
+  const options: Omit<RedisOptions, 'replyMapping'> = cluster.options.redisOptions ?? {};
+  const redis = new Server({
+    ...options,
+    host: address.slice(0, at),
+    port: Number(address.slice(at + 1)),
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
   });
   redis.on('error', (error: unknown) => log.debug({ err: error }, 'Redis connection error'));
+  await redis.connect();
   return redis;
 }
 
 /** Waits until the connection takes commands. @throws what kept it from connecting, or a timeout. */
 export async function whenReady(redis: Redis, timeoutMs: number): Promise<void> {
+  const deadline = new Deadline(timeoutMs);
+  await whenConnected(redis, timeoutMs);
+  if (redis instanceof Cluster) await whenCovered(redis, deadline);
+}
+
+const COVERED_PAUSE_MS = 50;
+
+/** Waits until every slot of a cluster has a server. */
+async function whenCovered(cluster: Cluster, deadline: Deadline): Promise<void> {
+  for (;;) {
+    const info = await deadline.within(cluster.cluster('INFO'));
+    if (info.includes('cluster_state:ok')) return;
+    if (deadline.leftMs <= COVERED_PAUSE_MS) {
+      const covered = /cluster_slots_ok:(\d+)/.exec(info)?.[1] ?? 0;
+      throw new Error(`CLUSTERDOWN: ${covered} of 16384 slots of the Redis Cluster have a server`);
+    }
+    await pause(COVERED_PAUSE_MS);
+  }
+}
+
+async function whenConnected(redis: Redis, timeoutMs: number): Promise<void> {
   if (redis.status === 'ready') return;
   // A lazy connection starts here. When it fails, the events below tell why.
   if (redis.status === 'wait') redis.connect().catch(() => undefined);
@@ -75,9 +191,11 @@ export function reconnect(redis: Redis): void {
   if (redis.status === 'ready') redis.disconnect(true);
 }
 
-/** @throws why the server did not answer */
+/** @throws why the server, or one master of a cluster, did not answer */
 export async function pingRedis(redis: Redis): Promise<void> {
-  await redis.ping();
+  const servers = redis instanceof Cluster ? redis.nodes('master') : [redis];
+  await Promise.all(servers.map((server) => server.ping()));
+  if (servers.length === 0) throw new Error('no server of the Redis Cluster is known');
 }
 
 /** Ends a connection for good: politely when it answers within a second, else by cutting it. */
@@ -107,85 +225,18 @@ export function redisFix(error: unknown, variable: string): string {
   if (/NOPERM/.test(message)) {
     return `give the user of ${variable} the rights (ACL SETUSER … ~* &* +@all)`;
   }
+  if (/CLUSTERDOWN/.test(message)) {
+    return 'start the masters of the missing slots or their replicas (redis-cli --cluster check HOST:PORT tells which)';
+  }
+  if (/All sentinels are unreachable/i.test(message)) {
+    return `start a Sentinel, or correct the hosts and the name of the master in ${variable}`;
+  }
+  if (/cluster support disabled/i.test(message)) {
+    return `the server is no cluster: write ${variable} as redis://host, or give it the servers of a cluster`;
+  }
+  if (/\bMOVED\b/.test(message))
+    return `the server is one of a cluster: write ${variable} as redis+cluster://host`;
   return `start the server, or correct ${variable}`;
-}
-
-const OLDEST_REDIS = [6, 2] as const;
-
-/** What a server says of itself: the fields of INFO by their names. */
-export class ServerInfo {
-  readonly #fields: ReadonlyMap<string, string>;
-
-  constructor(text: string) {
-    this.#fields = new Map(
-      text.split('\n').flatMap((line) => {
-        const at = line.indexOf(':');
-        return at < 0 || line.startsWith('#') ? [] : [[line.slice(0, at), line.slice(at + 1).trimEnd()]];
-      }),
-    );
-  }
-
-  static async of(redis: Redis, section?: string): Promise<ServerInfo> {
-    return new ServerInfo(section === undefined ? await redis.info() : await redis.info(section));
-  }
-
-  /** As `Redis 7.2.4`. */
-  get product(): string {
-    const valkey = this.text('valkey_version');
-    return valkey === undefined ? `Redis ${this.text('redis_version') ?? '0'}` : `Valkey ${valkey}`;
-  }
-
-  /** Whether it is Redis 6.2 or newer, or Valkey. */
-  get isNewEnough(): boolean {
-    if (this.text('valkey_version') !== undefined) return true;
-    const [major = 0, minor = 0] = (this.text('redis_version') ?? '0').split('.').map(Number);
-    return major > OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor >= OLDEST_REDIS[1]);
-  }
-
-  text(name: string): string | undefined {
-    return this.#fields.get(name);
-  }
-
-  number(name: string): number | undefined {
-    const value = Number(this.#fields.get(name));
-    return Number.isFinite(value) ? value : undefined;
-  }
-}
-
-/**
- * Refuses a server that is too old, or whose memory policy could evict accepted writes. Some managed services do not tell
- * their policy; they are taken.
- * @throws UnsafeServerError with the fix in its message
- */
-export async function checkQueueServer(redis: Redis, log: Logger): Promise<void> {
-  const info = await ServerInfo.of(redis);
-  if (!info.isNewEnough) {
-    throw new UnsafeServerError(
-      `${info.product} is too old: Tierline needs Redis 6.2 or newer, or Valkey. Upgrade the server.`,
-    );
-  }
-  const policy = info.text('maxmemory_policy');
-  if (policy !== undefined && policy !== 'noeviction') {
-    throw new UnsafeServerError(
-      `Redis may evict accepted writes: its maxmemory-policy is ${policy}. Run CONFIG SET maxmemory-policy noeviction ` +
-        '(and set it in redis.conf); give the cache a Redis of its own with CACHE_REDIS_URL if it shall evict.',
-    );
-  }
-  if (info.text('aof_enabled') === '0') {
-    log.warn(
-      'Redis keeps no append-only file: a restart loses writes that were accepted but not yet settled. Set appendonly yes.',
-    );
-  }
-}
-
-/** Memory in use as a share of `maxmemory`; 0 when there is no limit, and when the user may not call INFO. */
-export async function usedMemoryShare(redis: Redis): Promise<number> {
-  const info = await ServerInfo.of(redis, 'memory').catch((error: unknown) => {
-    if (isReply(error)) return undefined;
-    throw error;
-  });
-  const max = info?.number('maxmemory') ?? 0;
-  return max > 0 ? (info?.number('used_memory') ?? 0) / max : 0;
 }
 
 /**
@@ -197,11 +248,12 @@ export type RedisFailure = 'away' | 'memory' | 'data';
 
 /**
  * Replies after which the same command can succeed: the server is busy, is loading, is a replica, cannot write its disk,
- * moved the slot, or does not know the user. Redis 6 wraps the errors of a script's commands in one of its own, so the word
+ * moved the slot, or does not know the user. A script that
+ * looks up keys as it goes finds only then that its slot is on the move. Redis 6 wraps the errors of a script's commands in one of its own, so the word
  * may stand anywhere.
  */
 const NOT_NOW =
-  /\b(BUSY|LOADING|TRYAGAIN|CLUSTERDOWN|MOVED|ASK|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM|NOSCRIPT|UNKILLABLE)\b|max number of clients/;
+  /\b(BUSY|LOADING|TRYAGAIN|CLUSTERDOWN|MOVED|ASK|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM|NOSCRIPT|UNKILLABLE)\b|max number of clients|non local key in a cluster|the cluster is down/;
 
 export function redisFailure(error: unknown): RedisFailure {
   if (!isReply(error)) return 'away';

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { pause } from '../abortable.ts';
 import { type CopyKeyParts, type CopyKeys, type Keys, parseCopyKey } from '../keys.ts';
-import { type Pipeline, type Redis, redisFailure } from './connect.ts';
-import { repliesOf, resultsOf } from './commands.ts';
+import { type Redis, redisFailure } from './connect.ts';
+import { repliesOf, type Reply } from './commands.ts';
+import { getAll, mastersOf, perKey, type ScanCursor, scanKeys } from './masters.ts';
 
 /** Bytes of the values that are fetched at once. A larger value is fetched alone. */
 const GROUP_BYTES = 1024 * 1024;
@@ -14,7 +15,7 @@ export interface CopyKey extends CopyKeyParts {
 /** One page of the walk over all L2 copies. */
 export interface CopyPage {
   /** Continues the walk; '0' at its end. */
-  readonly next: string;
+  readonly next: ScanCursor;
   readonly copies: readonly CopyKey[];
 }
 
@@ -22,8 +23,13 @@ export interface CopyPage {
  * Leaves out keys that are no copies of this namespace.
  * @param slots of Redis's key table to visit: about that many keys of any kind
  */
-export async function scanCopies(cache: Redis, keys: Keys, cursor: string, slots: number): Promise<CopyPage> {
-  const [next, found] = await cache.scan(cursor, 'MATCH', `${escapeGlob(keys.itemPrefix)}*`, 'COUNT', slots);
+export async function scanCopies(
+  cache: Redis,
+  keys: Keys,
+  cursor: ScanCursor,
+  slots: number,
+): Promise<CopyPage> {
+  const { next, found } = await scanKeys(cache, cursor, `${escapeGlob(keys.itemPrefix)}*`, slots);
   const copies = found.flatMap((key) => {
     const parts = parseCopyKey(keys, key);
     return parts === undefined ? [] : [{ key, ...parts }];
@@ -31,14 +37,15 @@ export async function scanCopies(cache: Redis, keys: Keys, cursor: string, slots
   return { next, copies };
 }
 
-/** Slots of the server's key table: a power of two. After many deletes it has more than this. */
+/** Slots of the servers' key tables, each a power of two. After many deletes they have more than this. */
 export async function keySlots(redis: Redis): Promise<number> {
-  return 2 ** Math.ceil(Math.log2(Math.max(1, await redis.dbsize())));
+  const sizes = await Promise.all(mastersOf(redis).map((server) => server.dbsize()));
+  return sizes.reduce((sum, keys) => sum + 2 ** Math.ceil(Math.log2(Math.max(1, keys))), 0);
 }
 
 /** The keys that the copies of `ids` have in one generation, if there are copies. */
 export function copyKeysOf(copies: CopyKeys, ids: readonly string[]): CopyKey[] {
-  return ids.map((id) => ({ key: copies.item(id), generation: copies.generation, id }));
+  return ids.map((id) => ({ key: copies.item(id), generation: copies.generationOf(id), id }));
 }
 
 export interface CopyValue extends CopyKey {
@@ -48,9 +55,8 @@ export interface CopyValue extends CopyKey {
 
 /** The values of copies, a bounded number of bytes at a time. Copies that are gone meanwhile are left out. */
 export async function* readCopies(cache: Redis, copies: readonly CopyKey[]): AsyncGenerator<CopyValue[]> {
-  const sizes = cache.pipeline();
-  for (const { key } of copies) sizes.strlen(key);
-  const replies = await resultsOf(sizes);
+  const names = copies.map(({ key }) => key);
+  const replies = await perKey(cache, names, (pipeline, key) => pipeline.strlen(key));
   const foreign: CopyValue[] = [];
   let group: CopyKey[] = [];
   let bytes = 0;
@@ -75,7 +81,10 @@ export async function* readCopies(cache: Redis, copies: readonly CopyKey[]): Asy
 }
 
 async function valuesOf(cache: Redis, copies: readonly CopyKey[]): Promise<CopyValue[]> {
-  const values = await cache.mget(copies.map(({ key }) => key));
+  const values = await getAll(
+    cache,
+    copies.map(({ key }) => key),
+  );
   return copies.flatMap((copy, i) => {
     const value = values[i];
     return value == null ? [] : [{ ...copy, value }];
@@ -83,23 +92,18 @@ async function valuesOf(cache: Redis, copies: readonly CopyKey[]): Promise<CopyV
 }
 
 export async function dropKeys(cache: Redis, copies: readonly CopyKey[]): Promise<void> {
-  await forEachKey(cache, copies, (pipeline, key) => pipeline.unlink(key));
+  const names = copies.map(({ key }) => key);
+  throwFirst(await perKey(cache, names, (pipeline, key) => pipeline.unlink(key)));
 }
 
 /** Takes the copies' time to live away, so that they stay until somebody acts. */
 export async function keepCopies(cache: Redis, copies: readonly CopyKey[]): Promise<void> {
-  await forEachKey(cache, copies, (pipeline, key) => pipeline.persist(key));
+  const names = copies.map(({ key }) => key);
+  throwFirst(await perKey(cache, names, (pipeline, key) => pipeline.persist(key)));
 }
 
-/** One command a key: copies of several buckets may lie on several servers. */
-async function forEachKey(
-  cache: Redis,
-  copies: readonly CopyKey[],
-  add: (pipeline: Pipeline, key: string) => Pipeline,
-): Promise<void> {
-  const pipeline = cache.pipeline();
-  for (const { key } of copies) add(pipeline, key);
-  await repliesOf(pipeline);
+function throwFirst(replies: readonly Reply[]): void {
+  for (const [error] of replies) if (error !== null) throw error;
 }
 
 const SCAN_COUNT = 4000;
@@ -107,27 +111,21 @@ const SCAN_COUNT = 4000;
 const PAUSE_MS = 5;
 
 /**
- * Counts the L2 copies of one generation by walking the keys: Redis cannot count keys with a prefix, and DBSIZE counts the
+ * Counts the L2 copies that readers use by walking the keys: Redis cannot count keys with a prefix, and DBSIZE counts the
  * queue too. Copies that come or go meanwhile may be missed, so the figure is a close estimate.
  */
 export async function countCopies(
   redis: Redis,
   keys: Keys,
-  generation: string,
+  current: CopyKeys,
   signal: AbortSignal,
 ): Promise<number> {
   let count = 0;
   let cursor = '0';
   do {
     signal.throwIfAborted();
-    const [next, found] = await redis.scan(
-      cursor,
-      'MATCH',
-      `${escapeGlob(keys.itemPrefix)}*`,
-      'COUNT',
-      SCAN_COUNT,
-    );
-    count += found.filter((key) => parseCopyKey(keys, key)?.generation === generation).length;
+    const { next, copies } = await scanCopies(redis, keys, cursor, SCAN_COUNT);
+    count += copies.filter(({ generation, id }) => generation === current.generationOf(id)).length;
     cursor = next;
     if (cursor !== '0') await pause(PAUSE_MS, { signal });
   } while (cursor !== '0');

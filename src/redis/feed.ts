@@ -4,8 +4,10 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema, type FeedPosition } from '../schema/feed.ts';
 import { clockEpoch } from './chunk-notes.ts';
-import { closeRedis, createRedis, isReply, type Redis, ServerInfo, whenReady } from './connect.ts';
+import { closeRedis, createRedis, isReply, type Redis, type Server, whenReady } from './connect.ts';
 import { readTogether } from './commands.ts';
+import { masterOf } from './masters.ts';
+import { ServerInfo } from './server-info.ts';
 
 export interface FeedEntry {
   readonly id: string;
@@ -65,6 +67,8 @@ export class FeedTail {
   #server: string | undefined;
   /** Connected to another server, or to the same one started again, and not live yet: it may have another history. */
   #isOtherServer = false;
+  /** What leads to it: on a cluster the connection to the master that has the feed. */
+  #connection: Server | undefined;
   #live = false;
   #closed = false;
   #running: Promise<void> | undefined;
@@ -155,6 +159,10 @@ export class FeedTail {
         this.#redis.call('XREAD', 'COUNT', BATCH, ...wait, 'STREAMS', this.#keys.feed, this.#cursor),
       ),
     );
+    // A cluster sends a command to the server that has the key by now. Whether that one has our history is asked as after a cut.
+    if (masterOf(this.#redis, this.#keys.feed) !== this.#connection) {
+      throw new Error('the feed is on another server now');
+    }
     const entries = reply?.[0]?.[1] ?? [];
     if (entries.length === 0) await this.#checkHead();
     for (const [id, fields] of entries) this.#deliver(id, fields);
@@ -212,7 +220,8 @@ export class FeedTail {
 
   /** Changes with every start of a server, and differs between a primary and its replicas. Undefined if the user may not call INFO. */
   async #runId(): Promise<string | undefined> {
-    const info = this.#answer(ServerInfo.of(this.#redis, 'server'));
+    this.#connection = masterOf(this.#redis, this.#keys.feed);
+    const info = this.#answer(ServerInfo.of(this.#connection, 'server'));
     const allowed = await info.catch((error: unknown) => {
       if (isReply(error)) return undefined;
       throw error;

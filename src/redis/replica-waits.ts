@@ -1,6 +1,9 @@
 import { type Deadline, within } from '../abortable.ts';
 import { UnsafeServerError } from '../errors.ts';
-import { type Redis, ServerInfo } from './connect.ts';
+import type { Keys } from '../keys.ts';
+import type { Redis, Server } from './connect.ts';
+import { isCluster, masterOf, mastersOf } from './masters.ts';
+import { ServerInfo } from './server-info.ts';
 
 /** Longest WAIT. The server reads nothing else from a connection meanwhile. */
 const WAIT_MS = 500;
@@ -23,6 +26,9 @@ export class ReplicasBehind extends Error {
  */
 export class ReplicaWaits {
   readonly #redis: Redis;
+  readonly #key: string;
+  /** The connection of this session: on a cluster that to the master of the key. */
+  #server: Server | undefined;
   readonly #count: number;
   #cuts = 0;
   #found = 0;
@@ -30,9 +36,13 @@ export class ReplicaWaits {
   #current: Promise<unknown> = Promise.resolve();
   #next: Promise<number> | undefined;
 
-  /** @param count replicas that must have each write, 1 or more */
-  constructor(redis: Redis, count: number) {
+  /**
+   * @param key lies in the slot of what is written
+   * @param count replicas that must have each write, 1 or more
+   */
+  constructor(redis: Redis, key: string, count: number) {
     this.#redis = redis;
+    this.#key = key;
     this.#count = count;
     redis.on('close', () => this.#cuts++);
   }
@@ -44,7 +54,21 @@ export class ReplicaWaits {
 
   /** Take it before the write, and give it to `confirm`. */
   get session(): number {
+    const server = this.#master();
+    if (server !== this.#server) {
+      this.#server = server;
+      this.#cuts++;
+    }
     return this.#cuts;
+  }
+
+  #master(): Server | undefined {
+    try {
+      return masterOf(this.#redis, this.#key);
+    } catch {
+      // Nobody is known to have the slot at the moment.
+      return undefined;
+    }
   }
 
   /**
@@ -53,9 +77,9 @@ export class ReplicaWaits {
    */
   async confirm(session: number, deadline: Deadline): Promise<void> {
     for (;;) {
-      if (session !== this.#cuts) throw new Error('the connection was cut before the replicas answered');
+      if (session !== this.session) throw new Error('the connection was cut before the replicas answered');
       const found = await within(deadline.leftMs, (this.#next ??= this.#afterCurrent()), () => undefined);
-      if (found !== undefined && found >= this.#count && session === this.#cuts) return;
+      if (found !== undefined && found >= this.#count && session === this.session) return;
       if (deadline.isOver) throw new ReplicasBehind(this.#count, this.#found);
     }
   }
@@ -63,7 +87,7 @@ export class ReplicaWaits {
   async #afterCurrent(): Promise<number> {
     await this.#current.catch(() => undefined);
     this.#next = undefined;
-    const asking = this.#redis.wait(this.#count, WAIT_MS);
+    const asking = masterOf(this.#redis, this.#key).wait(this.#count, WAIT_MS);
     this.#current = asking;
     this.#found = await asking;
     this.#isBehind = this.#found < this.#count;
@@ -73,10 +97,31 @@ export class ReplicaWaits {
 
 /** @throws UnsafeServerError with the fix, when so few replicas are connected that every write would be refused */
 export async function checkReplicas(redis: Redis, count: number): Promise<void> {
-  const found = (await ServerInfo.of(redis, 'replication')).number('connected_slaves');
-  if (found === undefined || found >= count) return;
+  const found = await fewestReplicas(redis);
+  if (found >= count) return;
   throw new UnsafeServerError(
     `Redis has ${found} connected replicas, and TIERLINE_ENQUEUE_REPLICAS asks that ${count} have each write: every write would be refused. ` +
       'Connect replicas (REPLICAOF on each), or lower TIERLINE_ENQUEUE_REPLICAS.',
   );
+}
+
+/** Of a cluster those of the master that has the fewest: the slot may move there. */
+async function fewestReplicas(redis: Redis): Promise<number> {
+  const infos = await Promise.all(mastersOf(redis).map((server) => ServerInfo.of(server, 'replication')));
+  return Math.min(...infos.map((info) => info.number('connected_slaves') ?? Number.POSITIVE_INFINITY));
+}
+
+/**
+ * Who waits for the replicas of each lane; nobody when none are asked for. One server needs one for all lanes, whose waits are
+ * shared then.
+ */
+export function replicaWaits(
+  redis: Redis,
+  lanes: readonly Keys[],
+  count: number,
+): (lane: Keys) => ReplicaWaits | undefined {
+  if (count === 0) return () => undefined;
+  const [first] = lanes as [Keys];
+  const shared = isCluster(redis) ? undefined : new ReplicaWaits(redis, first.clock, count);
+  return (lane) => shared ?? new ReplicaWaits(redis, lane.clock, count);
 }

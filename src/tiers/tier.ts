@@ -1,3 +1,4 @@
+import type { CopyKeys } from '../keys.ts';
 import type { CopyFate, StoredEntry } from '../redis/item-store.ts';
 import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
 
@@ -25,7 +26,7 @@ export interface Look {
  */
 export interface CopyStore {
   /** Another object for each connection and generation of copies; undefined while it is not known which copies are good. */
-  readonly session: { readonly copies: { readonly generation: string } } | undefined;
+  readonly session: { readonly copies: CopyKeys } | undefined;
   /** Take it before the statement is sent whose rows are to be written; undefined while nothing can be written. */
   look(): Look | undefined;
   /** Whether copies that are sent now will be taken. */

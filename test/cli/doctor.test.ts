@@ -3,7 +3,8 @@ import { loadConfig } from '../../src/config.ts';
 import type { Finding } from '../../src/cli/doctor/finding.ts';
 import { backlogFindings, totalsFindings } from '../../src/cli/commands/doctor.ts';
 import { latency, roundTrips, settingsFindings, skew } from '../../src/cli/doctor/redis-findings.ts';
-import { redisFix, ServerInfo } from '../../src/redis/connect.ts';
+import { redisFix } from '../../src/redis/connect.ts';
+import { ServerInfo } from '../../src/redis/server-info.ts';
 import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 

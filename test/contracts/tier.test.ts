@@ -39,7 +39,7 @@ const ENGINES: Record<string, (deployment: Deployment) => Promise<Made<{ copies:
       generation.close();
       await backend.close();
     };
-    return { copies: new ItemStore(redis, generation), backend, close };
+    return { copies: new ItemStore(generation), backend, close };
   },
   memory: async () => {
     const copies = new MemoryCopies();

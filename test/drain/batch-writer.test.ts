@@ -67,7 +67,7 @@ test('a state set for an item whose earlier write settles in the middle is not c
   };
   const earlier = await noted(chunkOf([{ id: 'x', stamp: FIRST, kind: 'json', body: '1' }]));
   const state = await noted(chunkOf([{ id: 'x', stamp: FIRST + 1, kind: 'state', state: 'open' }]));
-  const items = new MeddlingStore(redis, deployment.generation);
+  const items = new MeddlingStore(deployment.generation);
   items.meddle = () => writerOf(deployment).write([earlier]);
   const writer = new BatchWriter({ ...writerPartsOf(deployment), items });
   t.deepEqual(await writer.write([state]), [{ chunks: state.job.first, ranges: 0 }]);

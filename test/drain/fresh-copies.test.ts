@@ -3,7 +3,7 @@ import type { Chunk } from '../../src/batch/fold.ts';
 import { BatchWriter } from '../../src/drain/batch-writer.ts';
 import { UNOBSERVED_DRAIN } from '../../src/drain/writer-parts.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { LOOK_MS } from '../../src/redis/cache-generation.ts';
+import { LOOK_MS } from '../../src/redis/cache-session.ts';
 import { closeRedis } from '../../src/redis/connect.ts';
 import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
 import { readCopy } from '../helpers/copies.ts';
@@ -42,7 +42,7 @@ async function writeHeldUp(
   chunk: Chunk,
   meanwhile: () => Promise<unknown>,
 ): Promise<number> {
-  const items = new HeldStore(deployment.cache, deployment.generation);
+  const items = new HeldStore(deployment.generation);
   items.meanwhile = meanwhile;
   let late = 0;
   const observer = { ...UNOBSERVED_DRAIN, copiesLate: (count: number) => void (late += count) };
@@ -184,7 +184,7 @@ test('I6: a batch settles with copies where readers look, also when the generati
       await redis.hset(keys.cache, 'generation', 'another');
       return fates;
     }
-  })(cache, generation);
+  })(generation);
   await new BatchWriter({ ...writerPartsOf(deployment), items }).write([chunk]);
   t.is(generation.session?.copies.generation, 'another');
   t.not(keys.item('a'), before);
@@ -196,9 +196,9 @@ test('I3 I6: when no look is ever new enough the copies are dropped, and the bat
   const items = new (class extends ItemStore {
     override look() {
       const look = super.look();
-      return look && { ...look, at: look.at - LOOK_MS };
+      return look && { ...look, times: look.times.map((time) => time - LOOK_MS) };
     }
-  })(deployment.cache, deployment.generation);
+  })(deployment.generation);
   let dropped = 0;
   const observer = { ...UNOBSERVED_DRAIN, copiesDropped: (count: number) => void (dropped += count) };
   await writerOf(deployment).write([chunkOf([{ id: 'a', stamp: FIRST, kind: 'json', body: '1' }])]);

@@ -1,3 +1,4 @@
+import { keysOf } from '../../src/keys.ts';
 import type { CopyFate, StoredEntry } from '../../src/redis/item-store.ts';
 import { STORED_HEAD_CHARS } from '../../src/schema/stored-item.ts';
 import type { CopyStore, Look } from '../../src/tiers/tier.ts';
@@ -11,7 +12,7 @@ const stampsOf = (value: string) => value.slice(2, 34);
 
 /** Another engine of L2: a map. It shows that `CopyStore` is all that the other tiers and the writers need of Redis. */
 export class MemoryCopies implements CopyStore {
-  readonly session = { copies: { generation: '1' } };
+  readonly session = { copies: keysOf('memory').copies('1') };
   readonly #values = new Map<string, string>();
   #epoch = 0;
   #answers: Promise<void> = Promise.resolve();

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -10,19 +10,30 @@ import { Redis } from 'ioredis';
 /** A Redis of the test's own, which it may kill. */
 export interface RedisServer {
   readonly url: string;
+  readonly port: number;
+  signal(name: 'SIGSTOP' | 'SIGCONT'): void;
+  /** Kills it (SIGKILL). */
+  kill(): Promise<void>;
   /** Kills it (SIGKILL) and starts it again on its data; resolves when it answers. */
   restart(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** @param given settings over those of a queue's Redis, as in redis.conf */
-export async function startRedisServer(given: Readonly<Record<string, string>> = {}): Promise<RedisServer> {
+/**
+ * @param given settings over those of a queue's Redis, as in redis.conf
+ * @param options `busPort`: it is for a cluster, so the port that is 10,000 higher must be free too; `sentinelOf`: it is a
+ *   Sentinel that watches the master on this port, named `main`
+ */
+export async function startRedisServer(
+  given: Readonly<Record<string, string>> = {},
+  { busPort = false, sentinelOf }: { busPort?: boolean; sentinelOf?: number } = {},
+): Promise<RedisServer> {
   const program = ['redis-server', 'valkey-server'].find(isOnPath);
   if (program === undefined) {
     throw new Error('redis-server is not installed: apt-get install -y redis-server');
   }
   const folder = await mkdtemp(join(tmpdir(), 'tierline-test-redis-'));
-  const port = await freePort();
+  const port = await freePort(busPort);
   const settings = {
     port: `${port}`,
     bind: '127.0.0.1',
@@ -34,7 +45,10 @@ export async function startRedisServer(given: Readonly<Record<string, string>> =
     save: '',
     ...given,
   };
-  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+  const args =
+    sentinelOf === undefined
+      ? Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
+      : [await sentinelFile(folder, port, sentinelOf), '--sentinel'];
   const url = `redis://127.0.0.1:${port}`;
 
   async function start(): Promise<ChildProcess> {
@@ -46,6 +60,7 @@ export async function startRedisServer(given: Readonly<Record<string, string>> =
     return child;
   }
   async function kill(): Promise<void> {
+    if (server.exitCode !== null || server.signalCode !== null) return;
     const ended = once(server, 'exit');
     server.kill('SIGKILL');
     await ended;
@@ -54,6 +69,9 @@ export async function startRedisServer(given: Readonly<Record<string, string>> =
   let server = await start();
   return {
     url,
+    port,
+    signal: (name) => void server.kill(name),
+    kill,
     async restart() {
       await kill();
       server = await start();
@@ -71,11 +89,36 @@ function isOnPath(program: string): boolean {
     .some((directory) => existsSync(join(directory, program)));
 }
 
-export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
+/** A Sentinel keeps what it learns in its own configuration file. */
+async function sentinelFile(folder: string, port: number, master: number): Promise<string> {
+  const file = join(folder, 'sentinel.conf');
+  const lines = [
+    `port ${port}`,
+    'bind 127.0.0.1',
+    `dir ${folder}`,
+    `sentinel monitor main 127.0.0.1 ${master} 1`,
+    'sentinel down-after-milliseconds main 1000',
+    'sentinel failover-timeout main 5000',
+  ];
+  await writeFile(file, `${lines.join('\n')}\n`);
+  return file;
+}
+
+export async function freePort(busPort = false): Promise<number> {
+  for (;;) {
+    const server = await listening(0);
+    const { port } = server.address() as net.AddressInfo;
+    const bus = busPort && port <= 55_535 ? await listening(port + 10_000).catch(() => undefined) : undefined;
+    for (const one of [server, bus]) {
+      one?.close();
+      if (one !== undefined) await once(one, 'close');
+    }
+    if (!busPort || bus !== undefined) return port;
+  }
+}
+
+async function listening(port: number): Promise<net.Server> {
+  const server = net.createServer().listen(port, '127.0.0.1');
   await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  return server;
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
+import { removeKeys } from '../../src/redis/masters.ts';
 import type { Options } from '../../src/config.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { AtomicRefusedError, ConfigError, PartitionsError, QueueUnavailableError } from '../../src/errors.ts';
@@ -106,9 +107,7 @@ test('writes go on after Redis was emptied, each in its own partition', async (t
   const ids = idsOf(deployment);
   const write = async () => (await producer.submitMany(ids.map((id) => ({ id, content: 1 })))).settled();
   t.is((await write()).succeeded, 8);
-  for await (const keys of redis.scanStream({ match: `{${deployment.options.namespace}*` })) {
-    if ((keys as string[]).length > 0) await redis.unlink(...(keys as string[]));
-  }
+  await removeKeys(redis, `{${deployment.options.namespace}*`);
   t.is((await write()).succeeded, 8);
   for (const { clock } of lanes.keys) t.is(await redis.hget(clock, 'partitions'), '8');
   const { rows } = await deployment.pool.query('SELECT count(*)::int AS items FROM items');

@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
-import { LOOK_MS } from '../../src/redis/cache-generation.ts';
+import { LOOK_MS } from '../../src/redis/cache-session.ts';
 import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';

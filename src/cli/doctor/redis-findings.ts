@@ -1,7 +1,9 @@
 import type { Config } from '../../config.ts';
 import { messageOf } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { closeRedis, createRedis, type Redis, redisFix, ServerInfo, whenReady } from '../../redis/connect.ts';
+import { closeRedis, createRedis, redisFix, type Server, whenReady } from '../../redis/connect.ts';
+import { isCluster, mastersOf } from '../../redis/masters.ts';
+import { ServerInfo } from '../../redis/server-info.ts';
 import { duration, groupedDigits } from '../table.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
 import { serverTimeMs } from '../../redis/commands.ts';
@@ -15,23 +17,70 @@ export const MAX_SKEW_MS = 1000;
 type Role = 'redis' | 'cache';
 const VARIABLE = { redis: 'REDIS_URL', cache: 'CACHE_REDIS_URL' } as const;
 
-/** Checks one Redis: that of the queue (`redis`), or that of the L2 copies when it is another one (`cache`). */
+/**
+ * Checks one Redis: that of the queue (`redis`), or that of the L2 copies when it is another one (`cache`). Of a cluster each
+ * check tells of the master that is worst.
+ */
 export async function redisFindings(role: Role, config: Config, log: Logger): Promise<Finding[]> {
   const url = role === 'redis' ? config.redisUrl : (config.cacheRedisUrl ?? config.redisUrl);
   const redis = createRedis(url, 'failFast', log);
   try {
     await whenReady(redis, TIMEOUT_MS);
-    const info = await ServerInfo.of(redis);
-    return [
-      ...settingsFindings(role, info),
-      ...(role === 'redis' ? replicaFindings(info, config.enqueueReplicas) : []),
-      ...(await times(role, redis)),
-    ];
+    const servers = await Promise.all(
+      mastersOf(redis).map(async (server): Promise<Checked> => {
+        const info = await ServerInfo.of(server);
+        const findings = [
+          ...settingsFindings(role, info),
+          ...(role === 'redis' ? replicaFindings(info, config.enqueueReplicas) : []),
+          ...(await times(role, server)),
+        ];
+        return { server, info, findings };
+      }),
+    );
+    return isCluster(redis)
+      ? [topology(role, servers), ...worstOf(servers)]
+      : (servers[0] as Checked).findings;
   } catch (error) {
     return [fail(role, 'connection', messageOf(error), redisFix(error, VARIABLE[role]))];
   } finally {
     await closeRedis(redis);
   }
+}
+
+interface Checked {
+  readonly server: Server;
+  readonly info: ServerInfo;
+  readonly findings: Finding[];
+}
+
+function topology(role: Role, servers: readonly Checked[]): Finding {
+  const bare = servers.filter(({ info }) => (info.number('connected_slaves') ?? 0) === 0);
+  return bare.length === 0
+    ? ok(role, 'cluster', `${servers.length} masters, each with a replica`)
+    : warn(
+        role,
+        'cluster',
+        `${servers.length} masters; without a replica: ${bare.map(addressOf).join(', ')}`,
+        'give each master a replica (redis-cli --cluster add-node --cluster-slave): without one nothing takes its place',
+      );
+}
+
+const SEVERITY = { ok: 0, warn: 1, fail: 2 } as const;
+
+function worstOf(servers: readonly Checked[]): Finding[] {
+  const abouts = (servers[0]?.findings ?? []).map(({ about }) => about);
+  return abouts.map((_, i) => {
+    const [worst] = servers.toSorted(
+      (a, b) => SEVERITY[(b.findings[i] as Finding).level] - SEVERITY[(a.findings[i] as Finding).level],
+    );
+    const { findings } = worst as Checked;
+    const { level, found, ...rest } = findings[i] as Finding;
+    return { ...rest, level, found: level === 'ok' ? found : `${addressOf(worst as Checked)}: ${found}` };
+  });
+}
+
+function addressOf({ server }: Checked): string {
+  return `${server.options.host}:${server.options.port}`;
 }
 
 /** What the server's INFO says. */
@@ -127,8 +176,8 @@ function mib(bytes: number): string {
   return `${groupedDigits(Math.round(bytes / 1_048_576))} MiB`;
 }
 
-async function times(role: Role, redis: Redis): Promise<Finding[]> {
-  const trips = await roundTrips(() => serverTimeMs(redis));
+async function times(role: Role, server: Server): Promise<Finding[]> {
+  const trips = await roundTrips(() => serverTimeMs(server));
   return [latency(role, trips, SLOW_MS), ...(role === 'redis' ? [skew(role, trips)] : [])];
 }
 

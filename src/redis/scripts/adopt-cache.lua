@@ -20,8 +20,8 @@ while number > 0 do
   made = string.sub(DIGITS, digit + 1, digit + 1) .. made
   number = math.floor(number / 36)
 end
--- As in settle.lua: a worker that starts may go on when Redis is full.
-redis.call('HDEL', KEYS[1], '')
+-- The fields of a cluster (adopt-cluster.lua) go. As in settle.lua: a worker that starts may go on when Redis is full.
+redis.call('HDEL', KEYS[1], 'owners', 'masters', 'generations')
 redis.call('HSET', KEYS[1], 'generation', made, 'server', ARGV[1])
 if generation and KEYS[2] then
   local entry = redis.call('HINCRBY', KEYS[2], 'entries', 1)
