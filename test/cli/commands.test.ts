@@ -4,11 +4,11 @@ import { startDrain } from '../../src/drain/start-drain.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Item } from '../../src/types/read.ts';
 import { jsonOf, linesOf, runCommand, startCommand } from '../helpers/command-line.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { closing } from '../helpers/setting.ts';
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 const drain = await startDrain(deployment.options);
 const store = await openStore({ ...deployment.options, l1MaxBytes: 0 });
 test.after.always(async () => {
@@ -217,7 +217,7 @@ test('pressure: for people and for scripts', async (t) => {
 });
 
 test('merkle: root, prefix, and verify that finds a row changed behind its back', async (t) => {
-  const own = closing(t, await createDeployment());
+  const own = closing(t, await createDeployment(ONE_LANE));
   closing(t, await startDrain(own.options));
   const writer = closing(t, await openStore(own.options));
   const run = (...args: readonly string[]) => runCommand(own.env, ['merkle', ...args]);
@@ -245,7 +245,7 @@ test('merkle: root, prefix, and verify that finds a row changed behind its back'
 });
 
 test('migrate: from nothing, and again', async (t) => {
-  const own = closing(t, await createDeployment());
+  const own = closing(t, await createDeployment(ONE_LANE));
   await own.pool.query('DROP SCHEMA public CASCADE');
   await own.pool.query('CREATE SCHEMA public');
   const missing = await runCommand(own.env, ['count']);

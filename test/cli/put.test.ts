@@ -6,10 +6,10 @@ import test from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { runCommand } from '../helpers/command-line.ts';
-import { createDeployment } from '../helpers/deployment.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { closing } from '../helpers/setting.ts';
 
-const deployment = await createDeployment();
+const deployment = await createDeployment(ONE_LANE);
 const drain = await startDrain(deployment.options);
 const reader = await openReader({ ...deployment.options, l1MaxBytes: 0 });
 const folder = await mkdtemp(join(tmpdir(), 'tierline-put-'));
@@ -245,7 +245,7 @@ test('files that cannot be read, and nothing at all', async (t) => {
 });
 
 test('with nobody to settle, --timeout ends the wait and says that the writes are accepted', async (t) => {
-  const idle = closing(t, await createDeployment());
+  const idle = closing(t, await createDeployment(ONE_LANE));
   const { code, stderr } = await runCommand(
     idle.env,
     ['put', '--timeout', '0.2'],
@@ -261,7 +261,7 @@ test('what scan prints, put reads: the same items with the same hashes', async (
     '{"id":"r.1","content":{"n":-0,"k":"\\u0000"},"state":"x"}\n{"id":"r.2","content":"AAEC/w==","contentType":"binary"}\n';
   t.is((await put([], source)).code, 0);
   const printed = await runCommand(deployment.env, ['scan', '--prefix', 'r.']);
-  const copy = closing(t, await createDeployment());
+  const copy = closing(t, await createDeployment(ONE_LANE));
   closing(t, await startDrain(copy.options));
   t.is((await runCommand(copy.env, ['put'], printed.stdout)).code, 0);
   const again = await runCommand(copy.env, ['scan']);

@@ -199,6 +199,24 @@ test('flush, pressure, status and range deletes are of all partitions', async (t
   t.is(await store.countPrefix(''), 0);
 });
 
+test('I1: a range delete of one partition leaves the items of another alone, whatever their clocks say', async (t) => {
+  const { deployment, use } = await setUp(t, 2);
+  const { redis, lanes, options } = deployment;
+  const [a, b] = idsOf(deployment) as [string, string];
+  await redis.hset(lanes.keysOf(b).clock, 'last', Date.now() * 1000 + 3_600_000_000);
+  const store = use(await openStore(options));
+  const first = use(await startDrain({ ...options, drainPartitions: [lanes.of(a)] }));
+  const range = await store.deletePrefix('k.');
+  const after = await store.submit({ id: a, content: 'after the range' });
+  t.true(after.version < range.version);
+  await after.settled();
+  await first.close();
+  use(await startDrain(options));
+  t.deepEqual(await range.settled(), { deleted: 0, dead: 0 });
+  t.like(await store.get(a), { content: 'after the range' });
+  t.is(await store.countPrefix(''), 1);
+});
+
 test('raising the number keeps every item and every promise, and says what is in flight', async (t) => {
   const { deployment, drain, raise } = await setUp(t, 1);
   const { redis, options } = deployment;
