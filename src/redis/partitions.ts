@@ -3,7 +3,7 @@ import type { Stamp } from '../clock.ts';
 import { PartitionsError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
-import { repliesOf, Script } from './commands.ts';
+import { Script } from './commands.ts';
 import type { Redis } from './connect.ts';
 
 const markScript = new Script('mark');
@@ -35,10 +35,11 @@ export async function markPartitions(redis: Redis, lanes: Lanes, deploymentId: s
 
 /** Whether every lane is marked. After Redis has lost its data none is. @throws as `markPartitions` */
 export async function areMarked(redis: Redis, { home, keys, count }: Lanes): Promise<boolean> {
-  const pipeline = redis.pipeline().hget(home.deployment, 'partitions');
-  for (const clock of new Set([home.clock, ...keys.map((lane) => lane.clock)]))
-    pipeline.hget(clock, 'partitions');
-  const marks = z.array(countOrNone).parse(await repliesOf(pipeline));
+  const marked = new Set([home.deployment, home.clock, ...keys.map((lane) => lane.clock)]);
+  // No pipeline: on a cluster the lanes lie in several slots.
+  const marks = z
+    .array(countOrNone)
+    .parse(await Promise.all(Array.from(marked, (key) => redis.hget(key, 'partitions'))));
   const other = marks.find((mark) => mark !== null && mark !== count);
   if (other != null) throw differing(other, count);
   return marks.every((mark) => mark !== null);
