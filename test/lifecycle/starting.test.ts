@@ -14,7 +14,7 @@ test.after.always(() => deployment.close());
 const WRONG_URLS = [
   ['DATABASE_URL', 'mysql://127.0.0.1/x', 'must start with postgres:// or postgresql://'],
   ['DATABASE_URL', 'postgres://u:p@127.0.0.1:port/x', 'is not a URL'],
-  ['REDIS_URL', 'http://127.0.0.1', 'must start with redis:// or rediss://'],
+  ['REDIS_URL', 'http://127.0.0.1', 'must start with redis://'],
 ] as const;
 
 for (const name of ['drain', 'maintenance', 'dashboard', 'migrate'] as const) {
