@@ -88,7 +88,8 @@ test('a broken line is told by its number and its text by nobody, and the rest g
   t.deepEqual(await contentsOf(['b.599', 'b.600', 'b.601', 'b.1199']), [599, undefined, 601, 1199]);
 });
 
-const BROKEN: readonly (readonly [line: string | Buffer, problem: RegExp, args?: readonly string[]])[] = [
+type BrokenLine = readonly [line: string | Buffer, problem: RegExp];
+const BROKEN: readonly BrokenLine[] = [
   ['nonsense', /is not JSON/],
   ['[1]', /is not a JSON object/],
   ['"text"', /is not a JSON object/],
@@ -105,23 +106,39 @@ const BROKEN: readonly (readonly [line: string | Buffer, problem: RegExp, args?:
   ['{"id":"x","content":5,"contentType":"binary"}', /not base64/],
   ['{"id":"x","content":5,"contentType":"xml"}', /contentType/],
   [Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d]), /is not UTF-8/],
-  ['{"a":1}', /has no field "key"/, ['--id', 'key']],
-  ['{"key":null}', /neither text nor a number/, ['--id', 'key']],
-  ['{"key":{"a":1}}', /neither text nor a number/, ['--id', 'key']],
 ];
-for (const [line, problem, args = []] of BROKEN) {
-  test(`a line that is no item: ${line.toString().slice(0, 60)}`, async (t) => {
-    const id = `g.${randomUUID()}`;
-    const good = args.length > 0 ? `{"key":"${id}"}` : `{"id":"${id}","content":1}`;
-    const input = Buffer.concat([Buffer.from(line), Buffer.from(`\n${good}\n`)]);
-    for (const strict of [false, true]) {
-      const { code, stdout, stderr } = await put([...args, ...(strict ? ['--strict'] : [])], input);
-      t.is(code, 1);
-      t.regex(stderr, /^line 1: /);
-      t.regex(stderr, problem);
-      t.is(summaryOf(stdout).queued, strict ? 0 : 1);
-    }
-    t.not(await reader.get(id), undefined);
+const BROKEN_WITH_KEY: readonly BrokenLine[] = [
+  ['{"a":1}', /has no field "key"/],
+  ['{"key":null}', /neither text nor a number/],
+  ['{"key":{"a":1}}', /neither text nor a number/],
+];
+for (const [args, broken, good] of [
+  [[], BROKEN, (id: string) => `{"id":"${id}","content":1}`],
+  [['--id', 'key'], BROKEN_WITH_KEY, (id: string) => `{"key":"${id}"}`],
+] as const) {
+  test(`lines that are no items are told one by one, and the others are queued: ${['put', ...args].join(' ')}`, async (t) => {
+    const ids = broken.map(() => `g.${randomUUID()}`);
+    const lines = broken.flatMap(([line], i) => [line, `\n${good(ids[i] as string)}\n`]);
+    const input = Buffer.concat(lines.map((line) => Buffer.from(line)));
+    const { code, stdout, stderr } = await put(args, input);
+    t.is(code, 1);
+    const told = stderr.split('\n');
+    broken.forEach(([line, problem], i) => {
+      const found = told.find((text) => text.startsWith(`line ${2 * i + 1}: `));
+      t.regex(found ?? '', problem, line.toString().slice(0, 60));
+    });
+    t.is(summaryOf(stdout).queued, broken.length);
+    t.true((await reader.getMany(ids)).every((item) => item !== undefined));
+  });
+
+  test(`--strict stops at a line that is no item: ${['put', ...args].join(' ')}`, async (t) => {
+    const [line, problem] = broken[0] as BrokenLine;
+    const input = Buffer.concat([Buffer.from(line), Buffer.from(`\n${good('never')}\n`)]);
+    const { code, stdout, stderr } = await put([...args, '--strict'], input);
+    t.is(code, 1);
+    t.regex(stderr, /^line 1: /);
+    t.regex(stderr, problem);
+    t.is(summaryOf(stdout).queued, 0);
   });
 }
 

@@ -28,12 +28,15 @@ test('tierline --help and --version end well', async (t) => {
 test('every command has help with its options and an example', async (t) => {
   for (const command of COMMANDS) {
     const name = pathOf(command);
-    const { code, stdout } = await runCommand(env, [...name.split(' '), '--help']);
-    t.is(code, 0, name);
-    for (const { long } of command.options) t.true(stdout.includes(`  ${long}`), `${name} ${long}`);
-    const [, examples = ''] = stdout.split('Examples:\n');
+    let help = '';
+    command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
+    for (const { long } of command.options) t.true(help.includes(`  ${long}`), `${name} ${long}`);
+    const [, examples = ''] = help.split('Examples:\n');
     t.true(examples.includes(`tierline ${name}`), name);
   }
+  const { code, stdout } = await runCommand(env, ['merkle', 'verify', '--help']);
+  t.is(code, 0);
+  t.true(stdout.includes('  --content'));
 });
 
 const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = [
