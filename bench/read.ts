@@ -3,6 +3,7 @@ import { memoryDriver } from 'bentocache/drivers/memory';
 import pLimit from 'p-limit';
 import { createLogger } from '../src/log.ts';
 import { closePool, createPool, type Pool } from '../src/postgres/pool.ts';
+import { raiseClock } from '../src/redis/chunk-notes.ts';
 import { closeRedis, createRedis, type Redis } from '../src/redis/connect.ts';
 import { connectReader } from '../src/read/open-reader.ts';
 import { MemoryTier } from '../src/tiers/memory.ts';
@@ -69,6 +70,8 @@ export async function readBench(emit: Emit): Promise<void> {
   const reader = await connectReader({ ...config, filterMaxBytes: 0 }, log);
   try {
     await insertRows(pool, ids);
+    // As a drain worker does: without a clock above the rows no version would count as settled.
+    await raiseClock(deployment.redis, deployment.keys, IDS);
     await reader.getMany(ids);
     await hits(emit, reader, ids);
     await fromRedis(emit, deployment, redis, ids);

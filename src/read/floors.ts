@@ -48,7 +48,7 @@ export class Floors {
   readonly #recent = new RecentAnswers();
   readonly #watches = new Set<PageWatch>();
   #onSettled: (id: string, stamps: Stamps) => void = () => undefined;
-  #horizonOf: (id: string) => Stamp = () => 0;
+  #horizonOf: (id: string) => Stamp = NO_HORIZON;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -165,6 +165,7 @@ export class Floors {
     try {
       const { horizonOf, settled } = await this.#ask(asked);
       this.#horizonOf = horizonOf;
+      this.#recent.horizonIs(horizonOf);
       asked.forEach((seen, i) => this.#checked(seen, settled[i] === true));
     } catch (error) {
       this.#log.debug({ err: error }, 'cannot ask which versions have settled');
@@ -191,7 +192,11 @@ export class Floors {
 interface Span {
   readonly answers: Map<string, Stamps>;
   readings: number;
+  /** As it was known before the first of these readings began. */
+  readonly horizonOf: (id: string) => Stamp;
 }
+
+const NO_HORIZON = () => 0;
 
 /**
  * Answers that left L1 while readings were in progress. A reading that began before an answer was given out may have asked a
@@ -200,14 +205,21 @@ interface Span {
  * There are two spans. A reading begins in the younger one, and answers are noted there. Once no reading of the older
  * span is left, its answers are dropped and the younger one takes its place. So an answer is kept until every reading
  * that was in progress when it was noted has ended, and no longer than twice the longest reading, which has a time limit. With no
- * reading in progress nothing is kept.
+ * reading in progress nothing is kept, and never an answer that had settled before they all began: they find it, too. So reads
+ * of what is not just being written note nothing.
  */
 export class RecentAnswers {
-  #older: Span = { answers: new Map(), readings: 0 };
-  #younger: Span = { answers: new Map(), readings: 0 };
+  #horizonOf: (id: string) => Stamp = NO_HORIZON;
+  #older = this.#newSpan();
+  #younger = this.#newSpan();
 
   get size(): number {
     return this.#older.answers.size + this.#younger.answers.size;
+  }
+
+  /** Versions below the horizon of their id have settled. It never falls. */
+  horizonIs(horizonOf: (id: string) => Stamp): void {
+    this.#horizonOf = horizonOf;
   }
 
   /** Call the returned function once, when the reading has ended. */
@@ -222,6 +234,8 @@ export class RecentAnswers {
 
   note(id: string, stamps: Stamps): void {
     if (this.#older.readings + this.#younger.readings === 0) return;
+    const horizon = this.#older.horizonOf(id);
+    if (stamps.contentVersion < horizon && stamps.stateVersion < horizon) return;
     const { answers } = this.#younger;
     answers.set(id, newestOf(stamps, answers.get(id)));
   }
@@ -242,8 +256,12 @@ export class RecentAnswers {
   #dropOld(): void {
     for (let turn = 0; turn < 2 && this.#older.readings === 0; turn++) {
       this.#older = this.#younger;
-      this.#younger = { answers: new Map(), readings: 0 };
+      this.#younger = this.#newSpan();
     }
+  }
+
+  #newSpan(): Span {
+    return { answers: new Map(), readings: 0, horizonOf: this.#horizonOf };
   }
 }
 
