@@ -27,6 +27,8 @@ export class PendingRead implements Stamps {
   stateVersion: Stamp = 0;
   /** What L2 said: it has no copy, or one that is too old; unknown before it was asked, or when it could not be. */
   copy: 'unknown' | 'missing' | 'outdated' = 'unknown';
+  /** Others who ask for the id may join it. */
+  isJoinable = true;
   #entry: L1Entry | undefined;
   #tier: AnsweringTier = 'none';
   #error: unknown;
@@ -150,6 +152,7 @@ export class PendingReads {
       if (read.epoch !== ended) continue;
       // From now on the feed does not raise its fence, and another read of the id may answer before it.
       read.whenDone(this.#floors.beginReading());
+      read.isJoinable = false;
       this.#open.delete(read.id);
     }
   }
@@ -271,9 +274,9 @@ export class PendingReads {
     return newestOf(read, this.#floors.of(read.id));
   }
 
-  /** A read of an earlier epoch is not in the map any more; another of its id may be. */
   #close(read: PendingRead): void {
-    if (this.#open.get(read.id) === read) this.#open.delete(read.id);
+    // Of one that cannot be joined the map may hold a later read of the id.
+    if (read.isJoinable) this.#open.delete(read.id);
   }
 }
 
