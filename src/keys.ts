@@ -32,8 +32,8 @@
  *   ns:bucket:{b}:epoch  string  changes when the bucket lost copies: copies of rows that were read before are refused
  *
  * The braces are a Redis Cluster hash tag: all keys of one script or transaction lie in one slot. The L2 copies spread over
- * the slots of 64 buckets, and one script call writes all copies of a batch in a bucket: a call an item would cost 4 µs of
- * Redis and 8 µs of the worker more. Only reads (MGET) name copies of several buckets in one command.
+ * the slots of 64 buckets, and a script call writes many of them: a call an item would cost 4 µs of Redis and 8 µs of the worker
+ * more. On a cluster a call names copies of one bucket only.
  */
 export interface Keys {
   /** How many partitions there are when these keys are right. */
