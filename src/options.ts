@@ -2,57 +2,8 @@ import { z } from 'zod';
 import { isPartitionCount } from './lanes.ts';
 import { partitionList } from './partition-list.ts';
 import { MAX_PARTITIONS } from './partition.ts';
-import { AddressError, parseRedisAddress } from './redis-address.ts';
+import { flag, integer, option, postgresUrl, redisUrl, text } from './option.ts';
 import { replicaList } from './replica-list.ts';
-
-const NO_URL = 'is not a URL; write special characters of user and password as %XX';
-
-const redisUrl = z.string().superRefine((value, context) => {
-  try {
-    parseRedisAddress(value);
-  } catch (error) {
-    if (!(error instanceof AddressError)) throw error;
-    context.addIssue(error.message);
-  }
-});
-const postgresUrl = urlOf(/^postgres(ql)?:\/\//, 'must start with postgres:// or postgresql://');
-
-function urlOf(scheme: RegExp, otherwise: string) {
-  return z.string().regex(scheme, { error: otherwise, abort: true }).refine(isUrl, NO_URL);
-}
-
-/** Whether drivers can take it apart: they decode user, password and path. */
-function isUrl(value: string): boolean {
-  try {
-    const { username, password, hostname, pathname } = new URL(value);
-    return [username, password, hostname, pathname].every((part) => decodeURIComponent(part) !== undefined);
-  } catch {
-    return false;
-  }
-}
-
-const text = z.string().min(1);
-const integer = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) =>
-  z.coerce.number().int().min(minimum).max(maximum);
-
-const flag = z.union([
-  z.boolean(),
-  z
-    .enum(['0', '1', 'false', 'true'], 'must be 0 or 1')
-    .transform((value) => value === '1' || value === 'true'),
-]);
-
-interface OptionSpec<S extends z.ZodType> {
-  readonly env: string;
-  readonly schema: S;
-  readonly unit: string;
-  /** Default as a sentence part for the docs; the schema holds the value. */
-  readonly doc: string;
-}
-
-function option<S extends z.ZodType>(env: string, unit: string, doc: string, schema: S): OptionSpec<S> {
-  return { env, unit, doc, schema };
-}
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

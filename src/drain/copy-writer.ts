@@ -5,13 +5,8 @@ import type { RowNow } from '../postgres/apply-batch.ts';
 import { readRows } from '../postgres/read-items.ts';
 import { LOOK_MS } from '../redis/cache-session.ts';
 import type { Settlement } from '../redis/in-flight.ts';
-import {
-  CacheUnknownError,
-  type CopyFate,
-  type Lifetimes,
-  type StoredEntry,
-  storedEntry,
-} from '../redis/item-store.ts';
+import { CacheUnknownError, type CopyFate } from '../redis/item-store.ts';
+import { type Lifetimes, type StoredEntry, storedEntry } from '../redis/stored-entry.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { CopyStore, Look } from '../tiers/tier.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';

@@ -2,7 +2,7 @@ import type { Pool } from '../postgres/pool.ts';
 import { readRows } from '../postgres/read-items.ts';
 import type { CopyValue } from '../redis/copies.ts';
 import type { Redis } from '../redis/connect.ts';
-import { type Lifetimes, storedEntry } from '../redis/item-store.ts';
+import { type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
 import type { CopyStore } from '../tiers/tier.ts';
 
 export interface RepairParts {

@@ -1,15 +1,8 @@
 import { abortable } from '../abortable.ts';
 import type { Config } from '../config.ts';
-import {
-  AtomicRefusedError,
-  ClosedError,
-  InvalidItemError,
-  messageOf,
-  QueueUnavailableError,
-  TierlineError,
-} from '../errors.ts';
+import { ClosedError, messageOf, QueueUnavailableError, TierlineError } from '../errors.ts';
 import { CallGate } from '../call-gate.ts';
-import { parseId, parseNewItem, parsePrefix, parseState, unreadable } from '../schema/item.ts';
+import { parseId, parseNewItem, parsePrefix, parseState } from '../schema/item.ts';
 import {
   callOptionsOf,
   deleteManyOptionsOf,
@@ -24,7 +17,6 @@ import type {
   Pressure,
   Producer,
   RangeTicket,
-  Rejection,
   SubmitOptions,
   Ticket,
 } from '../types/write.ts';
@@ -33,12 +25,18 @@ import { partitionOf } from '../partition.ts';
 import { pressureOfAll } from './admission.ts';
 import type { Sink } from './coalescer.ts';
 import { deleteOperation, type SizedOperation, putOperation, stateOperation } from './operation.ts';
+import {
+  allRejected,
+  byIndex,
+  lengthOf,
+  parseAll,
+  refuseLarge,
+  refuseLong,
+  refuseSpanning,
+} from './parsed-call.ts';
 import type { ProducerLane } from './producer-lane.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { ChunkTicket, SubmittedBatch, SubmittedRange, type TrackedChunk, waitFor } from './ticket.ts';
-
-/** An atomic call is one job and one transaction. A larger one would delay all other writes. */
-const MAX_ATOMIC_ITEMS = 10_000;
 
 export interface ProducerParts {
   readonly config: Config;
@@ -295,80 +293,6 @@ class SingleSink implements Sink {
   }
 }
 
-/** @throws InvalidItemError when it is no array, or a proxy that throws */
-function lengthOf(inputs: unknown): number {
-  if (!Array.isArray(inputs)) throw new InvalidItemError('items', 'must be an array');
-  try {
-    return inputs.length;
-  } catch (cause) {
-    throw unreadable('items', cause);
-  }
-}
-
-/** The inputs of one call. */
-interface ParsedCall {
-  /** Those that can be queued. */
-  readonly operations: SizedOperation[];
-  /** Place of each operation in the call. */
-  readonly indexes: number[];
-  /** Content bytes of the operations together. */
-  readonly bytes: number;
-  readonly rejected: Rejection[];
-}
-
-function parseAll<T>(
-  inputs: readonly T[],
-  total: number,
-  parse: (input: T) => SizedOperation,
-  idOf: (input: T | undefined) => unknown,
-): ParsedCall {
-  const rejected: Rejection[] = [];
-  const operations: SizedOperation[] = [];
-  const indexes: number[] = [];
-  let bytes = 0;
-  for (let index = 0; index < total; index++) {
-    let input: T | undefined;
-    try {
-      input = inputs[index] as T;
-      const operation = parse(input);
-      bytes += operation.bytes;
-      operations.push(operation);
-      indexes.push(index);
-    } catch (error) {
-      const refusal = error instanceof TierlineError ? error : unreadable('item', error);
-      rejected.push({ index, id: nameOf(input, idOf), error: refusal });
-    }
-  }
-  return { operations, indexes, bytes, rejected };
-}
-
-/** @throws InvalidItemError */
-function refuseLong(total: number): void {
-  if (total <= MAX_ATOMIC_ITEMS) return;
-  throw new InvalidItemError('items', `has ${total} items; an atomic call takes at most ${MAX_ATOMIC_ITEMS}`);
-}
-
-/** @throws InvalidItemError */
-function refuseLarge({ bytes }: ParsedCall, maxBytes: number): void {
-  if (bytes <= maxBytes) return;
-  throw new InvalidItemError(
-    'items',
-    `have ${bytes} bytes together; an atomic call takes at most ${maxBytes}`,
-  );
-}
-
-/** An atomic call is one job of one lane. @throws AtomicRefusedError */
-function refuseSpanning({ operations }: ParsedCall, partitions: number): void {
-  if (partitions === 1) return;
-  const [first, ...others] = operations.map(({ id }) => id);
-  const lane = partitionOf(first as string, partitions);
-  const other = others.find((id) => partitionOf(id, partitions) !== lane);
-  if (other === undefined) return;
-  throw new AtomicRefusedError(
-    `${JSON.stringify(first)} and ${JSON.stringify(other)} are in different partitions, and an atomic call stays in one. Give ids that are written together a common part in braces, such as {order.17}.head and {order.17}.lines.`,
-  );
-}
-
 /**
  * The chunks of a range delete, one a partition.
  * @throws why one was not added. When others were, that is known of a part of the range only
@@ -382,31 +306,6 @@ function allAdded(results: readonly PromiseSettledResult<TrackedChunk>[]): Track
     `Redis took the range delete for ${chunks.length} of ${results.length} partitions: ${messageOf(failure.reason)} Make the same call again.`,
     { cause: failure.reason, accepted: 'unknown' },
   );
-}
-
-/** The rejections of an atomic call: the bad items, and the others because of them. */
-function allRejected({ operations, indexes, rejected }: ParsedCall): Rejection[] {
-  const cause = rejected[0]?.error;
-  const others = operations.map(({ id }, i) => ({
-    index: indexes[i] as number,
-    id,
-    error: new AtomicRefusedError(`Refused with the whole call: ${messageOf(cause)}`, { cause }),
-  }));
-  return [...rejected, ...others].sort(byIndex);
-}
-
-function byIndex(a: Rejection, b: Rejection): number {
-  return a.index - b.index;
-}
-
-/** The id of a refused input; '' when it has none or cannot be read. */
-function nameOf<T>(input: T, idOf: (input: T) => unknown): string {
-  try {
-    const id = idOf(input);
-    return typeof id === 'string' ? id : '';
-  } catch {
-    return '';
-  }
 }
 
 function refusalOf(error: unknown): TierlineError {

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { messageOf } from '../errors.ts';
 import { bucketOf } from '../keys.ts';
-import { encodeStored, STORED_HEAD_CHARS, type StoredItem } from '../schema/stored-item.ts';
+import { STORED_HEAD_CHARS } from '../schema/stored-item.ts';
 import type { CacheGeneration } from './cache-generation.ts';
 import { type CacheSession, type Look, LOOK_MS, newEpoch } from './cache-session.ts';
 import { isReply, redisFailure, type Server } from './connect.ts';
+import type { StoredEntry } from './stored-entry.ts';
 import { isUnknownScript, repliesOf, type Reply, resultsOf, Script } from './commands.ts';
 
 const setNewerScript = new Script('set-newer');
@@ -27,14 +28,6 @@ const setNewerReply = z.tuple([
   z.array(z.tuple([z.int(), z.string(), z.literal([0, 1])])),
   z.array(z.int()),
 ]);
-
-export interface StoredEntry {
-  readonly id: string;
-  /** What `encodeStored` gave. */
-  readonly value: string;
-  /** Milliseconds to live; 0 for no end. */
-  readonly ttlMs: number;
-}
 
 /**
  * What became of a copy. `stored`: L2 holds it. `newer`: L2 holds a newer one. `late`: refused, because its look is too
@@ -359,48 +352,4 @@ function callsOf({ layout }: CacheSession, buckets: readonly BucketPlaces[]): Bu
     left -= bucket.places.length;
   }
   return calls;
-}
-
-/** How long copies made from rows live, and tombstones and fences, in milliseconds. */
-export interface Lifetimes {
-  readonly tombstoneTtlMs: number;
-  readonly backfillTtlMs: number;
-}
-
-/** Whether the item's content must not come into L2. */
-export function isDurableOnly({ kind, tiers }: Pick<StoredItem, 'kind' | 'tiers'>): boolean {
-  return tiers === 'durable' && kind !== 'deleted';
-}
-
-/**
- * What L2 keeps of an item. Of an item for L3 alone it is a fence: the stamps without the content.
- * @param ttlMs life of a copy with content; 0 for no end; by default that of copies made from rows
- */
-export function storedEntry(
-  item: StoredItem,
-  lifetimes: Lifetimes,
-  ttlMs: number = lifetimes.backfillTtlMs,
-): StoredEntry {
-  const copy = isDurableOnly(item) ? fenceOf(item) : item;
-  const hasContent = copy.kind === 'json' || copy.kind === 'binary';
-  return {
-    id: copy.id,
-    value: encodeStored(copy),
-    ttlMs: hasContent ? ttlMs : lifetimes.tombstoneTtlMs,
-  };
-}
-
-/** Replaces an older copy, and keeps an older back-fill out. */
-function fenceOf({ id, contentVersion, stateVersion, digest, contentHash, state }: StoredItem): StoredItem {
-  return {
-    id,
-    kind: 'fence',
-    contentVersion,
-    stateVersion,
-    tiers: 'all',
-    digest,
-    contentHash,
-    state,
-    body: '',
-  };
 }

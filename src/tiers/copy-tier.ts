@@ -1,7 +1,8 @@
 import { pause, within } from '../abortable.ts';
 import { CorruptItemError, TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { CacheUnknownError, isDurableOnly, type Lifetimes, storedEntry } from '../redis/item-store.ts';
+import { CacheUnknownError } from '../redis/item-store.ts';
+import { isDurableOnly, type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
 import type { FeedChanges } from '../schema/feed.ts';
 import {
   decodeStored,

@@ -1,5 +1,6 @@
 import type { CopyKeys } from '../keys.ts';
-import type { CopyFate, StoredEntry } from '../redis/item-store.ts';
+import type { CopyFate } from '../redis/item-store.ts';
+import type { StoredEntry } from '../redis/stored-entry.ts';
 import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
 
 /** A tier that is asked for many ids at once. */

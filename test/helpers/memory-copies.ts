@@ -1,5 +1,6 @@
 import { keysOf } from '../../src/keys.ts';
-import type { CopyFate, StoredEntry } from '../../src/redis/item-store.ts';
+import type { CopyFate } from '../../src/redis/item-store.ts';
+import type { StoredEntry } from '../../src/redis/stored-entry.ts';
 import { STORED_HEAD_CHARS } from '../../src/schema/stored-item.ts';
 import type { CopyStore, Look } from '../../src/tiers/tier.ts';
 

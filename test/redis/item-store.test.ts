@@ -1,6 +1,7 @@
 import test from 'ava';
 import * as fc from 'fast-check';
-import type { CopyFate, StoredEntry } from '../../src/redis/item-store.ts';
+import type { CopyFate } from '../../src/redis/item-store.ts';
+import type { StoredEntry } from '../../src/redis/stored-entry.ts';
 import { encodeStored } from '../../src/schema/stored-item.ts';
 import { ZERO_DIGEST } from '../../src/merkle/digest.ts';
 import { createDeployment } from '../helpers/deployment.ts';

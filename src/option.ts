@@ -1,0 +1,56 @@
+import { z } from 'zod';
+import { AddressError, parseRedisAddress } from './redis-address.ts';
+
+const NO_URL = 'is not a URL; write special characters of user and password as %XX';
+
+export const redisUrl = z.string().superRefine((value, context) => {
+  try {
+    parseRedisAddress(value);
+  } catch (error) {
+    if (!(error instanceof AddressError)) throw error;
+    context.addIssue(error.message);
+  }
+});
+export const postgresUrl = urlOf(/^postgres(ql)?:\/\//, 'must start with postgres:// or postgresql://');
+
+function urlOf(scheme: RegExp, otherwise: string) {
+  return z.string().regex(scheme, { error: otherwise, abort: true }).refine(isUrl, NO_URL);
+}
+
+/** Whether drivers can take it apart: they decode user, password and path. */
+function isUrl(value: string): boolean {
+  try {
+    const { username, password, hostname, pathname } = new URL(value);
+    return [username, password, hostname, pathname].every((part) => decodeURIComponent(part) !== undefined);
+  } catch {
+    return false;
+  }
+}
+
+export const text = z.string().min(1);
+export const integer = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) =>
+  z.coerce.number().int().min(minimum).max(maximum);
+
+export const flag = z.union([
+  z.boolean(),
+  z
+    .enum(['0', '1', 'false', 'true'], 'must be 0 or 1')
+    .transform((value) => value === '1' || value === 'true'),
+]);
+
+export interface OptionSpec<S extends z.ZodType> {
+  readonly env: string;
+  readonly schema: S;
+  readonly unit: string;
+  /** Default as a sentence part for the docs; the schema holds the value. */
+  readonly doc: string;
+}
+
+export function option<S extends z.ZodType>(
+  env: string,
+  unit: string,
+  doc: string,
+  schema: S,
+): OptionSpec<S> {
+  return { env, unit, doc, schema };
+}
