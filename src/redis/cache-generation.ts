@@ -9,10 +9,10 @@ import { CacheSession } from './cache-session.ts';
 import { Script } from './commands.ts';
 import type { Redis } from './connect.ts';
 
-const adoptScript = new Script('adopt-cache');
-const followScript = new Script('follow-cache');
+const adoptScript = new Script('adopt-cache', 'part-generation');
+const followScript = new Script('follow-cache', 'part-generation');
 const adoptReply = z.tuple([z.string(), z.string()]);
-const adoptClusterScript = new Script('adopt-cluster');
+const adoptClusterScript = new Script('adopt-cluster', 'part-generation');
 const adoptClusterReply = z.tuple([z.string(), z.string(), z.literal([0, 1])]);
 const bucketGenerations = z.array(z.string()).length(ITEM_BUCKETS);
 

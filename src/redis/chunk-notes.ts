@@ -9,7 +9,7 @@ import { Script } from './commands.ts';
 import { masterOf } from './masters.ts';
 import type { Waiting, WaitingLimits } from './backlog.ts';
 
-const stampScript = new Script('stamp');
+const stampScript = new Script('stamp', 'part-memory');
 const raiseScript = new Script('raise-clock');
 const stampReply = z.tuple([
   z.coerce.number(),

@@ -8,8 +8,12 @@ export class Script {
   readonly source: string;
   readonly sha: string;
 
-  constructor(name: string) {
-    this.source = readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), 'utf8');
+  /** @param part a file that is put before it: what it shares with other scripts */
+  constructor(name: string, part?: string) {
+    const files = part === undefined ? [name] : [part, name];
+    this.source = files
+      .map((file) => readFileSync(new URL(`./scripts/${file}.lua`, import.meta.url), 'utf8'))
+      .join('');
     this.sha = createHash('sha1').update(this.source).digest('hex');
   }
 

@@ -8,7 +8,7 @@ import { isReply, redisFailure, type Server } from './connect.ts';
 import type { StoredEntry } from './stored-entry.ts';
 import { isUnknownScript, repliesOf, type Reply, resultsOf, Script } from './commands.ts';
 
-const setNewerScript = new Script('set-newer');
+const setNewerScript = new Script('set-newer', 'part-memory');
 const dropCopyScript = new Script('drop-copy');
 /** Ids of one MGET. */
 const PART_IDS = 125;

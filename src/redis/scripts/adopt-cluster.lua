@@ -38,23 +38,9 @@ redis.call('HDEL', KEYS[1], 'server')
 redis.call('HSET', KEYS[1], 'owners', ARGV[1], 'masters', ARGV[2])
 if #raised == 0 then return { generation, generations, 1 } end
 
--- Milliseconds since 1970 in base 36, and above the generation before. So none is given twice, even by a Redis that lost its
--- newest data.
-local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
-local time = redis.call('TIME')
-local number = time[1] * 1000 + math.floor(time[2] / 1000)
-if generation then number = math.max(number, tonumber(generation, 36) + 1) end
-local made = ''
-while number > 0 do
-  local digit = number % 36
-  made = string.sub(DIGITS, digit + 1, digit + 1) .. made
-  number = math.floor(number / 36)
-end
+local made = nextGeneration(generation)
 for _, b in ipairs(raised) do byBucket[b] = made end
 local encoded = cjson.encode(byBucket)
 redis.call('HSET', KEYS[1], 'generation', made, 'generations', encoded)
-if generation and KEYS[2] then
-  local entry = redis.call('HINCRBY', KEYS[2], 'entries', 1)
-  redis.call('XADD', KEYS[3], '*', 'n', entry, 'jobs', '[]', 'changes', '{"ids":[],"cv":[],"kinds":""}', 'cache', made)
-end
+if generation and KEYS[2] then announce(KEYS[2], KEYS[3], made) end
 return { made, encoded, 1 }

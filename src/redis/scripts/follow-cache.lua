@@ -7,8 +7,5 @@ if current and tonumber(current, 36) >= tonumber(ARGV[1], 36) then return curren
 -- As in settle.lua: a worker that starts may go on when Redis is full.
 redis.call('HDEL', KEYS[1], '')
 redis.call('HSET', KEYS[1], 'generation', ARGV[1])
-if current then
-  local entry = redis.call('HINCRBY', KEYS[2], 'entries', 1)
-  redis.call('XADD', KEYS[3], '*', 'n', entry, 'jobs', '[]', 'changes', '{"ids":[],"cv":[],"kinds":""}', 'cache', ARGV[1])
-end
+if current then announce(KEYS[2], KEYS[3], ARGV[1]) end
 return ARGV[1]

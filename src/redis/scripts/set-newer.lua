@@ -22,13 +22,8 @@ local buckets = tonumber(ARGV[6])
 local lives = cjson.decode(ARGV[7])
 local shortLived = false
 
--- A user that may not call INFO has no limit.
-if maxShare > 0 then
-  local info = pcall('INFO', 'memory')
-  local max = type(info) == 'string' and tonumber(info:match('\nmaxmemory:(%d+)') or '0') or 0
-  if max > 0 and tonumber(info:match('\nused_memory:(%d+)') or '0') >= maxShare * max then
-    return redis.error_reply('OOM the L2 copies have their share of the memory')
-  end
+if maxShare > 0 and memoryShare() >= maxShare then
+  return redis.error_reply('OOM the L2 copies have their share of the memory')
 end
 
 local function set(key, value, life, ...)

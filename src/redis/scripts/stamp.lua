@@ -12,16 +12,6 @@
 -- Lua's tostring keeps 14 digits and a stamp has 16, so numbers are formatted here.
 local function text(stamp) return string.format('%.0f', stamp) end
 
--- 6 µs, so it is asked once a call. A user that may not call INFO has no memory limit; a full Redis answers OOM all the same.
-local share
-local function memoryShare()
-  if share then return share end
-  local info = redis.pcall('INFO', 'memory')
-  local max = type(info) == 'string' and tonumber(info:match('\nmaxmemory:(%d+)') or '0') or 0
-  share = max > 0 and tonumber(info:match('\nused_memory:(%d+)') or '0') / max or 0
-  return share
-end
-
 local function answer(first)
   local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
   local bytes = tonumber(redis.call('HGET', KEYS[5], 'total') or '0')
