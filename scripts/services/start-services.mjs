@@ -6,16 +6,24 @@ import { startPrivateCache, startPrivateRedis, startPrivateRedisCluster } from '
  * @param say told which servers they are
  * @param withCache whether L2 gets a Redis of its own, as the docs advise; else a private Redis serves both
  * @param redisCluster whether a private Redis is a cluster, which serves both
+ * @param shards how many private Postgres servers; several are the shards a, b and so on, and DATABASE_URL is the first
  */
-export async function startServices(say, { withCache, redisCluster }) {
+export async function startServices(say, { withCache, redisCluster, shards }) {
+  const { REDIS_URL, DATABASE_URL, TIERLINE_SHARDS } = process.env;
+  if (shards > 1 && DATABASE_URL && !TIERLINE_SHARDS) {
+    throw new Error('DATABASE_URL names one Postgres: name all of them in TIERLINE_SHARDS');
+  }
+  const names = TIERLINE_SHARDS ? [] : 'abcdefghi'.slice(0, shards).split('');
+  const variables = names.map((name) => (name === 'a' ? 'DATABASE_URL' : `shard ${name}`));
   const starters = {
     REDIS_URL: redisCluster ? startPrivateRedisCluster : startPrivateRedis,
-    DATABASE_URL: startPrivatePostgres,
     // Whoever brings a Redis decides what is in it.
-    ...(withCache && !redisCluster && !process.env.REDIS_URL && { CACHE_REDIS_URL: startPrivateCache }),
+    ...(withCache && !redisCluster && !REDIS_URL && { CACHE_REDIS_URL: startPrivateCache }),
+    ...Object.fromEntries(variables.map((variable) => [variable, startPrivatePostgres])),
   };
-  const variables = Object.keys(starters);
-  const started = await Promise.allSettled(variables.map((name) => serviceOf(name, starters[name], say)));
+  const started = await Promise.allSettled(
+    Object.entries(starters).map(([variable, start]) => serviceOf(variable, start, say)),
+  );
   const services = started.flatMap(({ value }) => value ?? []);
   const stop = () => Promise.all(services.map((service) => service.stop()));
   const failure = started.find(({ status }) => status === 'rejected')?.reason;
@@ -23,7 +31,12 @@ export async function startServices(say, { withCache, redisCluster }) {
     await stop();
     throw failure;
   }
-  return { env: Object.fromEntries(variables.map((name, i) => [name, services[i].url])), stop };
+  const env = Object.fromEntries(Object.keys(starters).map((variable, i) => [variable, services[i].url]));
+  if (names.length > 1) {
+    env.TIERLINE_SHARDS = names.map((name, i) => `${name}=${env[variables[i]]}`).join();
+    for (const variable of variables.slice(1)) delete env[variable];
+  }
+  return { env, stop };
 }
 
 async function serviceOf(variable, startPrivate, say) {
