@@ -89,7 +89,6 @@ async function settleSteps({ lanes, redis }: Deployment, steps: readonly MixedOp
 }
 
 test('I2 I5: the same stamped operations end in the same rows, counts and Merkle root, whatever the number of partitions', async (t) => {
-  t.timeout(120_000 * RUNS);
   const deployments = await deploymentsOf(t);
   const drains = await Promise.all(deployments.map(({ options }) => startDrain(options)));
   t.teardown(() => Promise.all(drains.map((drain) => drain.close())));
@@ -139,7 +138,6 @@ async function actAlike(store: Store, random: Random): Promise<unknown[]> {
 }
 
 test('the same calls have the same outcomes and leave the same items, whatever the number of partitions', async (t) => {
-  t.timeout(120_000 * RUNS);
   const deployments = await deploymentsOf(t);
   const seed = Date.now() % 1_000_000;
   const ends = [];
