@@ -33,6 +33,7 @@ const owners = {
   ioredis: ['redis'],
   knex: ['postgres'],
   pg: ['postgres'],
+  'pg-copy-streams': ['postgres'],
   'p-limit': ['read', 'drain'],
 };
 
