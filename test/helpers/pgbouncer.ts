@@ -6,7 +6,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { eventually } from './eventually.ts';
-import { freePort } from './redis-server.ts';
+import { freePort } from './free-port.ts';
 
 /** A PgBouncer of the test's own. */
 export interface PgBouncer {

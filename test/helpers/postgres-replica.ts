@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import pg from 'pg';
 import { eventually } from './eventually.ts';
-import { freePort } from './redis-server.ts';
+import { freePort } from './free-port.ts';
 
 /** A Postgres of the test's own. */
 export interface PostgresServer {

@@ -1,4 +1,5 @@
 import net from 'node:net';
+import { freePort } from './free-port.ts';
 
 /**
  * A TCP relay between a client and Redis or Postgres, to take the server away and bring it back.
@@ -81,8 +82,8 @@ export async function startProxy(serverUrl: string): Promise<Proxy> {
   const unlisten = () =>
     new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve()));
 
-  await listen(0);
-  const { port } = server.address() as net.AddressInfo;
+  const port = await freePort();
+  await listen(port);
   const url = new URL(serverUrl);
   url.hostname = '127.0.0.1';
   url.port = String(port);

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { existsSync } from 'node:fs';
 import { Redis } from 'ioredis';
+import { freePort } from './free-port.ts';
 
 /** A Redis of the test's own, which it may kill. */
 export interface RedisServer {
@@ -55,8 +55,11 @@ export async function startRedisServer(
     const child = spawn(program as string, args, { stdio: 'ignore' });
     const client = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 20 });
     client.on('error', () => undefined);
-    await client.ping();
-    client.disconnect();
+    // Without this a server that cannot start would be waited for without end.
+    const ended = once(child, 'exit').then(([code]) => {
+      throw new Error(`redis-server on port ${port} ended with ${code} before it answered`);
+    });
+    await Promise.race([client.ping(), ended]).finally(() => client.disconnect());
     return child;
   }
   async function kill(): Promise<void> {
@@ -102,23 +105,4 @@ async function sentinelFile(folder: string, port: number, master: number): Promi
   ];
   await writeFile(file, `${lines.join('\n')}\n`);
   return file;
-}
-
-export async function freePort(busPort = false): Promise<number> {
-  for (;;) {
-    const server = await listening(0);
-    const { port } = server.address() as net.AddressInfo;
-    const bus = busPort && port <= 55_535 ? await listening(port + 10_000).catch(() => undefined) : undefined;
-    for (const one of [server, bus]) {
-      one?.close();
-      if (one !== undefined) await once(one, 'close');
-    }
-    if (!busPort || bus !== undefined) return port;
-  }
-}
-
-async function listening(port: number): Promise<net.Server> {
-  const server = net.createServer().listen(port, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
 }
