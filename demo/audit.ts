@@ -4,7 +4,8 @@ import { readBacklog } from '../src/redis/backlog.ts';
 import { allKeys, getAll } from '../src/redis/masters.ts';
 import { decodeStored, versionOf } from '../src/schema/stored-item.ts';
 import type { Reader } from '../src/types/read.ts';
-import type { Deployment, Scene } from './deployment.ts';
+import type { Deployment } from '../test/helpers/deployment.ts';
+import type { Scene } from './deployment.ts';
 import type { Found } from './model.ts';
 
 const PAGE = 5000;
@@ -61,13 +62,13 @@ async function* rowsOf({ pool }: Deployment): AsyncIterable<Page> {
 }
 
 /** Every copy in Redis. */
-async function* copiesOf({ cache, keys, copies }: Deployment): AsyncIterable<Page> {
+async function* copiesOf({ cache, keys, generation }: Deployment): AsyncIterable<Page> {
   // SCAN may give a key twice.
   const seen = new Set<string>();
   for await (const page of allKeys(cache, `${keys.itemPrefix}*`, PAGE)) {
     const found = page.filter((key) => {
       const parts = parseCopyKey(keys, key);
-      return !seen.has(key) && parts?.generation === copies.generationOf(parts?.id ?? '');
+      return !seen.has(key) && parts?.generation === generation.session?.copies.generationOf(parts?.id ?? '');
     });
     if (found.length === 0) continue;
     const values = await getAll(cache, found);
@@ -83,9 +84,9 @@ async function* copiesOf({ cache, keys, copies }: Deployment): AsyncIterable<Pag
 }
 
 /** What Redis still has to do. Jobs complete a moment after their writes have settled. */
-async function unsettled({ queue, lanes }: Deployment): Promise<number> {
+async function unsettled({ redis, lanes }: Deployment): Promise<number> {
   for (const deadline = Date.now() + COMPLETION_MS; ; await sleep(20)) {
-    const { pendingItems, chunksInFlight, chunksWaiting, chunksActive } = await readBacklog(queue, lanes);
+    const { pendingItems, chunksInFlight, chunksWaiting, chunksActive } = await readBacklog(redis, lanes);
     const left = pendingItems + chunksInFlight + chunksWaiting + chunksActive;
     if (left === 0 || Date.now() > deadline) return left;
   }

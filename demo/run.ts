@@ -3,11 +3,14 @@ import { Command, InvalidArgumentError } from 'commander';
 import { messageOf } from '../src/errors.ts';
 import { CITY_COUNT } from './cities.ts';
 import { LOCK_MS } from './crash.ts';
-import { createDeployment } from './deployment.ts';
+import { openDeployment } from './deployment.ts';
 import { Model } from './model.ts';
 import { Report } from './report.ts';
 import { tour } from './tour.ts';
 import { Workers } from './workers.ts';
+
+/** What another process needs to join the deployment. */
+const NAMED = ['REDIS_URL', 'CACHE_REDIS_URL', 'DATABASE_URL', 'TIERLINE_SHARDS', 'TIERLINE_NAMESPACE'];
 
 const program = new Command('npm run demo --')
   .description(
@@ -17,6 +20,14 @@ own, removed at the end), else private ones.`,
   )
   .option('--items <number>', `only the first records, 1 to ${CITY_COUNT}`, itemsOf, CITY_COUNT)
   .option('--keep', 'leave services and workers up after the report, until Ctrl-C', false)
+  .addHelpText(
+    'after',
+    `
+Options for private servers:
+  --redis-cluster      Redis is a cluster of three masters with a replica each
+  --shards <number>    so many Postgres servers
+  --partitions <number>`,
+  )
   .action(async ({ items, keep }: { items: number; keep: boolean }) => {
     const interruption = new AbortController();
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => interruption.abort());
@@ -31,7 +42,7 @@ function itemsOf(text: string): number {
 
 /** Runs the demo on running servers. Returns the exit code: 0 only if everything was exact. */
 async function runDemo(items: number, keep: boolean, signal: AbortSignal): Promise<number> {
-  const deployment = await createDeployment();
+  const deployment = await openDeployment();
   const workers = new Workers({ ...process.env, ...deployment.env, TIERLINE_CHUNK_LOCK_MS: `${LOCK_MS}` });
   const stop = AbortSignal.any([signal, workers.failed]);
   const scene = { deployment, model: new Model(), report: new Report(), signal: stop };
@@ -49,13 +60,13 @@ async function runDemo(items: number, keep: boolean, signal: AbortSignal): Promi
   await workers.stop();
   if (code === 1) console.log(`The workers' logs: ${workers.logFile}`);
   else workers.removeLog();
-  await deployment.remove();
+  await deployment.close();
   return code;
 }
 
-async function keepRunning(env: Readonly<Record<string, string>>, stop: AbortSignal): Promise<void> {
+async function keepRunning(env: NodeJS.ProcessEnv, stop: AbortSignal): Promise<void> {
   console.log('\nServices and workers stay up until Ctrl-C:');
-  for (const [name, value] of Object.entries(env)) console.log(`  ${name}=${value}`);
+  for (const name of NAMED) if (env[name] !== undefined) console.log(`  ${name}=${env[name]}`);
   // A signal alone does not keep the process alive.
   const alive = setInterval(() => undefined, 60_000);
   if (!stop.aborted) await once(stop, 'abort');

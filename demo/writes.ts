@@ -3,6 +3,7 @@ import { BackpressureError } from '../src/errors.ts';
 import type { BatchTicket, NewItem, Producer } from '../src/types/write.ts';
 import type { Scene } from './deployment.ts';
 
+/** For each partition, so that its share of a call is a full chunk. */
 const ITEMS_PER_CALL = 500;
 /** So that Redis has the next call while this process reads the answer to the last. */
 const CALLS_AT_ONCE = 4;
@@ -40,11 +41,12 @@ export class Writes {
 
   /** A few calls at once; no id is in two of them. */
   async #call<T>(all: readonly T[], call: (part: readonly T[]) => Promise<BatchTicket>): Promise<void> {
+    const itemsPerCall = ITEMS_PER_CALL * this.#scene.deployment.lanes.count;
     let from = 0;
     const next = async (): Promise<void> => {
       while (from < all.length) {
         this.#scene.signal.throwIfAborted();
-        const part = all.slice(from, (from += ITEMS_PER_CALL));
+        const part = all.slice(from, (from += itemsPerCall));
         const batch = await whenRoom(() => call(part), this.#scene.signal);
         for (const { id, error } of batch.rejected) this.#scene.report.difference(`${id}: ${error.message}`);
         this.enqueued += batch.accepted;

@@ -34,7 +34,7 @@ onInterruption(() => {
 await addPassword();
 process.exitCode = await run(releases);
 if (process.exitCode === 0 && !interrupted) {
-  for (const name of ['REDIS_URL', 'CACHE_REDIS_URL', 'DATABASE_URL']) {
+  for (const name of ['REDIS_URL', 'CACHE_REDIS_URL', 'DATABASE_URL', 'TIERLINE_SHARDS']) {
     if (env[name]) console.log(`${name}=${env[name]}`);
   }
   if (dev) buildOnChange();

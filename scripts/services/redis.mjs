@@ -21,7 +21,7 @@ const busPort = 10_000;
 
 /** Starts a Redis Cluster of our own for the queue: three masters with a replica each. */
 export async function startPrivateRedisCluster(say) {
-  const settings = { ...forQueue, 'cluster-enabled': 'yes', 'cluster-node-timeout': '3000' };
+  const settings = { ...forQueue, 'cluster-enabled': 'yes' };
   // One alone first: it installs Redis where that is missing.
   const servers = [await start(say, 'Redis of a cluster', settings, busPort)];
   const stop = () => Promise.all(servers.map((server) => server.stop()));
