@@ -9,7 +9,7 @@ const floors = [
   ['store', 'lifecycle'],
   ['metrics'],
   ['health'],
-  ['dashboard'],
+  ['dashboard', 'gateway'],
   ['cli'],
 ];
 const ground = floors[0];
@@ -24,6 +24,8 @@ const forbidden = {
   lifecycle: ['redis', 'postgres', 'tiers', 'producer', 'read', 'drain', 'maintenance'],
   // It shows what the workers do and never does their work.
   dashboard: ['store', 'drain'],
+  // It is a service that writes and reads.
+  gateway: ['drain', 'maintenance'],
 };
 
 /** The only folders that may import a library. */

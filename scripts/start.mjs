@@ -32,6 +32,7 @@ onInterruption(() => {
   void running?.stop();
 });
 await addPassword();
+await addToken();
 process.exitCode = await run(releases);
 if (process.exitCode === 0 && !interrupted) {
   for (const name of ['REDIS_URL', 'CACHE_REDIS_URL', 'DATABASE_URL', 'TIERLINE_SHARDS']) {
@@ -79,4 +80,14 @@ async function addPassword() {
   const { TIERLINE_DASHBOARD_HOST: host = '127.0.0.1', TIERLINE_DASHBOARD_PORT: port = 3000 } = env;
   console.log(`dashboard: http://${host}:${port}, password ${password} (of this run)`);
   env.TIERLINE_DASHBOARD_PASSWORD_HASH = await hashPassword(password);
+}
+
+/** Nor does the gateway start without a token. */
+async function addToken() {
+  if (env.TIERLINE_GATEWAY_TOKENS) return;
+  const { hashToken, makeToken } = await import('../dist/src/gateway/tokens.js');
+  const token = makeToken();
+  const { TIERLINE_GATEWAY_HOST: host = '127.0.0.1', TIERLINE_GATEWAY_PORT: port = 8080 } = env;
+  console.log(`gateway: http://${host}:${port}/docs, token ${token} (of this run)`);
+  env.TIERLINE_GATEWAY_TOKENS = `start:read+write+peer:${hashToken(token)}`;
 }

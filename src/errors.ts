@@ -151,6 +151,47 @@ export class CorruptItemError extends TierlineError {
   readonly code = 'ERR_CORRUPT_ITEM';
 }
 
+/**
+ * The gateway does not know the token of a request, or the token does not allow it. Nothing was done; `reason` tells which token
+ * is needed: any (`token`), one with another scope (`scope`), or one that is not confined to another prefix (`prefix`).
+ */
+export class AccessDeniedError extends TierlineError {
+  readonly code = 'ERR_ACCESS_DENIED';
+  readonly reason: 'token' | 'scope' | 'prefix';
+  constructor(reason: 'token' | 'scope' | 'prefix', message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/** The gateway was asked more often than it answers one token or one address. Nothing was done; ask again after `retryAfterMs`. */
+export class TooManyRequestsError extends TierlineError {
+  readonly code = 'ERR_TOO_MANY_REQUESTS';
+  readonly retryAfterMs: number;
+  constructor(retryAfterMs: number) {
+    super(`Too many requests. Nothing was done; try again in ${retryAfterMs} ms.`);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** A request body is larger than the gateway takes. What came before it was told as accepted stays; send less at a time. */
+export class BodyTooLargeError extends TierlineError {
+  readonly code = 'ERR_BODY_TOO_LARGE';
+}
+
+/** A request body did not arrive in time. What came before it was told as accepted stays; send the rest faster. */
+export class BodyTimeoutError extends TierlineError {
+  readonly code = 'ERR_BODY_TIMEOUT';
+}
+
+/**
+ * The change feed no longer holds what came after the given place, or Redis lost it. Read the items again, and follow the changes
+ * from now on.
+ */
+export class ChangesGoneError extends TierlineError {
+  readonly code = 'ERR_CHANGES_GONE';
+}
+
 /** @internal */
 export function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {

@@ -1,7 +1,11 @@
 export type { OpenOptions, Options } from './config.ts';
 export {
+  AccessDeniedError,
   AtomicRefusedError,
   BackpressureError,
+  BodyTimeoutError,
+  BodyTooLargeError,
+  ChangesGoneError,
   ClosedError,
   ConfigError,
   CorruptItemError,
@@ -15,6 +19,7 @@ export {
   SettleTimeoutError,
   TierUnavailableError,
   TierlineError,
+  TooManyRequestsError,
   UnsafeServerError,
   type ReachedLimit,
 } from './errors.ts';

@@ -13,6 +13,7 @@ const REDACTED = [
   'dashboardPasswordHash',
   'dashboardToken',
   'metricsToken',
+  'gatewayTokens',
   'authorization',
   'content',
   'body',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { gatewayTokenList } from './gateway-tokens.ts';
 import { isPartitionCount } from './lanes.ts';
 import { partitionList } from './partition-list.ts';
 import { MAX_PARTITIONS } from './partition.ts';
@@ -326,6 +327,36 @@ export const OPTIONS = {
     'ms',
     'How long one sign-in lasts.',
     integer(MINUTE).default(12 * HOUR),
+  ),
+  gatewayHost: option(
+    'TIERLINE_GATEWAY_HOST',
+    'address',
+    'Address the gateway listens on; `0.0.0.0` or `::` for every interface.',
+    text.default('127.0.0.1'),
+  ),
+  gatewayPort: option(
+    'TIERLINE_GATEWAY_PORT',
+    'port',
+    'Port the gateway listens on; 0 takes a free one.',
+    integer(0, 65_535).default(8080),
+  ),
+  gatewayTokens: option(
+    'TIERLINE_GATEWAY_TOKENS',
+    'list',
+    'Tokens that the gateway knows, as `tierline gateway token` prints them: `name:scopes:hash` or `name:scopes:hash:prefix`, with commas between them ([docs/gateway.md](docs/gateway.md)).',
+    gatewayTokenList.default([]),
+  ),
+  gatewayRequestsPerSecond: option(
+    'TIERLINE_GATEWAY_REQUESTS_PER_SECOND',
+    'requests',
+    'Requests that a gateway process answers one token in a second.',
+    integer(1).default(20_000),
+  ),
+  gatewayBodyTimeoutMs: option(
+    'TIERLINE_GATEWAY_BODY_TIMEOUT_MS',
+    'ms',
+    'How long the gateway waits for the headers and for the body of a request, and for each line of a batch.',
+    integer(100).default(30_000),
   ),
   shutdownMs: option(
     'TIERLINE_SHUTDOWN_MS',

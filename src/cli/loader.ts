@@ -4,7 +4,7 @@ import { BackpressureError, messageOf, TierlineError } from '../errors.ts';
 import { parseNewItem } from '../schema/item.ts';
 import type { WaitOptions } from '../types/call.ts';
 import type { BatchTicket, NewItem, Producer } from '../types/write.ts';
-import type { SourceLine } from './item-lines.ts';
+import type { SourceLine } from '../schema/item-lines.ts';
 
 export interface LoaderOptions {
   readonly config: Pick<Config, 'chunkMaxItems' | 'chunkMaxBytes' | 'maxContentBytes'>;

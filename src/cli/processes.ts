@@ -5,8 +5,16 @@ import { fileURLToPath } from 'node:url';
 import { runProcess } from '../lifecycle/run-process.ts';
 
 /** The name of each service in its log. */
-const SERVICES = { worker: 'drain', maintenance: 'maintenance', dashboard: 'dashboard' } as const;
+const SERVICES = {
+  worker: 'drain',
+  maintenance: 'maintenance',
+  dashboard: 'dashboard',
+  gateway: 'gateway',
+} as const;
 type ServiceName = keyof typeof SERVICES;
+
+/** What `tierline start` runs. A gateway needs tokens, and not every deployment has one. */
+const STARTED: readonly ServiceName[] = ['worker', 'maintenance', 'dashboard'];
 
 /** Node takes these flags only when it starts. The small young generation keeps a worker's memory low. */
 const NODE_FLAGS: Partial<Record<ServiceName, readonly string[]>> = { worker: ['--max-semi-space-size=8'] };
@@ -16,7 +24,7 @@ export function runService(name: ServiceName): Promise<void> {
   return runProcess(SERVICES[name], async () => (await import('./services.ts'))[name]);
 }
 
-/** Runs every service as a child process. A signal stops them all, and so does the end of one. */
+/** Runs the services of one machine as child processes. A signal stops them all, and so does the end of one. */
 async function startAll(): Promise<void> {
   let asked = false;
   const children: ChildProcess[] = [];
@@ -29,7 +37,7 @@ async function startAll(): Promise<void> {
       stop();
     });
   }
-  for (const name of Object.keys(SERVICES) as ServiceName[]) children.push(startChild(name));
+  for (const name of STARTED) children.push(startChild(name));
   const ends = children.map(async (child) => {
     await once(child, 'exit');
     return child.exitCode;

@@ -6,6 +6,7 @@ import { deadLetters } from './commands/dead-letters.ts';
 import { migrate, pressure, status, tail } from './commands/deployment.ts';
 import { doctor } from './commands/doctor.ts';
 import { count, deleteCommand, get, scan } from './commands/items.ts';
+import { gateway } from './commands/gateway.ts';
 import { merkle } from './commands/merkle.ts';
 import { partitions } from './commands/partitions.ts';
 import { put } from './commands/put.ts';
@@ -88,6 +89,7 @@ for (const child of [
   worker,
   maintenance,
   dashboard,
+  gateway,
   completion,
 ]) {
   program.addCommand(inherit(child, program));

@@ -38,3 +38,15 @@ export const dashboard: ServiceModule = {
     return startDashboard();
   },
 };
+
+export const gateway: ServiceModule = {
+  async start(config: Config, log: Logger) {
+    // Only the gateway loads the store and the page of its routes.
+    const { startGateway } = await import('../gateway/gateway.ts');
+    const registry = createRegistry('gateway');
+    return startWithProbes(
+      () => startProbes(config, log, registry, { deployment: false }),
+      () => startGateway({}, registry),
+    );
+  },
+};

@@ -320,6 +320,16 @@ export async function feedAfter(
   }));
 }
 
+/** Whether the feed holds the entry of this place. False also when it was trimmed, or Redis lost it. */
+export async function feedHolds(
+  redis: Redis,
+  keys: Keys,
+  { id, number }: Pick<FeedPosition, 'id' | 'number'>,
+): Promise<boolean> {
+  const entries = rangeReply.parse(await redis.xrange(keys.feed, id, id));
+  return entries.some(([, fields]) => Number(fieldOf(fields, 'n')) === number);
+}
+
 /** One field of an entry as Redis gives it: names and values in turn. */
 export function fieldOf(fields: readonly string[], name: string): string {
   return fields[fields.indexOf(name) + 1] ?? '';

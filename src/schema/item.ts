@@ -29,7 +29,7 @@ function textProblem(value: string, maximum: number): string | undefined {
 
 export const idSchema = boundedText(MAX_ID_BYTES);
 export const stateSchema = boundedText(MAX_STATE_BYTES);
-const TRACE_PARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
+export const TRACE_PARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 
 const newItemSchema = z.strictObject({
   id: idSchema,

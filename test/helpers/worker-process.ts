@@ -27,7 +27,7 @@ export interface SpawnedWorker extends WorkerProcess {
   readonly ended: Promise<number | null>;
 }
 
-export type WorkerName = 'drain' | 'maintenance' | 'dashboard';
+export type WorkerName = 'drain' | 'maintenance' | 'dashboard' | 'gateway';
 
 export function spawnWorker(
   name: WorkerName | 'migrate',

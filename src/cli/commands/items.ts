@@ -6,7 +6,7 @@ import { ofPrefix, ofState } from '../../postgres/selection.ts';
 import type { Item } from '../../types/read.ts';
 import type { Producer } from '../../types/write.ts';
 import { action, command, examples, EXIT, seconds, UsageError, wholeNumber } from '../command.ts';
-import { itemLine } from '../item-lines.ts';
+import { itemLine } from '../../schema/item-lines.ts';
 import { facts, groupedDigits, table, timeOf } from '../table.ts';
 
 export const get = command('get', 'Show items by their ids')

@@ -14,7 +14,7 @@ import {
   seconds,
   UsageError,
 } from '../command.ts';
-import { BrokenLineError, itemSource, type SourceOptions } from '../item-lines.ts';
+import { BrokenLineError, itemSource, type SourceOptions } from '../../schema/item-lines.ts';
 import { type LoadCounts, Loader, StrictStop } from '../loader.ts';
 import { Progress } from '../progress.ts';
 import { duration, facts, groupedDigits } from '../table.ts';

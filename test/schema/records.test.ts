@@ -1,6 +1,6 @@
 import test from 'ava';
 import * as fc from 'fast-check';
-import { parseCsvRecord, RecordSplitter } from '../../src/cli/records.ts';
+import { parseCsvRecord, RecordSplitter } from '../../src/schema/records.ts';
 
 function split(
   pieces: readonly Buffer[],

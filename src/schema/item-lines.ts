@@ -1,6 +1,6 @@
 import { Buffer, isUtf8 } from 'node:buffer';
 import { messageOf } from '../errors.ts';
-import { serializeJson } from '../schema/json.ts';
+import { serializeJson } from './json.ts';
 import type { JsonValue } from '../types/call.ts';
 import type { Item } from '../types/read.ts';
 import type { NewItem } from '../types/write.ts';

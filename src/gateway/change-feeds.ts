@@ -1,0 +1,85 @@
+import type { Config } from '../config.ts';
+import { QueueUnavailableError } from '../errors.ts';
+import type { Lanes } from '../lanes.ts';
+import type { Logger } from '../log.ts';
+import { RedisBackend } from '../redis/backend.ts';
+import type { FeedTail } from '../redis/feed.ts';
+import type { Redis } from '../redis/connect.ts';
+import { type ChangePosition, historyOf } from './change-position.ts';
+
+const START_TIMEOUT_MS = 2000;
+
+export interface Follower {
+  /** The feed of this partition has a new entry. */
+  onNews(lane: number): void;
+  /** Entries of some feed were missed. */
+  onGap(): void;
+}
+
+/** The change feeds of all partitions, as the followers of one gateway share them: they are told where something is new. */
+export class ChangeFeeds {
+  readonly lanes: Lanes;
+  readonly redis: Redis;
+  readonly #backend: RedisBackend;
+  readonly #tails: readonly FeedTail[];
+  readonly #followers = new Set<Follower>();
+
+  private constructor(backend: RedisBackend, lanes: Lanes, tails: readonly FeedTail[]) {
+    this.#backend = backend;
+    this.#tails = tails;
+    this.lanes = lanes;
+    this.redis = backend.queue;
+    tails.forEach((tail, lane) =>
+      tail.listen({
+        onEntry: () => this.#tell((follower) => follower.onNews(lane)),
+        onGap: () => this.#tell((follower) => follower.onGap()),
+      }),
+    );
+  }
+
+  /** @throws QueueUnavailableError */
+  static async open(config: Config, log: Logger): Promise<ChangeFeeds> {
+    const backend = new RedisBackend(config, log);
+    return backend.opening(async () => {
+      await backend.ready(START_TIMEOUT_MS, 'queue');
+      const lanes = await backend.lanes();
+      const feeds = new ChangeFeeds(backend, lanes, backend.feeds(lanes));
+      await backend.ready(START_TIMEOUT_MS, 'feeds');
+      return feeds;
+    });
+  }
+
+  /** The place after everything that has been delivered here. @throws QueueUnavailableError while a feed is out of sight */
+  get head(): ChangePosition {
+    if (!this.#tails.every(({ live }) => live)) {
+      throw new QueueUnavailableError('The change feed is out of sight: Redis does not answer. Try again.');
+    }
+    return {
+      history: this.history,
+      lanes: this.#tails.map(({ position: { id, number } }) => ({ id, number })),
+    };
+  }
+
+  /** Changes when Redis has lost data. */
+  get history(): string {
+    return historyOf(this.#tails.map(({ position }) => position.epoch));
+  }
+
+  get followers(): number {
+    return this.#followers.size;
+  }
+
+  /** Tells the follower until the returned function is called. */
+  follow(follower: Follower): () => void {
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
+  }
+
+  #tell(what: (follower: Follower) => void): void {
+    for (const follower of this.#followers) what(follower);
+  }
+
+  close(): Promise<void> {
+    return this.#backend.close();
+  }
+}

@@ -1,0 +1,129 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { SettleTimeoutError } from '../errors.ts';
+import { OUTCOME_STATUSES } from '../schema/feed.ts';
+import type { Outcome, RangeTicket, Ticket } from '../types/write.ts';
+import type { GatewayParts } from './parts.ts';
+import { problem, sendProblem } from './problem.ts';
+
+const MAX_WAIT_MS = 60_000;
+
+/** Query of every write. */
+export const waitQuery = z.strictObject({
+  wait: z
+    .enum(['accepted', 'settled'])
+    .default('accepted')
+    .describe(
+      'When to answer: as soon as the write is queued (202), or when it has settled in every tier (200).',
+    ),
+  timeoutMs: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(MAX_WAIT_MS)
+    .default(10_000)
+    .describe('With `wait=settled`: how long to wait. After that the answer is 202, and the write goes on.'),
+});
+export type WaitQuery = z.output<typeof waitQuery>;
+
+/** `dead` is told as a problem with 422, and `missing` as one with 404. */
+const settledStatus = z.enum(OUTCOME_STATUSES).extract(['applied', 'superseded']);
+
+export const acceptedSchema = z
+  .object({ id: z.string(), version: z.int(), status: z.literal('accepted') })
+  .meta({ id: 'Accepted', description: 'The write is queued and will be applied. Ask `/v1/status/{id}`.' });
+export const settledSchema = z
+  .object({ id: z.string(), version: z.int(), status: settledStatus })
+  .meta({ id: 'Settled', description: 'The write has settled. `superseded`: a newer one had already won.' });
+export const rangeAcceptedSchema = z
+  .object({ version: z.int(), status: z.literal('accepted') })
+  .meta({ id: 'RangeAccepted' });
+export const rangeSettledSchema = z
+  .object({
+    version: z.int(),
+    status: z.literal('settled'),
+    deleted: z.int().describe('Items that were live and are deleted now.'),
+    dead: z.int().describe('Rows that Postgres refused to change: they stand in the dead letters.'),
+  })
+  .meta({ id: 'RangeSettled' });
+
+/** What an audit line calls a write. */
+type Operation = 'put' | 'delete' | 'state' | 'delete-prefix' | 'delete-state' | 'batch';
+
+/** One line a write: who wrote what. It holds no content and no token. */
+export function audit(
+  { log }: Pick<GatewayParts, 'log'>,
+  request: FastifyRequest,
+  operation: Operation,
+  facts: object,
+): void {
+  log.info({ audit: { token: request.caller?.name, operation, ...facts } }, 'write');
+}
+
+/** Answers a write of one id: 202 when it was accepted, or 200 when it has settled. */
+export async function answerWrite(
+  parts: GatewayParts,
+  reply: FastifyReply,
+  ticket: Ticket,
+  query: WaitQuery,
+): Promise<FastifyReply> {
+  const { id, version } = ticket;
+  const outcome = await settledWithin(parts, reply, query, (options) => ticket.settled(options));
+  if (outcome === undefined) {
+    reply.header('location', `/v1/status/${encodeURIComponent(id)}`);
+    return reply.code(202).send({ id, version, status: 'accepted' });
+  }
+  const refusal = refusalOf(outcome);
+  if (refusal !== undefined) return sendProblem(reply, refusal);
+  return reply.code(200).send({ id, version: outcome.version, status: outcome.status });
+}
+
+function refusalOf({ status, reason }: Outcome) {
+  if (status === 'missing')
+    return problem(404, 'ERR_NOT_FOUND', 'There is no such item, so it has no state.');
+  if (status !== 'dead') return undefined;
+  const why = reason ?? 'no reason given';
+  return problem(
+    422,
+    'ERR_DEAD_LETTER',
+    `Postgres refused the write: ${why}. It stands in the dead letters.`,
+  );
+}
+
+/** Answers a range delete, as `answerWrite`. @throws JobRefusedError */
+export async function answerRange(
+  parts: GatewayParts,
+  reply: FastifyReply,
+  ticket: RangeTicket,
+  query: WaitQuery,
+): Promise<FastifyReply> {
+  const { version } = ticket;
+  const outcome = await settledWithin(parts, reply, query, (options) => ticket.settled(options));
+  return outcome === undefined
+    ? reply.code(202).send({ version, status: 'accepted' })
+    : reply.code(200).send({ version, status: 'settled', ...outcome });
+}
+
+/** Undefined when nobody waits, the time is up, or the gateway stops: the write goes on. */
+async function settledWithin<T>(
+  { stopping }: GatewayParts,
+  reply: FastifyReply,
+  { wait, timeoutMs }: WaitQuery,
+  settled: (options: { timeoutMs: number; signal: AbortSignal }) => Promise<T>,
+): Promise<T | undefined> {
+  if (wait === 'accepted') return undefined;
+  const signal = AbortSignal.any([stopping, goneSignal(reply)]);
+  try {
+    return await settled({ timeoutMs, signal });
+  } catch (error) {
+    if (error instanceof SettleTimeoutError || signal.aborted) return undefined;
+    throw error;
+  }
+}
+
+/** Aborted when the answer has been sent or its receiver went away. */
+export function goneSignal(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController();
+  reply.raw.once('close', () => controller.abort());
+  return controller.signal;
+}

@@ -1,0 +1,3 @@
+import { runService } from '../src/cli/processes.ts';
+
+await runService('gateway');
