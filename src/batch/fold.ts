@@ -1,6 +1,7 @@
 import { UNWRITTEN, type Stamp } from '../clock.ts';
 import { type Digest, type Digester, ZERO_DIGEST } from '../merkle/digest.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
+import { type ContentValue, isNewerContent, isNewerState } from '../schema/register-order.ts';
 import { type ChunkJob, kindAt, type OperationKind, tiersAt } from '../schema/job.ts';
 import type { Tiers } from '../types/write.ts';
 
@@ -21,7 +22,7 @@ export interface Op {
 
 /**
  * What a batch writes to one id. A row has two last-writer-wins registers, content and state; each has the newest value among
- * the batch's operations. A submit writes the content, and the state if it names one. A delete writes both, a setState only the
+ * the batch's operations (`schema/register-order.ts`). A submit writes the content, and the state if it names one. A delete writes both, a setState only the
  * state.
  */
 export interface Row {
@@ -96,7 +97,7 @@ export function emptyRow(id: string): Row {
 function write(row: Row, op: Op): void {
   const { job } = op.chunk;
   const state = op.kind === 'delete' ? DEFAULT_STATE : job.states?.[op.index];
-  if (op.kind !== 'setState' && op.stamp > row.contentVersion) {
+  if (op.kind !== 'setState' && writesContent(op, row)) {
     row.contentVersion = op.stamp;
     row.deleted = op.kind === 'delete';
     row.binary = op.kind === 'putBinary';
@@ -106,10 +107,26 @@ function write(row: Row, op: Op): void {
     row.ttlMs = job.ttls?.[op.index] ?? 0;
     row.traceParent = job.traces?.[op.index] ?? null;
   }
-  if (state != null && op.stamp > row.stateVersion) {
+  if (state != null && writesState(op, state, row)) {
     row.stateVersion = op.stamp;
     row.state = state;
   }
+}
+
+/** The stamps are compared first: they decide nearly always, and without an object. */
+function writesContent(op: Op, row: Row): boolean {
+  if (op.stamp !== row.contentVersion) return op.stamp > row.contentVersion;
+  return isNewerContent(contentOf(op), row);
+}
+
+function writesState({ stamp }: Op, state: string, row: Row): boolean {
+  if (stamp !== row.stateVersion) return stamp > row.stateVersion;
+  return isNewerState({ stateVersion: stamp, state }, row);
+}
+
+/** What an operation writes to the content register. */
+export function contentOf({ chunk: { job }, index, stamp, kind }: Op): ContentValue {
+  return { contentVersion: stamp, deleted: kind === 'delete', contentHash: job.hashes[index] as string };
 }
 
 /** Sets the digests of a row, in place: copying a row to add two fields cost 10 µs, five times as much as the hashes. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type Chunk, foldOps, newestStamps, type Op, opsOf, type Row } from '../batch/fold.ts';
 import { type Stamp, stampToMs } from '../clock.ts';
-import { applyRows } from '../postgres/apply-batch.ts';
+import { applyRows, NONE_APPLIED } from '../postgres/apply-batch.ts';
 import { failureKind } from '../postgres/pool.ts';
 import { sweptAmong } from '../redis/chunk-notes.ts';
 import { recordSettled } from '../redis/history.ts';
@@ -91,7 +91,7 @@ export class BatchWriter {
         const isWhole = ended.chunks.length === batch.chunks.length;
         return {
           jobs: ended.jobs,
-          changes: toFeedChanges(rows, batch.cacheRows),
+          changes: toFeedChanges(rows, batch.cacheRows, stored.decided),
           settled: newestStamps(isWhole ? batch.ops : ended.chunks.flatMap(opsOf)),
         };
       },
@@ -164,7 +164,7 @@ export class BatchWriter {
   /** Writes the rows in one statement. When Postgres refuses the data, it looks for the operations that it refuses. */
   async #store(rows: Row[], ops: readonly Op[], batchId: string): Promise<Isolated> {
     const { pool, digester } = this.#parts;
-    if (rows.length === 0) return { rows, differing: new Map(), allNew: true, dead: new Map() };
+    if (rows.length === 0) return { rows, ...NONE_APPLIED, dead: new Map() };
     try {
       return { rows, ...(await applyRows(pool, rows, batchId)), dead: new Map() };
     } catch (error) {

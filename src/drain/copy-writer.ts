@@ -7,6 +7,7 @@ import { LOOK_MS } from '../redis/cache-session.ts';
 import type { Settlement } from '../redis/in-flight.ts';
 import { CacheUnknownError, type CopyFate } from '../redis/item-store.ts';
 import { type Lifetimes, type StoredEntry, storedEntry } from '../redis/stored-entry.ts';
+import { isNewerContent, isSameContent } from '../schema/register-order.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { CopyStore, Look } from '../tiers/tier.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
@@ -170,7 +171,7 @@ async function lookAndCopy(
     const { id, row } = target;
     const now = nowById.get(id);
     if (row?.tiers === 'cache') {
-      if (now !== undefined && now.contentVersion > row.contentVersion) superseded.add(row);
+      if (now !== undefined && isNewerContent(rowNow(now), row)) superseded.add(row);
       else {
         written.push(target);
         entries.push(copyOfRow(row, undefined, digester, config));
@@ -181,7 +182,7 @@ async function lookAndCopy(
       written.push(target);
       // Its own write knows how long the copy is to live; the row does not.
       entries.push(
-        row?.contentVersion === now.contentVersion
+        row !== undefined && isSameContent(row, rowNow(now))
           ? copyOfRow(row, rowNow(now), digester, config)
           : storedEntry(now, config),
       );
@@ -213,8 +214,8 @@ function noteDropped({ observer, log }: WriterParts, fates: readonly CopyFate[])
   observer.copiesDropped(dropped);
 }
 
-function rowNow({ id, contentVersion, stateVersion, state, kind }: StoredItem): RowNow {
-  return { id, contentVersion, stateVersion, state, deleted: kind === 'deleted' };
+function rowNow({ id, contentVersion, stateVersion, state, kind, contentHash }: StoredItem): RowNow {
+  return { id, contentVersion, stateVersion, state, deleted: kind === 'deleted', contentHash };
 }
 
 /** The L2 copy of a row whose content this batch wrote; its state may be another batch's (`now`). */
@@ -251,5 +252,5 @@ export function copyOfRow(
 
 /** Whether the content is this batch's. Then the copy is made without reading the row. */
 export function ownsContent(row: Row, now: RowNow | undefined): boolean {
-  return now === undefined || (row.contentVersion > 0 && now.contentVersion === row.contentVersion);
+  return now === undefined || (row.contentVersion > 0 && isSameContent(row, now));
 }

@@ -1,4 +1,4 @@
-import type { Chunk, Op, Row } from '../batch/fold.ts';
+import { type Chunk, contentOf, type Op, type Row } from '../batch/fold.ts';
 import type { RowNow } from '../postgres/apply-batch.ts';
 import {
   type FeedJob,
@@ -6,6 +6,7 @@ import {
   OUTCOME_STATUSES,
   type OutcomeStatus,
 } from '../schema/feed.ts';
+import { isNewerContent, isSameContent } from '../schema/register-order.ts';
 import { versionOf } from '../schema/stored-item.ts';
 
 export interface BatchResult {
@@ -43,15 +44,26 @@ function exceptionOf(op: Op, result: BatchResult): OperationException | undefine
   if (reason !== undefined) return { index, status: 'dead', version: stamp, reason };
   if (op.tiers === 'cache') {
     const cached = result.cached.get(op.id);
-    if (cached?.stored && cached.row.contentVersion === stamp) return undefined;
+    if (cached?.stored && isSameContent(cached.row, contentOf(op))) return undefined;
     return { index, status: 'superseded', version: cached?.row.contentVersion ?? stamp };
   }
   const now = result.differing.get(op.id) ?? result.rows.get(op.id);
   if (now === undefined) return undefined;
-  const register = op.kind === 'setState' ? now.stateVersion : now.contentVersion;
-  if (register > stamp) return { index, status: 'superseded', version: versionOf(now) };
+  if (hasLost(op, now)) return { index, status: 'superseded', version: versionOf(now) };
   if (op.kind === 'setState' && now.deleted) return { index, status: 'missing', version: stamp };
   return undefined;
+}
+
+/** Whether the register that the operation writes has a newer value. */
+function hasLost(op: Op, now: Row | RowNow): boolean {
+  if (op.kind !== 'setState') {
+    return op.stamp === now.contentVersion
+      ? isNewerContent(now, contentOf(op))
+      : now.contentVersion > op.stamp;
+  }
+  return op.stamp === now.stateVersion
+    ? op.chunk.job.states?.[op.index] !== now.state
+    : now.stateVersion > op.stamp;
 }
 
 /** How many operations ended in each way. */

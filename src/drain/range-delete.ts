@@ -184,7 +184,7 @@ export class RangeDelete {
       await copyAndSettle(
         this.#parts,
         () => copyStoredRows(this.#parts, part),
-        () => ({ jobs: [], changes: toFeedChanges(rows), settled: [] }),
+        () => ({ jobs: [], changes: toFeedChanges(rows, [], byId(rows)), settled: [] }),
       );
     }
     return progress;
@@ -252,7 +252,8 @@ export class RangeDelete {
   /** Writes the copies, then the feed, as for any batch. The range delete itself settles after its last batch. */
   async #copy(rows: WrittenRows, look: Look | undefined): Promise<void> {
     if (rows.rows.length === 0) return;
-    const changes = toFeedChanges(rows.rows.map((row) => rows.differing.get(row.id) ?? row));
+    const now = rows.rows.map((row) => rows.differing.get(row.id) ?? row);
+    const changes = toFeedChanges(now, [], rows.differing);
     await copyAndSettle(
       this.#parts,
       (isFirst) => copyRows(this.#parts, isFirst ? look : undefined, rows),
@@ -278,6 +279,10 @@ function isEmpty({ progress }: Begun): boolean {
 function outcomeOf({ rangeId }: Pick<RangeRun, 'rangeId'>, progress: RangeProgress | undefined): FeedJob {
   const { deleted = 0, refused = 0 } = progress ?? {};
   return { chunkId: rangeId, operations: 1, outcome: { range: { deleted, dead: refused } } };
+}
+
+function byId<T extends { readonly id: string }>(rows: readonly T[]): Map<string, T> {
+  return new Map(rows.map((row) => [row.id, row]));
 }
 
 function placeAfter({ place, rows }: Page, { kind }: RangeJob): RangePlace {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Chunk, foldOps, newestStamps, type Op, opsOf, type Row } from '../batch/fold.ts';
 import { boundedReason } from '../errors.ts';
 import type { Digester } from '../merkle/digest.ts';
-import { applyRows, differingRows, type RowNow } from '../postgres/apply-batch.ts';
+import { type Applied, appliedNow, applyRows } from '../postgres/apply-batch.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
 import {
   inTransaction,
@@ -16,12 +16,9 @@ import { isId } from '../schema/item.ts';
 import { deadPayloadOf } from '../schema/job.ts';
 import { persist, settle, type WriterParts } from './writer-parts.ts';
 
-export interface Isolated {
+export interface Isolated extends Applied {
   /** The rows of the operations that were not refused. */
   readonly rows: readonly Row[];
-  readonly differing: ReadonlyMap<string, RowNow>;
-  /** No row was there before. */
-  readonly allNew: boolean;
   /** Why each refused operation was refused. */
   readonly dead: ReadonlyMap<Op, string>;
 }
@@ -69,8 +66,7 @@ export function applyIsolating(
     const rows = foldOps(survivors, digester);
     return {
       rows,
-      allNew: false,
-      differing: await differingRows(db, rows),
+      ...(await appliedNow(db, rows)),
       dead: new Map([...dead].map(([op, { message }]) => [op, message])),
     };
   });

@@ -1,6 +1,7 @@
 import { UNWRITTEN, type Stamp } from '../clock.ts';
 import type { Row } from '../batch/fold.ts';
 import { keyHash } from '../merkle/digest.ts';
+import { isTie } from '../schema/register-order.ts';
 import { boolArray, byteaArray, digestHalfArray, int4Array, int8Array, textArray } from './arrays.ts';
 import { withMerkleDelta } from './merkle-delta.ts';
 import type { Queryable } from './pool.ts';
@@ -12,32 +13,46 @@ export interface RowNow {
   readonly stateVersion: Stamp;
   readonly state: string;
   readonly deleted: boolean;
+  /** Hex; '' when deleted. */
+  readonly contentHash: string;
 }
 
-/** An expression of the row's columns, in whichever row has the newer register: the given one or the stored one. */
-function newest(register: 'content' | 'state', of: (row: string) => string): string {
-  return `CASE WHEN EXCLUDED.${register}_version > t.${register}_version THEN ${of('EXCLUDED')} ELSE ${of('t')} END`;
-}
+type Register = 'content' | 'state';
+/** Whether the given register wins, as SQL. */
+type Wins = Readonly<Record<Register, string>>;
 
-function newestColumn(register: 'content' | 'state', column: string): string {
-  return newest(register, (row) => `${row}.${column}`);
-}
-
-/** Half a row's digest. XOR with the state's share leaves the content's share. */
-function newestDigest(half: 'hi' | 'lo'): string {
-  const content = newest('content', (row) => `${row}.digest_${half} # ${row}.state_digest_${half}`);
-  return `${content} # ${newestColumn('state', `state_digest_${half}`)}`;
-}
+/** An equal stamp counts as older. So rows without ties, which are all but a few, pay nothing for the rule on them. */
+const BY_STAMP: Wins = {
+  content: 'EXCLUDED.content_version > t.content_version',
+  state: 'EXCLUDED.state_version > t.state_version',
+};
+/** The whole rule of `schema/register-order.ts`. */
+const BY_VALUE: Wins = {
+  content: `(${BY_STAMP.content} OR (EXCLUDED.content_version = t.content_version AND NOT t.deleted
+    AND (EXCLUDED.deleted OR EXCLUDED.content_hash > t.content_hash)))`,
+  state: `(${BY_STAMP.state} OR (EXCLUDED.state_version = t.state_version AND EXCLUDED.state > t.state COLLATE "C"))`,
+};
 
 const CONTENT_COLUMNS = ['deleted', 'content', 'content_bytes', 'content_hash', 'trace_parent', 'durable'];
+const HASH = "coalesce(encode(content_hash, 'hex'), '')";
+/** A `RowTuple` of the columns of `withMerkleDelta`. */
+export const ROW_TUPLE = `json_build_array(id, content_version, state_version, state, deleted, ${HASH})`;
 
 /**
  * Guarded upsert of both registers, and the batch's Merkle delta. The digest a row had before comes from the upsert itself
  * (`previous_…`). A CTE that reads it before the upsert misses rows that another batch inserts at the same time (290 wrong leaves
  * in 720 statements). Columns that no row of the batch uses are given as empty arrays, which unnest pads with NULL.
  */
-const APPLY = withMerkleDelta(
-  `
+function applyStatement(wins: Wins): string {
+  /** An expression of the row's columns, in whichever row has the newer register: the given one or the stored one. */
+  const newest = (register: Register, of: (row: string) => string) =>
+    `CASE WHEN ${wins[register]} THEN ${of('EXCLUDED')} ELSE ${of('t')} END`;
+  const newestColumn = (register: Register, column: string) => newest(register, (row) => `${row}.${column}`);
+  /** Half a row's digest. XOR with the state's share leaves the content's share. */
+  const newestDigest = (half: 'hi' | 'lo') =>
+    `${newest('content', (row) => `${row}.digest_${half} # ${row}.state_digest_${half}`)} # ${newestColumn('state', `state_digest_${half}`)}`;
+  return withMerkleDelta(
+    `
   INSERT INTO items AS t (id, content_version, deleted, durable, content, content_bytes, content_hash, state_version, state,
                           tombstone_week, id_hash, digest_hi, digest_lo, state_digest_hi, state_digest_lo, trace_parent, batch_id)
   SELECT id, content_version, deleted, coalesce(durable, false), content, content_bytes, content_hash,
@@ -60,11 +75,15 @@ const APPLY = withMerkleDelta(
     state_digest_hi = ${newestColumn('state', 'state_digest_hi')}, state_digest_lo = ${newestColumn('state', 'state_digest_lo')},
     batch_id = EXCLUDED.batch_id, updated_at = now(),
     previous_week = t.tombstone_week, previous_digest_hi = t.digest_hi, previous_digest_lo = t.digest_lo
-  WHERE EXCLUDED.content_version > t.content_version OR EXCLUDED.state_version > t.state_version`,
-  `SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM written WHERE previous_week IS NULL) AS inserted,
-     (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
+  WHERE ${wins.content} OR ${wins.state}`,
+    `SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM written WHERE previous_week IS NULL) AS inserted,
+     (SELECT coalesce(json_agg(${ROW_TUPLE}), '[]')
       FROM written WHERE state_version > 0) AS stateful`,
-);
+  );
+}
+
+const APPLY = applyStatement(BY_STAMP);
+const APPLY_TIES = applyStatement(BY_VALUE);
 
 /** A `RowNow` as statements return it in JSON. */
 export type RowTuple = [
@@ -73,18 +92,33 @@ export type RowTuple = [
   stateVersion: Stamp,
   state: string,
   deleted: boolean,
+  contentHash: string,
 ];
 
-export function rowOfTuple([id, contentVersion, stateVersion, state, deleted]: RowTuple): RowNow {
-  return { id, contentVersion, stateVersion, state, deleted };
+export function rowOfTuple([
+  id,
+  contentVersion,
+  stateVersion,
+  state,
+  deleted,
+  contentHash,
+]: RowTuple): RowNow {
+  return { id, contentVersion, stateVersion, state, deleted, contentHash };
 }
 
 export interface Applied {
   /** By id, rows that now differ from what the batch says: they were newer already, or have a register of another batch. */
   readonly differing: ReadonlyMap<string, RowNow>;
+  /**
+   * Rows in which an equal stamp may have been decided by the values. Readers that hold the stamp must be told which value won.
+   */
+  readonly decided: ReadonlyMap<string, RowNow>;
   /** No row of the batch was there before. */
   readonly allNew: boolean;
 }
+
+/** Of no rows. */
+export const NONE_APPLIED: Applied = { differing: new Map(), decided: new Map(), allNew: true };
 
 /** Writes folded, sorted rows. */
 export async function applyRows(db: Queryable, rows: readonly Row[], batchId: string): Promise<Applied> {
@@ -94,35 +128,82 @@ export async function applyRows(db: Queryable, rows: readonly Row[], batchId: st
     values: parameters(rows, batchId),
   });
   const { written, inserted, stateful } = reply.rows[0] ?? { written: 0, inserted: 0, stateful: [] };
-  return {
-    differing:
-      written === rows.length ? differing(rows, stateful.map(rowOfTuple)) : await differingRows(db, rows),
-    allNew: inserted === rows.length,
-  };
+  const isWhole = written === rows.length;
+  const found = isWhole ? stateful.map(rowOfTuple) : await rowsNow(db, rows, batchId);
+  const now = byId(found);
+  const decided = isWhole ? new Map<string, RowNow>() : repeated(rows, now);
+  const tied = rows.filter((row) => {
+    const other = now.get(row.id);
+    return other !== undefined && isTie(row, other);
+  });
+  if (tied.length > 0) {
+    await db.query({ name: 'tierline-apply-ties', text: APPLY_TIES, values: parameters(tied, batchId) });
+    for (const row of await rowsNow(db, tied, batchId)) {
+      now.set(row.id, row);
+      decided.set(row.id, row);
+    }
+  }
+  return { differing: differing(rows, now), decided, allNew: inserted === rows.length };
 }
 
-/** Asks Postgres which rows differ from `rows` now, by id. */
-export async function differingRows(db: Queryable, rows: readonly Row[]): Promise<Map<string, RowNow>> {
-  return differing(rows, await rowsNow(db, rows));
+/**
+ * Rows that have these very registers from before. This batch may be a repetition of one that decided a tie and was cut off
+ * before it told.
+ */
+function repeated(rows: readonly Row[], now: ReadonlyMap<string, FoundRow>): Map<string, RowNow> {
+  const found = new Map<string, RowNow>();
+  for (const row of rows) {
+    const other = now.get(row.id);
+    if (other === undefined || other.isWritten === true) continue;
+    const hasContent = row.contentVersion > 0 && row.contentVersion === other.contentVersion;
+    const hasState = row.stateVersion > 0 && row.stateVersion === other.stateVersion;
+    if (hasContent || hasState) found.set(row.id, other);
+  }
+  return found;
+}
+
+/** The rows as Postgres has them now, in place of what `applyRows` would say of them. */
+export async function appliedNow(db: Queryable, rows: readonly Row[]): Promise<Applied> {
+  const now = byId(await rowsNow(db, rows));
+  return { differing: differing(rows, now), decided: new Map(now), allNew: false };
+}
+
+/** `isWritten`: by the batch that was asked about. */
+interface FoundRow extends RowNow {
+  readonly isWritten?: boolean;
 }
 
 /** The same rows as Postgres has them now. */
-export async function rowsNow(db: Queryable, rows: readonly Pick<Row, 'id'>[]): Promise<RowNow[]> {
-  const { rows: now } = await db.query<RowNow>(
-    `SELECT id, content_version AS "contentVersion", state_version AS "stateVersion", state, deleted FROM items WHERE id = ANY($1::text[])`,
-    [textArray(rows.map((row) => row.id))],
+export async function rowsNow(
+  db: Queryable,
+  rows: readonly Pick<Row, 'id'>[],
+  batchId: string | null = null,
+): Promise<FoundRow[]> {
+  const { rows: now } = await db.query<FoundRow>(
+    `SELECT id, content_version AS "contentVersion", state_version AS "stateVersion", state, deleted, ${HASH} AS "contentHash",
+       batch_id = $2::uuid AS "isWritten" FROM items WHERE id = ANY($1::text[])`,
+    [textArray(rows.map((row) => row.id)), batchId],
   );
   return now;
 }
 
-function differing(rows: readonly Row[], now: readonly RowNow[]): Map<string, RowNow> {
-  const byId = new Map(now.map((row) => [row.id, row]));
+function byId<T extends { readonly id: string }>(rows: readonly T[]): Map<string, T> {
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+function differing(rows: readonly Row[], now: ReadonlyMap<string, RowNow>): Map<string, RowNow> {
+  const others = new Map(now);
   for (const row of rows) {
-    const found = byId.get(row.id);
-    if (found?.contentVersion === row.contentVersion && found.stateVersion === row.stateVersion)
-      byId.delete(row.id);
+    const found = others.get(row.id);
+    if (
+      found?.contentVersion === row.contentVersion &&
+      found.stateVersion === row.stateVersion &&
+      !isTie(row, found)
+    ) {
+      others.delete(row.id);
+    }
   }
-  return byId;
+  return others;
 }
 
 function parameters(rows: readonly Row[], batchId: string): unknown[] {

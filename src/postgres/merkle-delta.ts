@@ -55,7 +55,7 @@ delta AS (
 export function withMerkleDelta(write: string, reply: string): string {
   return `
 WITH written AS (${write}
-  RETURNING t.id, t.content_version, t.state_version, t.state, t.deleted, t.id_hash, t.tombstone_week, t.digest_hi, t.digest_lo,
+  RETURNING t.id, t.content_version, t.content_hash, t.state_version, t.state, t.deleted, t.id_hash, t.tombstone_week, t.digest_hi, t.digest_lo,
             t.previous_week, t.previous_digest_hi, t.previous_digest_lo),
 changes AS (
   SELECT id, id_hash, tombstone_week, (previous_week IS DISTINCT FROM tombstone_week)::int AS item_count,

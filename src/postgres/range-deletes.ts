@@ -3,8 +3,8 @@ import type { Row } from '../batch/fold.ts';
 import type { HashRange } from '../lanes.ts';
 import { type Digest, keyHash } from '../merkle/digest.ts';
 import type { RangeJob } from '../schema/job.ts';
-import { prefixRange } from '../schema/item.ts';
-import { type RowNow, rowOfTuple, rowsNow, type RowTuple } from './apply-batch.ts';
+import { DEFAULT_STATE, prefixRange } from '../schema/item.ts';
+import { ROW_TUPLE, type RowNow, rowOfTuple, rowsNow, type RowTuple } from './apply-batch.ts';
 import { digestHalfArray, textArray } from './arrays.ts';
 import { withMerkleDelta } from './merkle-delta.ts';
 import { type Queryable, readL3 } from './pool.ts';
@@ -111,13 +111,21 @@ export async function nextRangeIds(
   return rows.map(({ id }) => id);
 }
 
+/** Whether a delete at the stamp $1 wins over the content (`schema/register-order.ts`). */
+function contentOlder(row: string): string {
+  return `(${row}.content_version > 0 AND (${row}.content_version < $1 OR (${row}.content_version = $1 AND NOT ${row}.deleted)))`;
+}
+
+function stateOlder(row: string): string {
+  return `(${row}.state_version > 0 AND (${row}.state_version < $1 OR (${row}.state_version = $1 AND ${row}.state < '${DEFAULT_STATE}' COLLATE "C")))`;
+}
+
 /** The rows that a range delete has to change in one of its walks. $1 is its stamp. */
 function rowsOf(
   { kind, value, stamp, hashes }: LaneRange,
   phase: RangePlace['phase'],
 ): { readonly where: string; readonly order: string; readonly values: readonly unknown[] } {
-  const older =
-    '((content_version > 0 AND content_version < $1) OR (state_version > 0 AND state_version < $1))';
+  const older = `(${contentOlder('items')} OR ${stateOlder('items')})`;
   if (kind === 'state') {
     const liveness = phase === 'dead' ? 'deleted' : 'NOT deleted';
     return {
@@ -164,8 +172,8 @@ export async function purgeRanges(db: Queryable, stamp: Stamp): Promise<number> 
   return rowCount ?? 0;
 }
 
-const CONTENT_OLDER = '(t.content_version > 0 AND t.content_version < $1)';
-const STATE_OLDER = '(t.state_version > 0 AND t.state_version < $1)';
+const CONTENT_OLDER = contentOlder('t');
+const STATE_OLDER = stateOlder('t');
 
 /** Half a row's digest as overwritten. */
 function overwrittenDigest(half: 'hi' | 'lo'): string {
@@ -199,7 +207,7 @@ const OVERWRITE = withMerkleDelta(
   WHERE t.id = given.id AND (${CONTENT_OLDER} OR ${STATE_OLDER})`,
   `SELECT (SELECT count(*) FROM written) AS written,
      (SELECT count(*) FROM written WHERE previous_week = 0 AND tombstone_week > 0) AS died,
-     (SELECT coalesce(json_agg(json_build_array(id, content_version, state_version, state, deleted)), '[]')
+     (SELECT coalesce(json_agg(${ROW_TUPLE}), '[]')
       FROM written WHERE content_version <> $1 OR state_version > 0) AS otherwise`,
 );
 

@@ -2,12 +2,16 @@ import type { Stamp } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { changeKindAt, type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
+import { RANK_DELETED } from '../schema/register-order.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Epochs } from './epochs.ts';
 import type { Floors } from './floors.ts';
-import { floorOf, type L1Entry } from './l1-entry.ts';
+import { floorOf, isAbove, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 import type { OwnWriteView } from './own-writes.ts';
 import type { PendingReads } from './pending-reads.ts';
+
+/** Of two contents with one stamp, of which one is deleted, it is that one that won. */
+const DELETED = { contentRank: RANK_DELETED };
 
 /** Hears of the same changes in the same order, after L1. */
 export interface ChangeListener {
@@ -77,8 +81,12 @@ export class Coherence implements FeedListener {
       return;
     }
     const { ids, cv, sv } = changes;
+    const ties = new Map(changes.ties?.map(([place, contentRank, state]) => [place, { contentRank, state }]));
     for (let i = 0; i < ids.length; i++) {
-      this.#apply(ids[i] as string, cv[i] as Stamp, sv?.[i] ?? 0, changeKindAt(changes, i) === 'cacheOnly');
+      const stamps = { contentVersion: cv[i] as Stamp, stateVersion: sv?.[i] ?? 0 };
+      const kind = changeKindAt(changes, i);
+      const tie = kind === 'deleted' ? DELETED : ties.get(i);
+      this.#apply(ids[i] as string, tie === undefined ? stamps : { ...stamps, ...tie }, kind === 'cacheOnly');
     }
     this.#floors.entryCame();
     for (const follower of this.#followers) follower.onChanges(changes);
@@ -103,7 +111,7 @@ export class Coherence implements FeedListener {
   /** A write of this process has settled. It may be in no row: written to L2 only, or refused. */
   ownSettled(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
     this.#floors.ownSettled(id, { contentVersion, stateVersion });
-    this.#apply(id, contentVersion, stateVersion, true);
+    this.#apply(id, { contentVersion, stateVersion }, true);
   }
 
   #serve(isServed: boolean): void {
@@ -111,19 +119,15 @@ export class Coherence implements FeedListener {
   }
 
   /** @param noRow the change may be in no row, so its stamps must not become a floor: every read would look for such a row in vain */
-  #apply(id: string, contentVersion: Stamp, stateVersion: Stamp, noRow: boolean): void {
-    this.#pendingReads.raiseFence(id, contentVersion, stateVersion);
+  #apply(id: string, change: Stamps, noRow: boolean): void {
+    this.#pendingReads.raiseFence(id, change);
     if (!noRow) {
-      this.#floors.announced(id, contentVersion, stateVersion);
-      this.#ownWrites.announced(id, contentVersion, stateVersion);
+      this.#floors.announced(id, change);
+      this.#ownWrites.announced(id, change);
     }
     const entry = this.#l1.peek(id);
-    if (entry === undefined || (contentVersion <= entry.contentVersion && stateVersion <= entry.stateVersion))
-      return;
-    const floor = noRow
-      ? floorOf(entry.contentVersion, entry.stateVersion)
-      : floorOf(Math.max(contentVersion, entry.contentVersion), Math.max(stateVersion, entry.stateVersion));
-    this.#l1.set(id, floor, 0);
+    if (entry === undefined || !isAbove(change, entry)) return;
+    this.#l1.set(id, floorOf(noRow ? newestOf(entry, undefined) : newestOf(change, entry)), 0);
   }
 
   /** L1 serves nothing from now on. The other listeners still hear of changes, because the back-fill writes until it is closed. */

@@ -2,7 +2,7 @@ import type { Stamp } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import type { SeenVersion } from '../redis/in-flight.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
-import { floorOf, isNewer, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
+import { floorOf, isAbove, isNewer, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 
 /** Milliseconds before Redis is asked about versions that may not have settled, and between two such questions. */
 const CHECK_MS = 50;
@@ -85,9 +85,8 @@ export class Floors {
     const inL1 = this.#l1.last(id);
     if (inL1 === undefined) {
       this.#keep(id, stamps);
-    } else if (isNewer(stamps, inL1)) {
-      const { contentVersion, stateVersion } = newestOf(stamps, inL1);
-      this.#l1.set(id, floorOf(contentVersion, stateVersion), 0);
+    } else if (isAbove(stamps, inL1)) {
+      this.#l1.set(id, floorOf(newestOf(stamps, inL1)), 0);
     }
   }
 
@@ -98,9 +97,9 @@ export class Floors {
   }
 
   /** The feed announced this version. */
-  announced(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
+  announced(id: string, change: Stamps): void {
     const kept = this.#unsettled.get(id);
-    if (kept !== undefined && !isNewer(kept, { contentVersion, stateVersion })) this.#release(id, kept);
+    if (kept !== undefined && !isNewer(kept, change)) this.#release(id, kept);
   }
 
   /** An entry of the feed came, so writes go on. */
@@ -276,8 +275,7 @@ export class PageWatch {
 
   constructor(rows: ReadonlyMap<string, Stamps>, onEnd: () => void) {
     this.#rows = new Map();
-    for (const [id, { contentVersion, stateVersion }] of rows)
-      this.#rows.set(id, { contentVersion, stateVersion });
+    for (const [id, row] of rows) this.#rows.set(id, newestOf(row, undefined));
     this.#onEnd = onEnd;
   }
 

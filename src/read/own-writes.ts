@@ -3,7 +3,7 @@ import { ZERO_DIGEST } from '../merkle/digest.ts';
 import { toItem } from '../schema/live-item.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import type { Item } from '../types/read.ts';
-import { isNewer, type L1Entry } from './l1-entry.ts';
+import { hasNewerContent, hasNewerState, isNewer, type L1Entry, type Stamps } from './l1-entry.ts';
 
 /** A write of this process that has not settled. The stamp of the part that it did not write, content or state, is 0. */
 export interface OwnWrite {
@@ -21,7 +21,7 @@ export interface OwnWriteView {
   readonly size: number;
   get(id: string): OwnWrite | undefined;
   /** The feed announced a row with these stamps: an own write that is older has lost, although it has not settled. */
-  announced(id: string, contentVersion: Stamp, stateVersion: Stamp): void;
+  announced(id: string, change: Stamps): void;
 }
 
 export const NO_OWN_WRITES: OwnWriteView = {
@@ -40,12 +40,12 @@ export function withOwnWrite(id: string, entry: L1Entry | undefined, own: OwnWri
   if (!isNewer(own, entry)) return entry?.item;
   const contentVersion = entry?.contentVersion ?? 0;
   const stateVersion = entry?.stateVersion ?? 0;
-  const ownState = own.stateVersion > stateVersion;
+  const ownState = entry === undefined ? own.stateVersion > 0 : hasNewerState(own, entry);
   const state = {
     state: ownState ? own.state : (entry?.state ?? ''),
     stateVersion: ownState ? own.stateVersion : stateVersion,
   };
-  if (own.contentVersion > contentVersion) {
+  if (entry === undefined ? own.contentVersion > 0 : hasNewerContent(own, entry)) {
     if (own.kind === 'deleted') return undefined;
     return toItem({
       id,

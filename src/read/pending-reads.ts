@@ -1,9 +1,20 @@
 import type { Stamp } from '../clock.ts';
+import { type ContentRank, RANK_UNKNOWN } from '../schema/register-order.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Floors } from './floors.ts';
 import { type Epoch, type Epochs, NEVER } from './epochs.ts';
-import { bytesOf, entryOf, isBelow, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
+import {
+  bytesOf,
+  entryOf,
+  isAbove,
+  isBelow,
+  isContentAbove,
+  isStateAbove,
+  type L1Entry,
+  newestOf,
+  type Stamps,
+} from './l1-entry.ts';
 import type { TierLookup } from './tier-lookup.ts';
 
 /**
@@ -24,7 +35,9 @@ export class PendingRead implements Stamps {
   readonly id: string;
   readonly epoch: Epoch;
   contentVersion: Stamp = 0;
+  contentRank: ContentRank = RANK_UNKNOWN;
   stateVersion: Stamp = 0;
+  state = '';
   /** What L2 said: it has no copy, or one that is too old; unknown before it was asked, or when it could not be. */
   copy: 'unknown' | 'missing' | 'outdated' = 'unknown';
   /** Others who ask for the id may join it. */
@@ -42,9 +55,15 @@ export class PendingRead implements Stamps {
   }
 
   /** The feed told of a change. */
-  raiseFence(contentVersion: Stamp, stateVersion: Stamp): void {
-    if (contentVersion > this.contentVersion) this.contentVersion = contentVersion;
-    if (stateVersion > this.stateVersion) this.stateVersion = stateVersion;
+  raiseFence(change: Stamps): void {
+    if (isContentAbove(change, this)) {
+      this.contentVersion = change.contentVersion;
+      this.contentRank = change.contentRank ?? RANK_UNKNOWN;
+    }
+    if (isStateAbove(change, this)) {
+      this.stateVersion = change.stateVersion;
+      this.state = change.state ?? '';
+    }
   }
 
   answer(entry: L1Entry, tier: AnsweringTier): void {
@@ -122,9 +141,7 @@ export class PendingReads {
     this.#tiers = tiers;
     this.#epochs = epochs;
     // A read may have read L2 before that version was there.
-    floors.listen((id, { contentVersion, stateVersion }) =>
-      this.raiseFence(id, contentVersion, stateVersion),
-    );
+    floors.listen((id, stamps) => this.raiseFence(id, stamps));
   }
 
   /** Answers that were too old to be kept in L1, and ids that the filter proved absent. */
@@ -142,8 +159,8 @@ export class PendingReads {
   }
 
   /** The feed told of a change of `id`. */
-  raiseFence(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
-    this.#open.get(id)?.raiseFence(contentVersion, stateVersion);
+  raiseFence(id: string, change: Stamps): void {
+    this.#open.get(id)?.raiseFence(change);
   }
 
   /** Changes may have been missed: open reads of the epoch still answer those who wait, but nobody joins them and L1 does not serve their answers. */
@@ -286,5 +303,5 @@ async function forEachAnswer<T>(answers: readonly Promise<T>[], use: (answer: T)
 }
 
 function isSame(a: Stamps, b: Stamps): boolean {
-  return a.contentVersion === b.contentVersion && a.stateVersion === b.stateVersion;
+  return !isAbove(a, b) && !isAbove(b, a);
 }

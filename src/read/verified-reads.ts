@@ -42,7 +42,10 @@ export class VerifiedReads {
       if (item === undefined || isIntact(item)) return item;
       // The entry becomes a floor: the same version may take its place, an older one may not.
       const entry = this.#l1.peek(id);
-      if (entry !== undefined) this.#l1.set(id, floorOf(entry.contentVersion, entry.stateVersion), 0);
+      if (entry !== undefined) {
+        const { contentVersion, stateVersion } = entry;
+        this.#l1.set(id, floorOf({ contentVersion, stateVersion }), 0);
+      }
       // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
       if ((await this.#checkCopy(id)) && tier === 'l2') return item;
       if (tier === 'l3' || copies === MAX_COPIES) {

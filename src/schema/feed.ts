@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
 import { Letters } from './letters.ts';
+import { contentRank } from './register-order.ts';
 
 /**
  * An entry of the change feed has the fields `n`, `jobs` and `changes`. `n` is its number, one more than that of the entry
@@ -111,6 +112,8 @@ export const feedChangesSchema = z.strictObject({
   cv: z.array(z.int()),
   sv: z.array(z.int()).optional(),
   kinds: z.string().regex(new RegExp(`^${KINDS.pattern}*$`)),
+  /** Place, rank of the content and state of rows in which values of one stamp may have replaced each other. */
+  ties: z.array(z.tuple([z.int().min(0), z.int(), z.string()])).optional(),
 });
 export type FeedChanges = z.output<typeof feedChangesSchema>;
 
@@ -124,10 +127,20 @@ export interface ChangedRow {
   readonly deleted: boolean;
 }
 
-/** @param cacheOnly rows of L2 alone */
+/** A row in which a tie was decided (`schema/register-order.ts`). */
+interface DecidedRow extends ChangedRow {
+  readonly contentHash: string;
+  readonly state: string;
+}
+
+/**
+ * @param cacheOnly rows of L2 alone
+ * @param decided by id, those of `rows` in which values of one stamp may have replaced each other
+ */
 export function toFeedChanges(
   rows: readonly ChangedRow[],
   cacheOnly: readonly ChangedRow[] = [],
+  decided: ReadonlyMap<string, DecidedRow> = NONE_DECIDED,
 ): FeedChanges {
   const all = [...rows, ...cacheOnly];
   const { present, deleted, cacheOnly: cached } = KINDS.of;
@@ -136,7 +149,20 @@ export function toFeedChanges(
     cv: all.map((row) => row.contentVersion),
     ...(all.some((row) => row.stateVersion > 0) ? { sv: all.map((row) => row.stateVersion) } : {}),
     kinds: rows.map((row) => (row.deleted ? deleted : present)).join('') + cached.repeat(cacheOnly.length),
+    ...(decided.size > 0 ? { ties: tiesOf(rows, decided) } : {}),
   };
+}
+
+const NONE_DECIDED: ReadonlyMap<string, DecidedRow> = new Map();
+
+function tiesOf(
+  rows: readonly ChangedRow[],
+  decided: ReadonlyMap<string, DecidedRow>,
+): NonNullable<FeedChanges['ties']> {
+  return rows.flatMap(({ id }, place) => {
+    const row = decided.get(id);
+    return row === undefined ? [] : [[place, contentRank(row.deleted, row.contentHash), row.state]];
+  });
 }
 
 export function changeKindAt({ kinds }: FeedChanges, index: number): ChangeKind {

@@ -1,7 +1,8 @@
-import { type Stamp, UNWRITTEN } from '../clock.ts';
+import { UNWRITTEN } from '../clock.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import type { Operation } from '../schema/job.ts';
 import type { ChunkTicket, TrackedChunk } from '../producer/ticket.ts';
+import { hasNewerContent, hasNewerState, type Stamps } from '../read/l1-entry.ts';
 import type { OwnWrite, OwnWriteView } from '../read/own-writes.ts';
 
 const UNWRITTEN_CONTENT = { kind: 'deleted', contentVersion: UNWRITTEN, contentHash: '', body: '' } as const;
@@ -34,12 +35,12 @@ export class OwnWrites implements OwnWriteView {
     return this.#items.get(id)?.item;
   }
 
-  announced(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
+  announced(id: string, change: Stamps): void {
     const own = this.#items.get(id);
     if (own === undefined) return;
     const { item } = own;
-    if (contentVersion > item.contentVersion) own.item = { ...own.item, ...UNWRITTEN_CONTENT };
-    if (stateVersion > item.stateVersion) own.item = { ...own.item, ...UNWRITTEN_STATE };
+    if (hasNewerContent(change, item)) own.item = { ...own.item, ...UNWRITTEN_CONTENT };
+    if (hasNewerState(change, item)) own.item = { ...own.item, ...UNWRITTEN_STATE };
   }
 
   accepted(operation: Operation, ticket: ChunkTicket): void {

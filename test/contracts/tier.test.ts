@@ -173,3 +173,45 @@ for (const [name, open] of Object.entries(ENGINES)) {
     t.deepEqual(await set(20, copies.look()), ['stored']);
   });
 }
+
+const EMOJI = '\u{1f600}';
+/** Values of one pair of stamps, each winning over the one before it. */
+const TIED = [
+  { kind: 'json', contentHash: '0f'.repeat(32), state: 'open' },
+  { kind: 'json', contentHash: '0f'.repeat(32), state: 'opened' },
+  // The smaller one in JavaScript's order of texts.
+  { kind: 'json', contentHash: '0f'.repeat(32), state: '\uffff' },
+  { kind: 'json', contentHash: '0f'.repeat(32), state: EMOJI },
+  { kind: 'json', contentHash: 'f0'.repeat(32), state: 'open' },
+  { kind: 'deleted', contentHash: '', state: 'a' },
+  { kind: 'deleted', contentHash: '', state: 'default' },
+] as const;
+
+for (const [name, open] of Object.entries(ENGINES)) {
+  test(`${name}: I2: of copies with equal stamps an engine of L2 keeps the same one in any order`, async (t) => {
+    const deployment = await createDeployment(ONE_LANE);
+    const { copies, close } = await open(deployment);
+    t.teardown(() => close().then(() => deployment.close()));
+    const values = TIED.map((tied, i) =>
+      encodeStored({
+        id: 'a',
+        contentVersion: 10,
+        stateVersion: 10,
+        tiers: 'all',
+        digest: String(i).repeat(32),
+        body: tied.kind === 'json' ? '{"a":1}' : '',
+        ...tied,
+      }),
+    );
+    for (const [i, first] of values.entries()) {
+      for (const [j, second] of values.entries()) {
+        const at = copies.look();
+        t.deepEqual(await copies.setNewer([{ id: 'a', value: first, ttlMs: 0 }], at), ['stored']);
+        const fates = await copies.setNewer([{ id: 'a', value: second, ttlMs: 0 }], at);
+        t.deepEqual(fates, [j < i ? 'newer' : 'stored'], `${i} and then ${j}`);
+        t.is((await Promise.all(copies.getParts(['a']))).flat()[0], values[Math.max(i, j)]);
+        await copies.dropCopy('a', values[Math.max(i, j)] as string);
+      }
+    }
+  });
+}

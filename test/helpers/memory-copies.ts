@@ -1,7 +1,13 @@
 import { keysOf } from '../../src/keys.ts';
 import type { CopyFate } from '../../src/redis/item-store.ts';
 import type { StoredEntry } from '../../src/redis/stored-entry.ts';
-import { STORED_HEAD_CHARS } from '../../src/schema/stored-item.ts';
+import {
+  type ContentValue,
+  isNewerContent,
+  isNewerState,
+  type StateValue,
+} from '../../src/schema/register-order.ts';
+import { decodeStored, STORED_HEAD_CHARS } from '../../src/schema/stored-item.ts';
 import type { CopyStore, Look } from '../../src/tiers/tier.ts';
 
 interface MemoryLook extends Look {
@@ -9,7 +15,18 @@ interface MemoryLook extends Look {
 }
 
 /** Characters of a stored text that hold both stamps. */
-const stampsOf = (value: string) => value.slice(2, 34);
+const stampsOf = (text: string) => text.slice(2, 34);
+
+/** Whether a copy is newer than another: by both stamps, and of equal ones by the values. */
+function isNewer(id: string, value: string, other: string): boolean {
+  if (stampsOf(value) !== stampsOf(other)) return stampsOf(value) > stampsOf(other);
+  const registersOf = (text: string): ContentValue & StateValue => {
+    const { kind, contentVersion, contentHash, stateVersion, state } = decodeStored(id, text);
+    return { contentVersion, deleted: kind === 'deleted', contentHash, stateVersion, state };
+  };
+  const [a, b] = [registersOf(value), registersOf(other)];
+  return isNewerContent(a, b) || (!isNewerContent(b, a) && isNewerState(a, b));
+}
 
 /** Another engine of L2: a map. It shows that `CopyStore` is all that the other tiers and the writers need of Redis. */
 export class MemoryCopies implements CopyStore {
@@ -65,7 +82,7 @@ export class MemoryCopies implements CopyStore {
     return entries.map(({ id, value }) => {
       if (look === undefined || !this.isFresh(look)) return 'late';
       const stored = this.#values.get(id);
-      if (stored !== undefined && stampsOf(stored) > stampsOf(value)) return 'newer';
+      if (stored !== undefined && isNewer(id, stored, value)) return 'newer';
       this.#values.set(id, value);
       return 'stored';
     });

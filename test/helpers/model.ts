@@ -42,21 +42,26 @@ export function modelRows(ops: readonly ModelOp[]): ModelRow[] {
 }
 
 function modelRow(id: string, ops: readonly ModelOp[]): ModelRow {
-  const content = ops.findLast((op) => (op.kind === 'range' ? op.content : op.kind !== 'state'));
-  const state = ops.findLast(
-    (op) =>
-      op.kind === 'delete' ||
-      (op.kind === 'range' && op.register) ||
-      ('state' in op && op.state !== undefined),
-  );
+  // Of one stamp: a delete wins over any content, then the larger hash.
+  const content = ops
+    .filter((op) => (op.kind === 'range' ? op.content : op.kind !== 'state'))
+    .toSorted((a, b) => a.stamp - b.stamp || Buffer.compare(contentPlace(a), contentPlace(b)))
+    .at(-1);
+  // Of one stamp: the larger text.
+  const state = ops
+    .filter(
+      (op) =>
+        op.kind === 'delete' ||
+        (op.kind === 'range' && op.register) ||
+        ('state' in op && op.state !== undefined),
+    )
+    .toSorted((a, b) => a.stamp - b.stamp || Buffer.compare(statePlace(a), statePlace(b)))
+    .at(-1);
   const live = content !== undefined && 'body' in content ? content : undefined;
   const contentVersion = content?.stamp ?? 0;
   const stateVersion = state?.stamp ?? 0;
   const stateName = state !== undefined && 'state' in state ? (state.state ?? 'default') : 'default';
-  const hash =
-    live === undefined
-      ? undefined
-      : sha256(live.kind === 'json' ? live.body : Buffer.from(live.body, 'base64'));
+  const hash = live === undefined ? undefined : hashOf(live);
   const ofState = stateVersion === 0 ? ZERO : stateDigest(id, stateVersion, stateName);
   return {
     id,
@@ -73,6 +78,18 @@ function modelRow(id: string, ops: readonly ModelOp[]): ModelRow {
     ),
     stateDigest: ofState.toString('hex'),
   };
+}
+
+function contentPlace(op: ModelOp): Buffer {
+  return 'body' in op ? hashOf(op) : Buffer.alloc(33, 255);
+}
+
+function statePlace(op: ModelOp): Buffer {
+  return Buffer.from('state' in op ? (op.state ?? '') : 'default');
+}
+
+function hashOf(op: { kind: 'json' | 'binary'; body: string }): Buffer {
+  return sha256(op.kind === 'json' ? op.body : Buffer.from(op.body, 'base64'));
 }
 
 /** Count and digest of the live rows. */

@@ -45,10 +45,10 @@ test('I6: a version that has not settled outlives its entry in L1, until the fee
   t.is(l1.size, 0);
   t.deepEqual(floors.of('a'), { contentVersion: 20, stateVersion: 5 });
   floors.given('a', stamps(10));
-  floors.announced('a', 10, 5);
-  floors.announced('a', 30, 4);
+  floors.announced('a', { contentVersion: 10, stateVersion: 5 });
+  floors.announced('a', { contentVersion: 30, stateVersion: 4 });
   t.deepEqual(floors.of('a'), { contentVersion: 20, stateVersion: 5 }, 'older in one register');
-  floors.announced('a', 30, 5);
+  floors.announced('a', { contentVersion: 30, stateVersion: 5 });
   t.is(floors.of('a'), undefined);
   t.is(floors.size, 0);
 });

@@ -3,6 +3,7 @@ import type { Operation } from '../../src/schema/job.ts';
 import { ChunkTicket, TrackedChunk } from '../../src/producer/ticket.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
+import { RANK_DELETED, RANK_LIVE } from '../../src/schema/register-order.ts';
 import { OwnWrites } from '../../src/store/own-writes.ts';
 import { createSetting } from '../helpers/setting.ts';
 
@@ -93,16 +94,29 @@ test('I6: an own write that the feed showed to have lost is given out no more, r
   const own = new OwnWrites(() => undefined);
   const chunk = new TrackedChunk('chunk', 100, 1, 'epoch');
   own.accepted(submitOf('a'), new ChunkTicket('a', chunk, 0));
-  own.announced('a', 90, 0);
+  own.announced('a', { contentVersion: 90, stateVersion: 0 });
   t.like(own.get('a'), { contentVersion: 100, stateVersion: 100, state: 'open' });
-  own.announced('a', 200, 0);
+  own.announced('a', { contentVersion: 200, stateVersion: 0 });
   t.like(own.get('a'), { contentVersion: 0, body: '', stateVersion: 100, state: 'open' });
-  own.announced('a', 200, 300);
+  own.announced('a', { contentVersion: 200, stateVersion: 300 });
   t.like(own.get('a'), { contentVersion: 0, stateVersion: 0 });
-  own.announced('b', 200, 300);
+  own.announced('b', { contentVersion: 200, stateVersion: 300 });
   t.is(own.get('b'), undefined);
   own.settled(chunk);
   t.is(own.size, 0);
+});
+
+test('I6: an own write of the stamp that the feed tells of has lost only against another value', (t) => {
+  const own = new OwnWrites(() => undefined);
+  const chunk = new TrackedChunk('chunk', 100, 1, 'epoch');
+  own.accepted({ ...submitOf('a'), hash: 'ab'.repeat(32) }, new ChunkTicket('a', chunk, 0));
+  own.announced('a', { contentVersion: 100, stateVersion: 100 });
+  own.announced('a', { contentVersion: 100, stateVersion: 100, contentRank: RANK_LIVE, state: 'closed' });
+  t.like(own.get('a'), { contentVersion: 100, stateVersion: 100 });
+  own.announced('a', { contentVersion: 100, stateVersion: 100, state: 'p' });
+  t.like(own.get('a'), { contentVersion: 100, stateVersion: 0 });
+  own.announced('a', { contentVersion: 100, stateVersion: 0, contentRank: RANK_DELETED });
+  t.like(own.get('a'), { contentVersion: 0, stateVersion: 0 });
 });
 
 test('I11: pending writes lie over what the tiers have, register by register', async (t) => {
