@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { mastersOf } from '../src/redis/masters.ts';
+import type { Server } from '../src/redis/connect.ts';
+import { isCluster, mastersOf } from '../src/redis/masters.ts';
 import { ServerInfo } from '../src/redis/server-info.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 
@@ -39,9 +40,22 @@ export async function postgresCpuUs({ pool }: Deployment): Promise<number> {
 
 /** Microseconds of the Redis of the queue and of that of L2, of a cluster the masters, with those of the processes that save them. */
 export async function redisCpuUs({ redis, cache }: Deployment): Promise<number> {
-  const servers = await Promise.all(
-    [redis, cache].flatMap(mastersOf).map((server) => ServerInfo.of(server, 'server')),
-  );
-  const pids = new Set(servers.map((info) => info.number('process_id') ?? 0));
+  const pids = new Set(await pidsOf([redis, cache].flatMap(mastersOf)));
   return [...pids].reduce((sum, pid) => sum + cpuUs(pid), 0);
+}
+
+/** The same of each server of the queue: the masters, then the replicas that a cluster has. */
+export async function redisCpuUsByServer({ redis }: Deployment): Promise<Record<string, number>> {
+  const masters = await pidsOf(mastersOf(redis));
+  const replicas = isCluster(redis) ? await pidsOf(redis.nodes('slave')) : [];
+  const named = [
+    ...masters.map((pid, i) => [`master_${i + 1}`, cpuUs(pid)] as const),
+    ...replicas.map((pid, i) => [`replica_${i + 1}`, cpuUs(pid)] as const),
+  ];
+  return Object.fromEntries(named);
+}
+
+async function pidsOf(servers: readonly Server[]): Promise<number[]> {
+  const infos = await Promise.all(servers.map((server) => ServerInfo.of(server, 'server')));
+  return infos.map((info) => info.number('process_id') ?? 0);
 }

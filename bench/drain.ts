@@ -40,22 +40,26 @@ export async function drainBench(emit: Emit, { items: count = 100_000 }: BenchOp
   }
 }
 
-/** Jobs already queued, workers up and warm: from the queue's release until the last chunk has settled. */
-async function tierlineDrain(
+/** Jobs already queued, workers up and warm: from the queues' release until the last chunk has settled. */
+export async function tierlineDrain(
   deployment: Deployment,
   items: readonly NewItem[],
 ): Promise<{ ms: number; rssMb: number; cpuUs: Record<string, number> }> {
   const connection = createRedis(deployment.config.redisUrl, 'patient', deployment.log);
-  const queue = new Queue(WRITES_QUEUE, { connection, prefix: deployment.keys.queuePrefix });
+  const queues = deployment.lanes.keys.map(
+    ({ queuePrefix: prefix }) => new Queue(WRITES_QUEUE, { connection, prefix }),
+  );
+  // Each partition gets full chunks.
+  const perCall = 500 * queues.length;
   const producer = await openProducer(deployment.options);
   const workers = await Promise.all(
     Array.from({ length: WORKERS }, () => startWorker('drain', deployment.env)),
   );
   // Workers live for weeks: what Node spends on compiling in the first seconds is not their speed.
-  await submitAll(producer, documents(WARM_UP, 'warm'));
+  await submitAll(producer, documents(WARM_UP, 'warm'), perCall);
   await producer.flush();
-  await queue.pause();
-  await submitAll(producer, items);
+  await Promise.all(queues.map((queue) => queue.pause()));
+  await submitAll(producer, items, perCall);
   const used = async () => ({
     worker: workers.reduce((sum, { child }) => sum + cpuUs(child.pid as number), 0),
     redis: await redisCpuUs(deployment),
@@ -69,7 +73,7 @@ async function tierlineDrain(
   try {
     const before = await used();
     const ms = await timed(async () => {
-      await queue.resume();
+      await Promise.all(queues.map((queue) => queue.resume()));
       await producer.flush();
     });
     const after = await used();
@@ -79,13 +83,17 @@ async function tierlineDrain(
     clearInterval(watch);
     await Promise.all(workers.map((worker) => worker.stop()));
     await producer.close();
-    await queue.close();
+    await Promise.all(queues.map((queue) => queue.close()));
     connection.disconnect();
   }
 }
 
-async function submitAll(producer: Producer, items: readonly NewItem[]): Promise<void> {
-  for (let at = 0; at < items.length; at += 500) await producer.submitMany(items.slice(at, at + 500));
+export async function submitAll(
+  producer: Producer,
+  items: readonly NewItem[],
+  perCall: number,
+): Promise<void> {
+  for (let at = 0; at < items.length; at += perCall) await producer.submitMany(items.slice(at, at + perCall));
 }
 
 export function residentMb(pid: number): number {

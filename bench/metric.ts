@@ -6,6 +6,8 @@ export interface BenchOptions {
   readonly items: number | undefined;
   /** How long to measure, where the bench has such a time. */
   readonly seconds: number | undefined;
+  /** Folder of an earlier, built checkout to compare with, where the bench does. */
+  readonly before: string | undefined;
 }
 
 export type Bench = (emit: Emit, options: BenchOptions) => Promise<void>;

@@ -39,7 +39,7 @@ function documentOf(n: number) {
  * so that a slow moment of the machine meets all of it.
  * @param prepare runs before each round, untimed
  */
-async function best<K extends string>(
+export async function best<K extends string>(
   count: number,
   runs: Readonly<Record<K, () => unknown>>,
   prepare?: () => Promise<unknown>,
@@ -174,7 +174,7 @@ async function fromRedis(
 }
 
 /** Reads until L2 has all, for filling it takes its time beside the reads. */
-async function warm(reader: TieredReader, ids: readonly string[]): Promise<void> {
+export async function warm(reader: TieredReader, ids: readonly string[]): Promise<void> {
   for (let before = -1; reader.counters.l3.hits > before; ) {
     before = reader.counters.l3.hits;
     await reader.getMany(ids);

@@ -5,10 +5,12 @@ import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import { floodBench } from './flood.ts';
 import type { Bench } from './metric.ts';
+import { partitionsBench } from './partitions.ts';
 import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
 import { readBench } from './read.ts';
 import { scanBench } from './scan.ts';
+import { sizesBench } from './sizes.ts';
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   drain: drainBench,
@@ -20,6 +22,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   ranges: rangesBench,
   scan: scanBench,
   flood: floodBench,
+  partitions: partitionsBench,
+  sizes: sizesBench,
 };
 
 const { values, positionals } = parseArgs({
@@ -28,6 +32,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean', default: false },
     items: { type: 'string' },
     seconds: { type: 'string' },
+    before: { type: 'string' },
   },
 });
 const names = positionals.length === 0 ? Object.keys(BENCHES) : positionals;
@@ -39,7 +44,11 @@ const isPositive = (value: number | undefined) =>
   value === undefined || (Number.isInteger(value) && value > 0);
 if (unknown.length > 0 || !isPositive(items) || !isPositive(seconds)) {
   console.error(
-    `usage: npm run bench -- [${Object.keys(BENCHES).join('|')}]... [--json] [--items N] [--seconds N]`,
+    `usage: npm run bench -- [${Object.keys(BENCHES).join('|')}]... [--json] [--items N] [--seconds N] [--before DIR]
+
+--before DIR  \`partitions\` compares the drain of one partition with that of an earlier checkout in DIR, which must be built.
+              Without it p1_ratio compares one partition that is asked for with the default: the same code, so it shows no more
+              than how steady the machine is.`,
   );
   process.exit(2);
 }
@@ -54,6 +63,6 @@ for (const bench of names) {
           : `${bench.padEnd(10)} ${metric.padEnd(28)} ${String(rounded).padStart(12)} ${unit}`,
       );
     },
-    { items, seconds },
+    { items, seconds, before: values.before },
   );
 }
