@@ -36,7 +36,8 @@ const owners = {
   knex: ['postgres'],
   pg: ['postgres'],
   'pg-copy-streams': ['postgres'],
-  'p-limit': ['read', 'drain'],
+  // postgres: calls that ask every shard.
+  'p-limit': ['read', 'drain', 'postgres'],
 };
 
 const architecture = floors.flatMap((floor, level) =>

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { ConfigError } from './errors.ts';
 import { nearest, nearMiss } from './nearest.ts';
 import { OPTIONS } from './options.ts';
+import { strangeReplica } from './replica-list.ts';
 import type { CallOptions } from './types/call.ts';
 
 type Specs = typeof OPTIONS;
@@ -30,8 +31,19 @@ export function loadConfig(overrides: Options = {}, environment: NodeJS.ProcessE
         `${given === undefined ? spec.env : key}: ${parsed.error.issues.map((i) => i.message).join('; ')}`,
       );
   }
+  if (problems.length === 0) problems.push(...contradictions(values as Config, overrides));
   if (problems.length > 0) throw new ConfigError(`Configuration cannot be used. ${problems.join(' ')}`);
   return values as Config;
+}
+
+/** What is wrong about options that are right by themselves. */
+function contradictions({ replicas, shards }: Config, overrides: Options): string[] {
+  const problem = strangeReplica(
+    replicas,
+    shards.map(({ name }) => name),
+  );
+  const name = overrides.replicas === undefined ? OPTIONS.replicas.env : 'replicas';
+  return problem === undefined ? [] : [`${name}: ${problem}`];
 }
 
 /** The value of a variable. One that is empty, as shells and compose files leave it, or made by Kubernetes counts as unset. */

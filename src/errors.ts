@@ -98,15 +98,19 @@ export class JobRefusedError extends TierlineError {
 export class TierUnavailableError extends TierlineError {
   readonly code = 'ERR_TIER_UNAVAILABLE';
   readonly tier: 'l2' | 'l3';
-  constructor(tier: 'l2' | 'l3', cause: unknown) {
+  /** Name of the shard that does not answer, when the deployment has several. */
+  readonly shard: string | undefined;
+  constructor(tier: 'l2' | 'l3', cause: unknown, shard?: string) {
     const backend = tier === 'l2' ? 'Redis' : 'Postgres';
+    const place = shard === undefined ? tier : `${tier}, shard ${shard}`;
     super(
-      `${backend} (${tier}) cannot be asked: ${messageOf(cause).replace(/\.$/, '')}. Nothing is known about the ids; try again.`,
+      `${backend} (${place}) cannot be asked: ${messageOf(cause).replace(/\.$/, '')}. Nothing is known about the ids; try again.`,
       {
         cause,
       },
     );
     this.tier = tier;
+    this.shard = shard;
   }
 }
 
@@ -144,6 +148,29 @@ export class MerkleKeyError extends TierlineError {
  */
 export class PartitionsError extends TierlineError {
   readonly code = 'ERR_PARTITIONS';
+}
+
+/**
+ * The shards of the configuration are not those of the deployment: names, databases or the map of partitions do not fit. Nothing
+ * was written or read; the message holds the fix.
+ */
+export class ShardsError extends TierlineError {
+  readonly code = 'ERR_SHARDS';
+}
+
+/**
+ * A shard refused work on a partition that it has not, or that is being moved. Nothing was written. Tierline looks at the map and
+ * tries again at the right shard; a caller sees it as the cause of a `TierUnavailableError` when that took too long.
+ */
+export class PartitionMovedError extends TierlineError {
+  readonly code = 'ERR_PARTITION_MOVED';
+  readonly partition: number;
+  constructor(partition: number, shard: string) {
+    super(
+      `Partition ${partition} is not at shard ${shard} now: it has moved, or is being moved. Nothing was done; try again.`,
+    );
+    this.partition = partition;
+  }
 }
 
 /** A stored value cannot be read or does not match its hash. Restore the row, or submit the item again. */

@@ -9,6 +9,7 @@ const REDACTED = [
   'cacheRedisUrl',
   'databaseUrl',
   'replicas',
+  'shards',
   'merkleKey',
   'dashboardPasswordHash',
   'dashboardToken',

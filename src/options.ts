@@ -5,6 +5,7 @@ import { partitionList } from './partition-list.ts';
 import { MAX_PARTITIONS } from './partition.ts';
 import { flag, integer, option, postgresUrl, redisUrl, text } from './option.ts';
 import { replicaList } from './replica-list.ts';
+import { shardList } from './shard-list.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -31,10 +32,16 @@ export const OPTIONS = {
     'Postgres of L3 and the Merkle tables, or a PgBouncer before it (docs/pgbouncer.md).',
     postgresUrl.default('postgres://127.0.0.1:5432/tierline'),
   ),
+  shards: option(
+    'TIERLINE_SHARDS',
+    'list',
+    'Postgres databases that share the partitions, `a=postgres://…,b=postgres://…`; then `DATABASE_URL` is not used ([docs/scale.md](docs/scale.md)). Left out: one, `DATABASE_URL`.',
+    shardList(postgresUrl).default([]),
+  ),
   replicas: option(
     'TIERLINE_REPLICAS',
     'list',
-    'Streaming replicas of Postgres that reads by id may use, `main=postgres://…` with commas between them ([docs/replicas.md](docs/replicas.md)).',
+    'Streaming replicas of Postgres that reads by id may use, `main=postgres://…` with commas between them ([docs/replicas.md](docs/replicas.md)). With `TIERLINE_SHARDS` each has the name of its shard.',
     replicaList(postgresUrl).default([]),
   ),
   namespace: option(
@@ -169,7 +176,7 @@ export const OPTIONS = {
   poolSize: option(
     'TIERLINE_POOL_SIZE',
     'connections',
-    'Postgres connections of one process.',
+    'Postgres connections of one process, to each shard.',
     integer(1, 100).default(4),
   ),
   feedMaxEntries: option(

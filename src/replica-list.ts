@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { parseNamedUrls } from './named-urls.ts';
+import { ONLY_SHARD } from './shard-list.ts';
 
 /** A read replica of one shard's database. */
 export interface ReplicaOption {
@@ -6,13 +8,6 @@ export interface ReplicaOption {
   readonly shard: string;
   readonly url: string;
 }
-
-/** The name of the only shard of a deployment that names none. */
-export const ONLY_SHARD = 'main';
-
-/** An entry ends before the next one begins, so a comma inside a URL splits nothing. */
-const BETWEEN = /,(?=\s*(?:[\w.-]+=)?[a-z+]+:\/\/)/i;
-const ENTRY = /^(?:([\w.-]+)=)?(postgres(?:ql)?:\/\/.*)$/;
 
 /**
  * The list of replicas: `name=url` or, for the only shard, a URL; entries are separated by commas. In code also an array.
@@ -29,29 +24,29 @@ export function replicaList(url: z.ZodType<string>) {
     )
     .superRefine((list, context) => {
       list.forEach((entry, i) => {
-        const problem = problemOf(entry, url);
-        if (problem !== undefined) {
-          context.addIssue({ code: 'custom', message: `entry ${i + 1} ${problem}`, input: undefined });
-        }
+        const parsed = url.safeParse(entry.url);
+        if (parsed.success) return;
+        const message = `entry ${i + 1} ${parsed.error.issues[0]?.message}; write ${ONLY_SHARD}=postgres://…, and a comma between entries`;
+        context.addIssue({ code: 'custom', message, input: undefined });
       });
     });
   return z.union([z.string().transform(parseList), z.array(z.unknown())]).pipe(entries);
 }
 
-/** Text that is no entry stays as a URL, which the check of URLs then refuses. */
 function parseList(text: string): unknown[] {
-  return text.split(BETWEEN).map((part) => {
-    const [, shard, url] = ENTRY.exec(part.trim()) ?? [];
-    return url === undefined ? { url: part.trim() } : { ...(shard !== undefined && { shard }), url };
-  });
+  return parseNamedUrls(text).map(({ name, url }) => ({ ...(name !== undefined && { shard: name }), url }));
 }
 
-function problemOf({ shard, url }: ReplicaOption, urls: z.ZodType<string>): string | undefined {
-  if (shard !== ONLY_SHARD) {
-    return `names the shard ${JSON.stringify(shard)}, which does not exist; the only shard is called ${ONLY_SHARD}: write ${ONLY_SHARD}=postgres://… or the URL alone`;
-  }
-  const parsed = urls.safeParse(url);
-  return parsed.success
-    ? undefined
-    : `${parsed.error.issues[0]?.message}; write ${ONLY_SHARD}=postgres://…, and a comma between entries`;
+/** Why the replicas do not fit the shards; undefined when they do. @param shards names of the shards; none: there is only one */
+export function strangeReplica(
+  replicas: readonly ReplicaOption[],
+  shards: readonly string[],
+): string | undefined {
+  const names = shards.length === 0 ? [ONLY_SHARD] : shards;
+  const at = replicas.findIndex(({ shard }) => !names.includes(shard));
+  if (at === -1) return undefined;
+  const name = JSON.stringify(replicas[at]?.shard);
+  return shards.length === 0
+    ? `entry ${at + 1} names the shard ${name}, which does not exist; the only shard is called ${ONLY_SHARD}: write ${ONLY_SHARD}=postgres://… or the URL alone`
+    : `entry ${at + 1} names the shard ${name}, which does not exist; TIERLINE_SHARDS names ${names.join(', ')}: write ${names[0]}=postgres://…`;
 }

@@ -4,6 +4,7 @@ import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import type { Pool } from '../postgres/pool.ts';
+import type { Shards } from '../postgres/shards.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
 import { MerkleView } from '../read/merkle-view.ts';
@@ -96,6 +97,10 @@ export class Connections {
   async followFeeds(listener: FeedListener): Promise<void> {
     for (const feed of this.#backends.feeds(await this.lanesForFigures())) feed.listen(listener);
     await this.#backends.ready(REDIS_TIMEOUT_MS, 'feeds');
+  }
+
+  get shards(): Shards {
+    return this.#backends.shards;
   }
 
   pool(): Pool {

@@ -163,13 +163,14 @@ export class BatchWriter {
 
   /** Writes the rows in one statement. When Postgres refuses the data, it looks for the operations that it refuses. */
   async #store(rows: Row[], ops: readonly Op[], batchId: string): Promise<Isolated> {
-    const { pool, digester } = this.#parts;
+    const { partition, digester } = this.#parts;
     if (rows.length === 0) return { rows, ...NONE_APPLIED, dead: new Map() };
     try {
-      return { rows, ...(await applyRows(pool, rows, batchId)), dead: new Map() };
+      const applied = await partition.write((db) => applyRows(db, rows, batchId));
+      return { rows, ...applied, dead: new Map() };
     } catch (error) {
       if (failureKind(error) !== 'data') throw error;
-      return applyIsolating(pool, unitsOf(ops), batchId, digester);
+      return applyIsolating(partition, unitsOf(ops), batchId, digester);
     }
   }
 }

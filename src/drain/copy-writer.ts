@@ -157,12 +157,10 @@ async function lookAndCopy(
   targets: readonly Target[],
   superseded: Set<Row>,
 ): Promise<Target[]> {
-  const { pool, items, digester, config } = parts;
+  const { partition, items, digester, config } = parts;
   const look = items.look();
-  const stored = await readRows(
-    pool,
-    targets.map(({ id }) => id),
-  );
+  const ids = targets.map(({ id }) => id);
+  const stored = await partition.read((db) => readRows(db, ids));
   const nowById = new Map(stored.map((item) => [item.id, item]));
   const gone: Target[] = [];
   const written: Target[] = [];

@@ -1,5 +1,5 @@
 import { emptyRow, sealed } from '../batch/fold.ts';
-import { failureKind, inTransaction } from '../postgres/pool.ts';
+import { failureKind } from '../postgres/pool.ts';
 import {
   beginRange,
   byIndexOnly,
@@ -122,7 +122,7 @@ export class RangeDelete {
     if (runs.length === 0) return [];
     try {
       return await this.#l3(() =>
-        inTransaction(this.#parts.pool, async (db) => {
+        this.#parts.partition.transaction(async (db) => {
           const begun: Begun[] = [];
           for (const run of runs) {
             const progress = await beginRange(db, run.rangeId, run.job);
@@ -174,12 +174,12 @@ export class RangeDelete {
    * again.
    */
   async #resume(rangeId: string, job: LaneRange): Promise<RangeProgress> {
-    const { pool } = this.#parts;
-    const progress = await inTransaction(pool, (db) => lockRange(db, rangeId));
-    const ids = await overwrittenIds(pool, job, progress);
+    const { partition } = this.#parts;
+    const progress = await partition.transaction((db) => lockRange(db, rangeId));
+    const ids = await partition.read((db) => overwrittenIds(db, job, progress));
     for (let at = 0; at < ids.length; at += BATCH_ROWS) {
       const part = ids.slice(at, at + BATCH_ROWS);
-      const stored = await readRows(pool, part);
+      const stored = await partition.read((db) => readRows(db, part));
       const rows = stored.map((item) => ({ ...item, deleted: item.kind === 'deleted' }));
       await copyAndSettle(
         this.#parts,
@@ -198,11 +198,11 @@ export class RangeDelete {
   }
 
   async #read(job: LaneRange, place: RangePlace): Promise<Page> {
-    const { pool, digester } = this.#parts;
+    const { partition, digester } = this.#parts;
     const ids =
       place.phase === 'done'
         ? []
-        : await inTransaction(pool, async (db) => {
+        : await partition.transaction(async (db) => {
             await byIndexOnly(db);
             return nextRangeIds(db, job, place, BATCH_ROWS);
           });
@@ -225,7 +225,7 @@ export class RangeDelete {
     if (page.rows.length === 0) await copying;
     const look = this.#parts.items.look();
     const stepWith = (overwrite: typeof overwriteRange) =>
-      inTransaction(this.#parts.pool, async (db): Promise<Step> => {
+      this.#parts.partition.transaction(async (db): Promise<Step> => {
         await byIndexOnly(db);
         const progress = await lockRange(db, rangeId);
         if (progress.phase !== page.place.phase || progress.afterId !== page.place.afterId) {

@@ -4,13 +4,8 @@ import { boundedReason } from '../errors.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { type Applied, appliedNow, applyRows } from '../postgres/apply-batch.ts';
 import { insertDeadLetters } from '../postgres/dead-letters.ts';
-import {
-  inTransaction,
-  type Pool,
-  type Queryable,
-  type Refusal,
-  writeAllButRefused,
-} from '../postgres/pool.ts';
+import { type Queryable, type Refusal, writeAllButRefused } from '../postgres/pool.ts';
+import type { PartitionRows } from '../postgres/shards.ts';
 import { NO_CHANGES } from '../schema/feed.ts';
 import { isId } from '../schema/item.ts';
 import { deadPayloadOf } from '../schema/job.ts';
@@ -51,12 +46,12 @@ export function unitsOf(ops: readonly Op[]): Unit[] {
  * write of the same id is still applied when the newer one is refused.
  */
 export function applyIsolating(
-  pool: Pool,
+  partition: PartitionRows,
   units: readonly Unit[],
   batchId: string,
   digester: Digester,
 ): Promise<Isolated> {
-  return inTransaction(pool, async (db) => {
+  return partition.transaction(async (db) => {
     const refused = await writeAllButRefused(db, units, async (part) => {
       await applyRows(db, foldOps(part.flat(), digester), batchId);
     });
@@ -96,7 +91,7 @@ export async function refuseJob(
   text: string,
   problem: string,
 ): Promise<void> {
-  const { pool, config, log, observer } = parts;
+  const { partition, config, log, observer } = parts;
   const name = nameOf(jobId);
   const reason = boundedReason(problem);
   const letter = {
@@ -107,7 +102,7 @@ export async function refuseJob(
     sqlState: undefined,
     message: reason,
   };
-  await persist(parts, 'l3', () => insertDeadLetters(pool, [letter]));
+  await persist(parts, 'l3', () => partition.write((db) => insertDeadLetters(db, [letter])));
   // Tierline's producers give valid ids. Nobody waits for another, and it may be too long for the feed.
   if (isId(jobId)) {
     await settle(parts, {
@@ -128,7 +123,7 @@ export const LATE = 'arrived after its submit had been refused';
  * range deletes did not wait for them. Their operations are kept for replay and never written (I4).
  */
 export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): Promise<void> {
-  const { pool, log, observer } = parts;
+  const { partition, log, observer } = parts;
   const ops = chunks.flatMap(opsOf);
   const letters = ops.map((op) => ({
     itemId: op.id,
@@ -138,7 +133,7 @@ export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): 
     sqlState: undefined,
     message: LATE,
   }));
-  await persist(parts, 'l3', () => insertDeadLetters(pool, letters));
+  await persist(parts, 'l3', () => partition.write((db) => insertDeadLetters(db, letters)));
   await settle(parts, {
     jobs: chunks.map(({ chunkId, job }) => ({
       chunkId,

@@ -4,8 +4,9 @@ import type { Keys } from '../keys.ts';
 import { hashRangeOf, type Lanes } from '../lanes.ts';
 import { createLogger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
-import { claimMerkleKey } from '../postgres/merkle-key.ts';
+import { claimMerkleKeys } from '../postgres/merkle-key.ts';
 import { checkDrainRights } from '../postgres/server.ts';
+import type { Shards } from '../postgres/shards.ts';
 import { type Redis, whenReady } from '../redis/connect.ts';
 import { checkQueueServer } from '../redis/queue-server.ts';
 import { StopPhases } from '../stop-phases.ts';
@@ -36,10 +37,9 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
   const config = loadConfig(options);
   const log = createLogger('drain', config.logLevel);
   const backends = new Backends(config, log, config.poolSize);
-  const { queue, pool } = backends;
+  const { queue, shards } = backends;
   const stopRetrying = new AbortController();
   const shared = {
-    pool,
     queue,
     log,
     observer,
@@ -58,9 +58,9 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
       backends.ready(START_TIMEOUT_MS, 'cache'),
       ...watches.map((watch) => whenReady(watch, START_TIMEOUT_MS)),
     ]);
-    await checkDrainRights(pool);
-    await claimMerkleKey(pool, config.merkleKey);
-    const parts = partsOfLanes(shared, config, lanes, drained);
+    await shards.each(({ pool }) => checkDrainRights(pool));
+    await claimMerkleKeys(shards, config.merkleKey);
+    const parts = partsOfLanes(shared, shards, config, lanes, drained);
     await raiseClocks(parts);
     const started = new LaneDrains(
       parts.map((lane, i) => new Drain(lane, backends.blocking, watches[i] as Redis)),
@@ -91,7 +91,8 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
 }
 
 function partsOfLanes(
-  shared: Omit<WriterParts, 'keys' | 'hashes' | 'config'>,
+  shared: Omit<WriterParts, 'keys' | 'hashes' | 'config' | 'partition'>,
+  shards: Shards,
   config: Config,
   lanes: Lanes,
   drained: readonly number[],
@@ -99,6 +100,7 @@ function partsOfLanes(
   const ofLane = configOfLane(config, drained.length, lanes.count);
   return drained.map((partition) => ({
     ...shared,
+    partition: shards.rowsOf(partition),
     keys: lanes.keys[partition] as Keys,
     hashes: hashRangeOf(partition, lanes.count),
     config: ofLane,

@@ -1,11 +1,12 @@
 import { retrying } from '../batch/backoff.ts';
 import type { Stamp } from '../clock.ts';
 import type { Config } from '../config.ts';
+import { PartitionMovedError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { HashRange } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import type { Digester } from '../merkle/digest.ts';
-import type { Pool } from '../postgres/pool.ts';
+import type { PartitionRows } from '../postgres/shards.ts';
 import { highestStamp } from '../postgres/totals.ts';
 import { isClockRaised, raiseClock } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
@@ -15,7 +16,8 @@ import type { CopyStore } from '../tiers/tier.ts';
 
 /** What everything that writes through the tiers needs. */
 export interface WriterParts {
-  readonly pool: Pool;
+  /** The rows of the lane's partition. */
+  readonly partition: PartitionRows;
   readonly queue: Redis;
   readonly items: CopyStore;
   /** Of one lane. */
@@ -41,6 +43,10 @@ export function persist<T>(
     signal,
     isTransient,
     onRetry: (error, attempt, delayMs) => {
+      if (error instanceof PartitionMovedError) {
+        log.debug({ step, partition: error.partition }, 'waits for a partition that is being moved');
+        return;
+      }
       log.warn({ err: error, step, attempt, delayMs }, 'step failed, trying again');
       observer.stepRetried(step);
     },
@@ -66,20 +72,22 @@ export async function settle(parts: WriterParts, settlement: Settlement): Promis
 
 /** After Redis was emptied, its clock starts from the time of day. Raises it above every stamp in Postgres. */
 async function raiseAboveRows({
-  pool,
+  partition,
   queue,
   keys,
-}: Pick<WriterParts, 'pool' | 'queue' | 'keys'>): Promise<void> {
-  await raiseClock(queue, keys, Math.max(1, await highestStamp(pool)));
+}: Pick<WriterParts, 'partition' | 'queue' | 'keys'>): Promise<void> {
+  await raiseClock(queue, keys, Math.max(1, await partition.read(highestStamp)));
 }
 
-/** The same when a worker starts. The rows are read once for all lanes. */
+/** The same when a worker starts. The rows of a shard are read once for all its lanes. */
 export async function raiseClocks(lanes: readonly WriterParts[]): Promise<void> {
-  let highest: Promise<Stamp> | undefined;
-  for (const { queue, keys, pool } of lanes) {
+  const highest = new Map<string, Stamp>();
+  for (const { queue, keys, partition } of lanes) {
     if (await isClockRaised(queue, keys)) continue;
-    highest ??= highestStamp(pool);
-    await raiseClock(queue, keys, Math.max(1, await highest));
+    const { shard } = partition;
+    const stamp = highest.get(shard) ?? (await partition.read(highestStamp));
+    highest.set(shard, stamp);
+    await raiseClock(queue, keys, Math.max(1, stamp));
   }
 }
 

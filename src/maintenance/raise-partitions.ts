@@ -2,8 +2,8 @@ import { PartitionsError } from '../errors.ts';
 import { type Keys, MAINTENANCE_QUEUE, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { isPartitionCount, Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import { readDeployment, setPartitions } from '../postgres/deployment.ts';
-import type { Pool } from '../postgres/pool.ts';
+import { setPartitions } from '../postgres/deployment.ts';
+import type { Shards } from '../postgres/shards.ts';
 import { highestStamp } from '../postgres/totals.ts';
 import { readBacklog } from '../redis/backlog.ts';
 import { openQueue } from '../redis/bull-queue.ts';
@@ -17,9 +17,10 @@ import {
   setMarks,
   UNKNOWN_PARTITIONS,
 } from '../redis/partitions.ts';
+import { withPartitions } from '../shard-map.ts';
 
 export interface RaiseParts {
-  readonly pool: Pool;
+  readonly shards: Shards;
   /** A `failFast` connection to the queue's Redis. */
   readonly queue: Redis;
   readonly namespace: string;
@@ -35,11 +36,17 @@ export interface RaiseParts {
  * @throws PartitionsError that says what is in flight, or why the number cannot be
  */
 export async function raisePartitions(parts: RaiseParts, count: number): Promise<number> {
-  const { pool, queue, namespace } = parts;
-  const stored = await readDeployment(pool);
+  const { shards, queue, namespace } = parts;
+  const { row: stored } = await shards.learnUneven();
   if (!isPartitionCount(count) || count < stored.partitions) {
     throw new PartitionsError(
       `There are ${stored.partitions} partitions. They can be raised to a higher power of two, 256 at most.`,
+    );
+  }
+  const { map } = shards;
+  if (map?.move !== undefined) {
+    throw new PartitionsError(
+      `Partition ${map.move.partition} is being moved to shard ${map.move.to}. Let \`tierline partitions move\` end that first.`,
     );
   }
   const to = new Lanes(namespace, count);
@@ -54,8 +61,10 @@ export async function raisePartitions(parts: RaiseParts, count: number): Promise
     await setMarks(queue, from, before);
     throw error;
   }
-  await setPartitions(pool, count);
-  const above = Math.max(1, await highestGiven(queue, from), await highestStamp(pool));
+  const raised = map && withPartitions(map, count);
+  await shards.each(({ pool }) => setPartitions(pool, count, raised));
+  const stamps = await shards.each(({ pool }) => highestStamp(pool));
+  const above = Math.max(1, await highestGiven(queue, from), ...stamps);
   for (const keys of to.keys) await raiseClock(queue, keys, above);
   await setMarks(queue, to, count);
   if (before === 1 && count > 1) await dropLane(queue, from.home);

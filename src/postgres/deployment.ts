@@ -1,30 +1,109 @@
+import type { Client } from 'pg';
 import { SchemaMissingError } from '../errors.ts';
-import { type Queryable, readL3 } from './pool.ts';
+import { type ShardMap, storedMapSchema } from '../shard-map.ts';
+import { type Queryable, readL3, timed } from './pool.ts';
 
-/** What Postgres knows of the whole deployment. */
+/** What one database knows of the whole deployment. */
 export interface DeploymentRow {
-  /** Random, made by the first migration. */
+  /** Random, made by the first migration; all shards of a deployment have the same. */
   readonly id: string;
   readonly partitions: number;
+  /** The name of this shard; undefined when the deployment never named its shards. */
+  readonly shard: string | undefined;
+  /** Undefined with `shard`: then this database has everything. */
+  readonly map: ShardMap | undefined;
 }
 
+export interface StoredRow {
+  readonly id: string;
+  readonly partitions: number;
+  readonly shard: string | null;
+  readonly map: unknown;
+  readonly version: number;
+}
+
+/** The columns that `deploymentOf` reads. */
+export const DEPLOYMENT_COLUMNS =
+  'deployment_id AS id, partitions, shard_name AS shard, shard_map AS map, map_version AS version';
+
 /** @throws TierUnavailableError, SchemaMissingError */
-export async function readDeployment(db: Queryable): Promise<DeploymentRow> {
+export async function readDeployment(db: Queryable, timeoutMs?: number): Promise<DeploymentRow> {
+  const text = `SELECT ${DEPLOYMENT_COLUMNS} FROM deployment`;
   const { rows } = await readL3(() =>
-    db.query<DeploymentRow>('SELECT deployment_id AS id, partitions FROM deployment'),
+    db.query<StoredRow>(timed({ name: 'tierline-deployment', text, values: [], timeoutMs })),
   );
-  const row = rows[0];
+  return deploymentOf(rows[0]);
+}
+
+export function deploymentOf(row: StoredRow | undefined): DeploymentRow {
   if (row === undefined) {
     throw new SchemaMissingError(
       'The table `deployment` is empty. Restore its row, or migrate an empty database.',
     );
   }
-  return row;
+  const { id, partitions, shard, map, version } = row;
+  if (shard === null) return { id, partitions, shard: undefined, map: undefined };
+  return { id, partitions, shard, map: { version, ...storedMapSchema.parse(map) } };
 }
 
-/** Stored filters end with it: each belongs to a partition as it was. */
-export async function setPartitions(db: Queryable, partitions: number): Promise<void> {
-  await db.query('WITH gone AS (DELETE FROM filter_snapshots) UPDATE deployment SET partitions = $1', [
-    partitions,
+/** Stored filters end with it: each belongs to a partition as it was. @param map the shards of the new partitions */
+export async function setPartitions(
+  db: Queryable,
+  partitions: number,
+  map: ShardMap | undefined,
+): Promise<void> {
+  await db.query(
+    `WITH gone AS (DELETE FROM filter_snapshots)
+     UPDATE deployment SET partitions = $1, shard_map = coalesce($2::json, shard_map), map_version = coalesce($3, map_version)`,
+    [partitions, map === undefined ? null : storedText(map), map?.version ?? null],
+  );
+}
+
+/** Writes a newer map into the row of one shard. Waits for the batches that the shard is writing. */
+export async function storeMap(db: Queryable, map: ShardMap): Promise<void> {
+  await db.query('UPDATE deployment SET shard_map = $1, map_version = $2 WHERE map_version < $2', [
+    storedText(map),
+    map.version,
   ]);
+}
+
+export function storedText({ shards, owners, move }: ShardMap): string {
+  return JSON.stringify({ shards, owners, move });
+}
+
+/** The version of the map that this shard goes by. It is raised by every change, and never lowered. */
+export async function mapVersion(db: Queryable, timeoutMs: number): Promise<number> {
+  const { rows } = await db.query<{ version: number }>(
+    timed({
+      name: 'tierline-map-version',
+      text: 'SELECT map_version AS version FROM deployment',
+      values: [],
+      timeoutMs,
+    }),
+  );
+  return rows[0]?.version ?? 0;
+}
+
+/**
+ * Whether this shard takes writes of the partition. The answer holds until the transaction ends, because a change of the map
+ * waits for it.
+ * @param db inside a transaction
+ */
+export async function takesWrites(db: Queryable, partition: number): Promise<boolean> {
+  const { rows } = await db.query<{ takes: boolean | null }>({
+    name: 'tierline-takes-writes',
+    text: `SELECT shard_map -> 'owners' ->> $1::int = shard_name
+             AND (shard_map -> 'move' ->> 'partition')::int IS DISTINCT FROM $1::int AS takes
+           FROM deployment FOR SHARE`,
+    values: [partition],
+  });
+  return rows[0]?.takes === true;
+}
+
+/** Tells databases apart, whatever URLs lead to them. */
+export async function databaseIdentity(db: Pick<Client, 'query'>): Promise<string> {
+  const { rows } = await db.query<{ identity: string }>(
+    `SELECT (SELECT system_identifier FROM pg_control_system()) || '.' || oid AS identity FROM pg_database WHERE datname = current_database()`,
+  );
+  return rows[0]?.identity ?? '';
 }

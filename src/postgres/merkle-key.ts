@@ -2,6 +2,7 @@ import { MerkleKeyError } from '../errors.ts';
 import { type Digest, type DigestedRow, Digester, SCHEME } from '../merkle/digest.ts';
 import { type Queryable, readL3 } from './pool.ts';
 import { DIGEST } from './read-items.ts';
+import type { Shards } from './shards.ts';
 
 /**
  * Two keys in one store give digests that never agree, and the tree does not show why. So the store keeps a check value of its
@@ -51,6 +52,12 @@ export async function claimMerkleKey(db: Queryable, key: string | undefined): Pr
     match = await matchMerkleKey(db, key);
   }
   if (match !== 'same') throw refusal(key);
+}
+
+/** The same for all shards: a new one gets the key that the others have. @throws as `checkMerkleKey` */
+export async function claimMerkleKeys(shards: Shards, key: string | undefined): Promise<void> {
+  if (!shards.isOne) await shards.each(({ pool }) => checkMerkleKey(pool, key));
+  await shards.each(({ pool }) => claimMerkleKey(pool, key));
 }
 
 function refusal(key: string | undefined): MerkleKeyError {

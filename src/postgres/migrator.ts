@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
 import { migrations } from '../../migrations/index.ts';
-import { ConfigError, PartitionsError } from '../errors.ts';
+import { ConfigError, PartitionsError, ShardsError } from '../errors.ts';
 import type { Queryable } from './pool.ts';
 
 const MIGRATION_TABLE = 'tierline_migrations';
@@ -55,18 +55,28 @@ export function migrate(databaseUrl: string, partitions?: number): Promise<strin
 }
 
 async function choosePartitions(db: Knex, partitions: number): Promise<void> {
-  const { rows } = await db.raw<{ rows: { stored: number; hasData: boolean }[] }>(
-    `SELECT partitions AS stored, EXISTS (SELECT FROM items) OR EXISTS (SELECT FROM dead_letters)
-       OR EXISTS (SELECT FROM range_deletes) AS "hasData" FROM deployment`,
+  const { rows } = await db.raw<{ rows: { stored: number; shard: string | null; hasData: boolean }[] }>(
+    `SELECT partitions AS stored, shard_name AS shard, ${HAS_DATA} AS "hasData" FROM deployment`,
   );
-  const { stored = 1, hasData = false } = rows[0] ?? {};
+  const { stored = 1, shard = null, hasData = false } = rows[0] ?? {};
   if (stored === partitions) return;
-  if (hasData) {
-    throw new PartitionsError(
-      `The database has data of ${stored} partitions. Run \`tierline partitions raise ${partitions}\` while no other process of the deployment runs.`,
+  if (hasData) throw otherPartitions(stored, partitions);
+  if (shard !== null) {
+    throw new ShardsError(
+      `The database is shard ${shard} of a deployment. Run \`tierline migrate\` with its TIERLINE_SHARDS.`,
     );
   }
   await db.raw('UPDATE deployment SET partitions = ?', [partitions]);
+}
+
+/** Whether a database holds anything of a deployment. */
+export const HAS_DATA =
+  'EXISTS (SELECT FROM items) OR EXISTS (SELECT FROM dead_letters) OR EXISTS (SELECT FROM range_deletes)';
+
+export function otherPartitions(stored: number, wanted: number): PartitionsError {
+  return new PartitionsError(
+    `The database has data of ${stored} partitions. Run \`tierline partitions raise ${wanted}\` while no other process of the deployment runs.`,
+  );
 }
 
 /** Drops all tables of Tierline, with their data. */
@@ -81,7 +91,7 @@ export function rollback(databaseUrl: string): Promise<string[]> {
  * knex's own lock makes a second process fail. This one makes it wait. Lock and migrations share one transaction: behind a pooler
  * a lock of the session would stay with a server process that serves others.
  */
-async function underLock<T>(databaseUrl: string, work: (db: Knex) => Promise<T>): Promise<T> {
+export async function underLock<T>(databaseUrl: string, work: (db: Knex) => Promise<T>): Promise<T> {
   // Loading knex takes a quarter of a second, and a process that only asks what is pending does not need it.
   const { default: knex } = await import('knex');
   const db = knex(knexConfig(databaseUrl));

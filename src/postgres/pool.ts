@@ -1,6 +1,12 @@
 import pg from 'pg';
 import { within } from '../abortable.ts';
-import { boundedReason, messageOf, SchemaMissingError, TierUnavailableError } from '../errors.ts';
+import {
+  boundedReason,
+  messageOf,
+  SchemaMissingError,
+  TierlineError,
+  TierUnavailableError,
+} from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { adaptToPooler } from './pooler.ts';
 
@@ -124,6 +130,7 @@ export async function readL3<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
+    if (error instanceof TierlineError) throw error;
     if (failureKind(error) === 'schema') {
       throw new SchemaMissingError(
         `The database lacks Tierline's tables (${messageOf(error)}). Run \`tierline migrate\`.`,

@@ -68,7 +68,8 @@ export async function serverTimeMs(db: Queryable): Promise<number> {
 /** The rights that a drain worker needs on each table. */
 const DRAIN_NEEDS: Readonly<Record<string, readonly string[]>> = {
   items: ['SELECT', 'INSERT', 'UPDATE'],
-  deployment: ['SELECT'],
+  // UPDATE: with several shards a batch locks the row.
+  deployment: ['SELECT', 'UPDATE'],
   merkle_delta: ['INSERT'],
   merkle_key: ['SELECT', 'INSERT'],
   dead_letters: ['INSERT'],

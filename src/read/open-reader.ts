@@ -82,7 +82,7 @@ export async function connectReader(
     const lanes = await backends.lanes();
     const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
     const l2 = new CopyTier(backends.items, { ...config, timeoutMs: config.l2TimeoutMs }, log);
-    const l3 = new PostgresTier(pool, primaryTimeoutMs(config));
+    const l3 = new PostgresTier(backends.shards, lanes, primaryTimeoutMs(config));
     const tails = backends.feeds(lanes);
     const replicas = openReplicas({ pool, queue, lanes, tails }, config, log);
     const ofReplicas = replicas?.listeners(lanes.count) ?? [];

@@ -1,49 +1,48 @@
 import type { Config } from '../config.ts';
 import { messageOf, PartitionsError, TierUnavailableError } from '../errors.ts';
 import { Lanes } from '../lanes.ts';
-import { type Logger, serverOf } from '../log.ts';
-import { readDeployment } from '../postgres/deployment.ts';
-import { closePool, createPool, type Pool, postgresFix } from '../postgres/pool.ts';
+import type { Logger } from '../log.ts';
+import { type Pool, postgresFix } from '../postgres/pool.ts';
 import { checkPostgres } from '../postgres/server.ts';
+import { type Shard, Shards } from '../postgres/shards.ts';
 import { RedisBackend, type RedisConfig } from '../redis/backend.ts';
 import { agreedPartitions, areMarked, markPartitions } from '../redis/partitions.ts';
+import { shardsOf } from '../shard-list.ts';
 
 const MARK_EVERY_MS = 500;
 
 /** All that one process has in Redis and Postgres. A process that only writes has a `RedisBackend`. */
 export class Backends extends RedisBackend {
-  readonly #databaseUrl: string;
-  readonly #poolSize: number;
-  #pool: Pool | undefined;
+  /** The Postgres databases. They connect when they are first used. */
+  readonly shards: Shards;
   #marking: NodeJS.Timeout | undefined;
 
-  constructor(config: RedisConfig & Pick<Config, 'databaseUrl'>, log: Logger, poolSize: number) {
+  constructor(config: RedisConfig & Pick<Config, 'databaseUrl' | 'shards'>, log: Logger, poolSize: number) {
     super(config, log);
-    this.#databaseUrl = config.databaseUrl;
-    this.#poolSize = poolSize;
+    this.shards = Shards.open(shardsOf(config), poolSize, log);
   }
 
-  /** Connects when it is first used. */
   get pool(): Pool {
-    return (this.#pool ??= createPool(this.#databaseUrl, this.#poolSize, this.log));
+    return (this.shards.all[0] as Shard).pool;
   }
 
   /** @throws TierUnavailableError, UnsafeServerError, SchemaMissingError */
   async postgresReady(): Promise<void> {
-    try {
-      await checkPostgres(this.pool);
-    } catch (error) {
-      if (!(error instanceof TierUnavailableError)) throw error;
-      const server = `Postgres at ${serverOf(this.#databaseUrl)}`;
-      const text = `${server} cannot be used: ${messageOf(error.cause)}; ${postgresFix(error.cause)}`;
-      throw new TierUnavailableError('l3', new Error(text, { cause: error.cause }));
-    }
+    await this.shards.each(async (shard) => {
+      try {
+        await checkPostgres(shard.pool);
+      } catch (error) {
+        if (!(error instanceof TierUnavailableError)) throw error;
+        const text = `Postgres at ${shard.server} cannot be used: ${messageOf(error.cause)}; ${postgresFix(error.cause)}`;
+        throw new TierUnavailableError('l3', new Error(text, { cause: error.cause }));
+      }
+    });
   }
 
   /** Postgres says how many partitions there are, and Redis is told. */
   protected override async learnLanes(): Promise<Lanes> {
     const { namespace, partitions } = this.config;
-    const stored = await readDeployment(this.pool);
+    const stored = await this.shards.learn();
     const lanes = new Lanes(namespace, agreedPartitions(partitions, stored.partitions));
     this.log.debug({ partitions: lanes.count }, 'the partitions of the deployment are known');
     await this.#mark(lanes, stored.id);
@@ -74,6 +73,6 @@ export class Backends extends RedisBackend {
 
   override async close(): Promise<void> {
     clearInterval(this.#marking);
-    await Promise.all([super.close(), this.#pool && closePool(this.#pool)]);
+    await Promise.all([super.close(), this.shards.close()]);
   }
 }

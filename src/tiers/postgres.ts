@@ -1,18 +1,22 @@
+import type { Lanes } from '../lanes.ts';
 import { type Pool, readL3 } from '../postgres/pool.ts';
 import { readHeads, readRows } from '../postgres/read-items.ts';
+import type { Shard, Shards } from '../postgres/shards.ts';
 import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
 import type { Tier } from './tier.ts';
 
-/** L3: the rows in Postgres. What it does not know does not exist. */
+/** L3: the rows in Postgres, of every id in the shard of its partition. What it does not know does not exist. */
 export class PostgresTier implements Tier {
-  readonly #pool: Pool;
+  readonly #shards: Shards;
+  readonly #lanes: Lanes;
   readonly #timeoutMs: number;
   #requests = 0;
   #failures = 0;
 
   /** @param timeoutMs milliseconds one read by ids may take. */
-  constructor(pool: Pool, timeoutMs: number) {
-    this.#pool = pool;
+  constructor(shards: Shards, lanes: Lanes, timeoutMs: number) {
+    this.#shards = shards;
+    this.#lanes = lanes;
     this.#timeoutMs = timeoutMs;
   }
 
@@ -21,24 +25,28 @@ export class PostgresTier implements Tier {
   }
 
   async getMany(ids: readonly string[]): Promise<(StoredItem | undefined)[]> {
-    return inOrder(ids, await this.#ask(() => readRows(this.#pool, ids, this.#timeoutMs)));
+    return inOrder(ids, await this.#ask(ids, readRows));
   }
 
   /** Kind and stamps of each row without its content. @throws TierUnavailableError */
   async getHeads(ids: readonly string[]): Promise<(StoredHead | undefined)[]> {
-    return inOrder(ids, await this.#ask(() => readHeads(this.#pool, ids, this.#timeoutMs)));
+    return inOrder(ids, await this.#ask(ids, readHeads));
   }
 
-  async #ask<T>(work: () => Promise<T>): Promise<T> {
+  async #ask<T>(ids: readonly string[], read: Read<T>): Promise<T[]> {
     this.#requests++;
     try {
-      return await readL3(work);
+      const { isOne, all } = this.#shards;
+      if (isOne) return await readL3(() => read((all[0] as Shard).pool, ids, this.#timeoutMs));
+      return await this.#shards.ofIds(this.#lanes, ids, ({ pool }, own) => read(pool, own, this.#timeoutMs));
     } catch (error) {
       this.#failures++;
       throw error;
     }
   }
 }
+
+type Read<T> = (pool: Pool, ids: readonly string[], timeoutMs: number) => Promise<T[]>;
 
 function inOrder<T extends { readonly id: string }>(
   ids: readonly string[],

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { TierUnavailableError } from '../../src/errors.ts';
 import { ZERO_DIGEST } from '../../src/merkle/digest.ts';
-import { createPool } from '../../src/postgres/pool.ts';
+import { Shards } from '../../src/postgres/shards.ts';
 import { readRows } from '../../src/postgres/read-items.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis } from '../../src/redis/connect.ts';
@@ -63,11 +63,11 @@ const TIERS: Record<string, (deployment: Deployment) => Promise<Made<{ tier: Tie
       },
     ]),
   ),
-  postgres: async ({ config, log }) => {
+  postgres: async ({ config, lanes, log }) => {
     const backend = await startProxy(config.databaseUrl);
-    const pool = createPool(backend.url, 2, log);
-    const close = () => pool.end().then(() => backend.close());
-    return { tier: new PostgresTier(pool, 2000), backend, close };
+    const shards = Shards.open([{ name: 'main', url: backend.url }], 2, log);
+    const close = () => shards.close().then(() => backend.close());
+    return { tier: new PostgresTier(shards, lanes, 2000), backend, close };
   },
 };
 const IDS = ['json', 'binary', 'deleted'];
@@ -118,7 +118,7 @@ for (const name of Object.keys(TIERS)) {
 
   test(`${name}: I2: all tiers hold the same image of a row`, async (t) => {
     const { deployment, tier } = await setUp(t, name);
-    const rows = new PostgresTier(deployment.pool, 1000);
+    const rows = new PostgresTier(deployment.shards, deployment.lanes, 1000);
     t.deepEqual(await tier.getMany(IDS), await rows.getMany(IDS));
   });
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { RangeDelete } from '../../src/drain/range-delete.ts';
+import { Shards } from '../../src/postgres/shards.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import type { RangeJob } from '../../src/schema/job.ts';
@@ -25,7 +26,8 @@ async function setUp(t: ExecutionContext) {
     },
     async deleteRange(job: RangeJob, { pool = deployment.pool, meanwhile = async () => {} } = {}) {
       done.push(job);
-      const range = new RangeDelete({ ...writerPartsOf(deployment), pool });
+      const partition = new Shards([{ name: 'main', pool, server: '' }], deployment.log).rowsOf(0);
+      const range = new RangeDelete({ ...writerPartsOf(deployment), partition });
       let once: (() => Promise<unknown>) | undefined = meanwhile;
       return range.run(randomUUID(), { ...job, hashes: undefined }, async () => {
         const work = once;

@@ -5,12 +5,15 @@ import type { Keys } from '../../src/keys.ts';
 import { Lanes } from '../../src/lanes.ts';
 import { createLogger, type Logger } from '../../src/log.ts';
 import { migrate } from '../../src/postgres/migrator.ts';
-import { createPool, type Pool } from '../../src/postgres/pool.ts';
+import { migrateShards } from '../../src/postgres/migrate-shards.ts';
+import type { Pool } from '../../src/postgres/pool.ts';
+import { type Shard, Shards } from '../../src/postgres/shards.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts';
 import { isCluster, removeKeys } from '../../src/redis/masters.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
 import { markPartitions } from '../../src/redis/partitions.ts';
+import { shardsOf } from '../../src/shard-list.ts';
 import { startPgBouncer } from './pgbouncer.ts';
 
 /**
@@ -37,8 +40,10 @@ export interface Deployment {
   /** The L2 copies, and which generation of them is in use. */
   readonly items: ItemStore;
   readonly generation: CacheGeneration;
-  /** A pool on the database for looking and meddling. */
+  /** A pool on the database, or on the first shard, for looking and meddling. */
   readonly pool: Pool;
+  /** The same for every shard. */
+  readonly shards: Shards;
   /** Environment for worker processes of this deployment. */
   readonly env: NodeJS.ProcessEnv;
   /** Deletes every key of the namespace: a Redis that came back without its data. */
@@ -49,24 +54,32 @@ export interface Deployment {
 /** For tests that look into the keys of the only lane, or choose batches themselves. */
 export const ONE_LANE = { partitions: 1 } as const;
 
-/** With TEST_PARTITIONS=8 the deployment has 8 partitions, unless the test asks for a number itself. */
-export async function createDeployment(extra: Options = {}): Promise<Deployment> {
+/**
+ * With TEST_PARTITIONS=8 the deployment has 8 partitions, unless the test asks for a number itself, and with TEST_SHARDS=2 then
+ * also two shards.
+ * @param shardNames as many databases, also on one server
+ */
+export async function createDeployment(
+  extra: Options = {},
+  shardNames?: readonly string[],
+): Promise<Deployment> {
   const partitions = extra.partitions ?? Number(process.env['TEST_PARTITIONS'] ?? 1);
-  const { redisUrl, databaseUrl: serverUrl } = loadConfig({
-    redisUrl: extra.redisUrl,
-    databaseUrl: extra.databaseUrl,
-  });
+  const { redisUrl, ...servers } = loadConfig({ redisUrl: extra.redisUrl, databaseUrl: extra.databaseUrl });
+  const asked = shardNames ?? (extra.partitions === undefined ? servers.shards.map(({ name }) => name) : []);
   const name = `tierline_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
-  await onServer(serverUrl, `CREATE DATABASE ${name}`);
-  const url = new URL(serverUrl);
-  url.pathname = `/${name}`;
-  const pooler = process.env['TEST_PGBOUNCER'] === '1' ? await startPgBouncer(serverUrl) : undefined;
-  const databaseUrl = pooler === undefined ? url.href : pooler.urlOf(url.href);
-  await migrate(databaseUrl, partitions);
+  const databases = await Promise.all(
+    (asked.length === 0 ? [''] : asked).map((shard, i) =>
+      createDatabase(servers.shards[i]?.url ?? servers.databaseUrl, `${name}${shard && `_${shard}`}`),
+    ),
+  );
+  const shardOptions = asked.map((shard, i) => ({ name: shard, url: (databases[i] as Database).url }));
+  const { url: databaseUrl } = databases[0] as Database;
+  if (asked.length === 0) await migrate(databaseUrl, partitions);
+  else await migrateShards(shardOptions, partitions);
 
   // Tests share their machine: only those about outages want an early refusal, or reads that soon pass a slow Redis by.
   const defaults = { logLevel: 'silent' as const, enqueueTimeoutMs: 20_000, l2TimeoutMs: 5000 };
-  const options = { ...defaults, ...extra, redisUrl, databaseUrl, namespace: name };
+  const options = { ...defaults, ...extra, redisUrl, databaseUrl, shards: shardOptions, namespace: name };
   const config = loadConfig(options);
   const log = createLogger('test', 'silent');
   const redis = createRedis(redisUrl, 'patient', log);
@@ -79,7 +92,9 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
   await markPartitions(redis, lanes, deploymentId);
   const generation = new CacheGeneration(cache, redis, () => Promise.resolve(lanes), config, log);
   await generation.known(5000);
-  const pool = createPool(databaseUrl, 4, log);
+  const shards = Shards.open(shardsOf(config), 4, log);
+  await shards.learn();
+  const { pool } = shards.all[0] as Shard;
   return {
     options,
     config,
@@ -98,10 +113,12 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
     items: new ItemStore(generation),
     generation,
     pool,
+    shards,
     env: {
       ...process.env,
       REDIS_URL: redisUrl,
       DATABASE_URL: databaseUrl,
+      TIERLINE_SHARDS: shardOptions.map((shard) => `${shard.name}=${shard.url}`).join(),
       TIERLINE_NAMESPACE: name,
       ...(config.cacheRedisUrl !== undefined && { CACHE_REDIS_URL: config.cacheRedisUrl }),
     },
@@ -120,9 +137,28 @@ export async function createDeployment(extra: Options = {}): Promise<Deployment>
       // The cluster may still name a master that a test has killed.
       await (isCluster(redis) ? removing.catch(() => undefined) : removing);
       await closeRedis(redis);
-      await pool.end();
+      // A test may have ended a server of its own.
+      await shards.close().catch(() => undefined);
+      await Promise.all(databases.map((database) => database.drop()));
+    },
+  };
+}
+
+interface Database {
+  readonly url: string;
+  drop(): Promise<void>;
+}
+
+async function createDatabase(serverUrl: string, name: string): Promise<Database> {
+  await onServer(serverUrl, `CREATE DATABASE "${name}"`);
+  const url = new URL(serverUrl);
+  url.pathname = `/${name}`;
+  const pooler = process.env['TEST_PGBOUNCER'] === '1' ? await startPgBouncer(serverUrl) : undefined;
+  return {
+    url: pooler === undefined ? url.href : pooler.urlOf(url.href),
+    async drop() {
       await pooler?.close();
-      await onServer(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`);
+      await onServer(serverUrl, `DROP DATABASE "${name}" WITH (FORCE)`);
     },
   };
 }

@@ -87,14 +87,14 @@ export interface ReadSide {
 
 /** @param feedUrl where the tail connects, when not as everything else. */
 export async function openReadSide(
-  { config, keys, lanes, log, redis, items, pool }: Deployment,
+  { config, keys, lanes, log, redis, items, pool, shards }: Deployment,
   feedUrl = config.redisUrl,
 ): Promise<ReadSide> {
   const timeoutMs = config.l2TimeoutMs;
   const tail = new FeedTail(feedUrl, keys, log);
   const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
   const l2 = new GatedCopyTier(items, { ...config, timeoutMs }, log);
-  const l3 = new GatedPostgresTier(pool, config.l3TimeoutMs);
+  const l3 = new GatedPostgresTier(shards, lanes, config.l3TimeoutMs);
   const replicas = openReplicas({ pool, queue: redis, lanes, tails: [tail] }, config, log);
   const source = new FilterSource(pool, redis, lanes, 0, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };

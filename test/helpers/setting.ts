@@ -22,8 +22,13 @@ export function closing<T extends Closable>(t: { teardown(end: () => Promise<voi
   return thing;
 }
 
-export async function createSetting(t: ExecutionContext, options: Options = {}): Promise<Setting> {
-  const deployment = closing(t, await createDeployment(options));
+/** @param shards as many databases, also on one server */
+export async function createSetting(
+  t: ExecutionContext,
+  options: Options = {},
+  shards?: readonly string[],
+): Promise<Setting> {
+  const deployment = closing(t, await createDeployment(options, shards));
   const use: Setting['use'] = (thing) => closing(t, thing);
   return { deployment, use, drain: async () => use(await startDrain(deployment.options)) };
 }

@@ -8,9 +8,9 @@ export function writerOf(deployment: Deployment): BatchWriter {
   return new BatchWriter(writerPartsOf(deployment));
 }
 
-export function writerPartsOf({ pool, redis, items, keys, config, log }: Deployment): WriterParts {
+export function writerPartsOf({ shards, redis, items, keys, config, log }: Deployment): WriterParts {
   return {
-    pool,
+    partition: shards.rowsOf(0),
     queue: redis,
     items,
     keys,

@@ -30,14 +30,11 @@ function idsOf({ lanes }: Deployment): string[] {
   return ids;
 }
 
-async function setUp(t: ExecutionContext, partitions: number, options: Options = {}) {
-  const setting = await createSetting(t, { partitions, ...options });
-  const { pool, redis, lanes, log } = setting.deployment;
+async function setUp(t: ExecutionContext, partitions: number, extra: Options = {}) {
+  const setting = await createSetting(t, { partitions, ...extra });
+  const { shards, redis, options: of, log } = setting.deployment;
   const raise = (count: number) =>
-    raisePartitions(
-      { pool, queue: redis, namespace: lanes.home.itemPrefix.split(':')[0] as string, log },
-      count,
-    );
+    raisePartitions({ shards, queue: redis, namespace: of.namespace, log }, count);
   return { ...setting, raise };
 }
 

@@ -7,6 +7,7 @@ import { pressureOf } from '../../producer/admission.ts';
 import { readBacklog, waitingOf } from '../../redis/backlog.ts';
 import type { FeedEntry, FeedListener } from '../../redis/feed.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema } from '../../schema/feed.ts';
+import type { ShardOption } from '../../shard-list.ts';
 import type { Status } from '../../types/read.ts';
 import {
   action,
@@ -228,14 +229,31 @@ export const migrate = command('migrate', 'Create or update the tables in Postgr
       if (partitions !== undefined && !isPartitionCount(partitions)) {
         throw new UsageError('--partitions takes a power of two up to 256');
       }
-      const migrator = await import('../../postgres/migrator.ts');
-      const { databaseUrl } = connections.config;
-      const ran = await migrator.migrate(databaseUrl, partitions).catch((error: unknown) => {
+      const { databaseUrl, shards } = connections.config;
+      const ran = await migrated(databaseUrl, shards, partitions).catch((error: unknown) => {
         const answered = error instanceof TierlineError || sqlState(error) !== undefined;
         throw answered ? error : new TierUnavailableError('l3', error);
       });
-      if (json) await terminal.print(JSON.stringify({ ran }));
-      else await terminal.print(ran.length === 0 ? 'the schema is up to date' : `ran ${ran.join(', ')}`);
+      for (const [shard, names] of ran) {
+        const text = names.length === 0 ? 'the schema is up to date' : `ran ${names.join(', ')}`;
+        const isNamed = shard !== undefined;
+        if (json) await terminal.print(JSON.stringify(isNamed ? { shard, ran: names } : { ran: names }));
+        else await terminal.print(isNamed ? `${shard}: ${text}` : text);
+      }
       return EXIT.ok;
     }),
   );
+
+/** The migrations that it ran, by shard; without a name when there is only one. */
+async function migrated(
+  databaseUrl: string,
+  shards: readonly ShardOption[],
+  partitions: number | undefined,
+): Promise<Iterable<readonly [string | undefined, readonly string[]]>> {
+  if (shards.length > 0) {
+    const { migrateShards } = await import('../../postgres/migrate-shards.ts');
+    return migrateShards(shards, partitions);
+  }
+  const { migrate: migrateOne } = await import('../../postgres/migrator.ts');
+  return [[undefined, await migrateOne(databaseUrl, partitions)]];
+}

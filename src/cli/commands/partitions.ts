@@ -1,16 +1,31 @@
 import { Command } from '@commander-js/extra-typings';
-import { readDeployment } from '../../postgres/deployment.ts';
 import { action, command, examples, EXIT, wholeNumber } from '../command.ts';
+import type { ShardMap } from '../../shard-map.ts';
+import { table } from '../table.ts';
 
-const show = command('show', 'Say how many partitions the deployment has')
-  .addHelpText('after', examples(['tierline partitions show', 'the number that every process goes by']))
+const show = command('show', 'Say how many partitions the deployment has, and at which shards')
+  .addHelpText(
+    'after',
+    examples(['tierline partitions show', 'the number that every process goes by, and the shard of each']),
+  )
   .action(
     action(async ({ terminal, connections, json }) => {
-      const { partitions } = await readDeployment(connections.pool());
-      await terminal.print(json ? JSON.stringify({ partitions }) : String(partitions));
+      const { partitions } = await connections.shards.learn();
+      const { map } = connections.shards;
+      if (json) await terminal.print(JSON.stringify({ partitions, ...map }));
+      else if (map === undefined) await terminal.print(String(partitions));
+      else await terminal.print(table(['partition', 'shard', 'moves to'], map.owners.map(rowOf(map))));
       return EXIT.ok;
     }),
   );
+
+function rowOf({ move }: ShardMap): (owner: string, partition: number) => (string | undefined)[] {
+  return (owner, partition) => [
+    String(partition),
+    owner,
+    move?.partition === partition ? move.to : undefined,
+  ];
+}
 
 const raise = command('raise', 'Raise the number of partitions while no other process of the deployment runs')
   .argument('<number>', 'a higher power of two, 256 at most', wholeNumber(1))
@@ -26,7 +41,7 @@ const raise = command('raise', 'Raise the number of partitions while no other pr
       const { raisePartitions } = await import('../../maintenance/raise-partitions.ts');
       const { config, log } = connections;
       const { namespace } = config;
-      const parts = { pool: connections.pool(), queue: await connections.redis(), namespace, log };
+      const parts = { shards: connections.shards, queue: await connections.redis(), namespace, log };
       const before = await raisePartitions(parts, count);
       await terminal.print(
         json
