@@ -23,10 +23,8 @@ export async function mountBullBoard(
   const server = new FastifyAdapter();
   server.setBasePath(basePath + BOARD_PATH);
   const queues = [
-    ...writes.map((queue) =>
-      adapter(queue, 'Accepted writes on their way into the tiers, up to a few hundred a job'),
-    ),
-    ...ranges.map((queue) => adapter(queue, 'Deletes of whole prefixes and states')),
+    ...ofLanes(writes, 'Accepted writes on their way into the tiers, up to a few hundred a job'),
+    ...ofLanes(ranges, 'Deletes of whole prefixes and states'),
     adapter(maintenance, 'Folding, purging, snapshots; verifications and replays'),
   ];
   for (const queue of queues) {
@@ -75,8 +73,19 @@ export async function mountBullBoard(
   );
 }
 
-function adapter(queue: Queue, description: string): BullMQAdapter {
-  return new BullMQAdapter(queue, { readOnlyMode: true, description });
+function adapter(queue: Queue, description: string, partition = ''): BullMQAdapter {
+  const names = partition === '' ? {} : { prefix: `${partition}.`, delimiter: '.' };
+  return new BullMQAdapter(queue, { readOnlyMode: true, description, ...names });
+}
+
+/** The queues of all partitions have one name in BullMQ. Bull Board tells queues apart by name and would show the last one only. */
+function ofLanes(queues: readonly Queue[], description: string): BullMQAdapter[] {
+  if (queues.length === 1) return queues.map((queue) => adapter(queue, description));
+  const digits = `${queues.length - 1}`.length;
+  return queues.map((queue, partition) =>
+    // Bull Board sorts names as text.
+    adapter(queue, description, `partition-${`${partition}`.padStart(digits, '0')}`),
+  );
 }
 
 function ownPage(page: string): string {
