@@ -58,7 +58,7 @@ async function fill(
   const total = items.length;
   const progress = new Progress(terminal, () => ({
     share: writes.settled / total,
-    settled: writes.settled,
+    done: writes.settled,
     waiting: writes.enqueued - writes.settled,
   }));
   const enqueue = () => report.timed('enqueue', total, () => writes.submit(items));

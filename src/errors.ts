@@ -173,6 +173,14 @@ export class PartitionMovedError extends TierlineError {
   }
 }
 
+/**
+ * A partition cannot be moved as asked: it is there already, another move is under way, there is no such shard, or the copy differs
+ * from the rows. Nothing was switched; the message holds the fix.
+ */
+export class MoveError extends TierlineError {
+  readonly code = 'ERR_MOVE';
+}
+
 /** A stored value cannot be read or does not match its hash. Restore the row, or submit the item again. */
 export class CorruptItemError extends TierlineError {
   readonly code = 'ERR_CORRUPT_ITEM';

@@ -68,6 +68,11 @@ export function hashRangeOf(partition: number, count: number): HashRange {
   return { first: partition * size, last: (partition + 1) * size - 1 };
 }
 
+/** As `hashRangeOf`, also of the only partition. */
+export function hashSpanOf(partition: number, count: number): NonNullable<HashRange> {
+  return hashRangeOf(partition, count) ?? { first: 0, last: 2 ** 31 - 1 };
+}
+
 export function isPartitionCount(count: number): boolean {
   return Number.isInteger(count) && count >= 1 && count <= MAX_PARTITIONS && (count & (count - 1)) === 0;
 }

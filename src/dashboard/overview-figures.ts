@@ -1,4 +1,5 @@
 import type { Queue } from 'bullmq';
+import { type MoveFigures, readMove } from '../postgres/move-figures.ts';
 import { readTotals, type Totals } from '../postgres/totals.ts';
 import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
@@ -54,17 +55,20 @@ export interface OverviewFigures {
   readonly workers: Answer<WorkerFigures>;
   readonly cache: Answer<CacheFigures>;
   readonly totals: Answer<Totals>;
+  /** A partition on its way to another shard. */
+  readonly move: Answer<MoveFigures | undefined>;
 }
 
 /** Asks all backends at once. Never throws. */
 export async function overviewFigures(sources: Sources, counter: CopyCounter): Promise<OverviewFigures> {
-  const [queue, workers, cache, totals] = await Promise.all([
+  const [queue, workers, cache, totals, move] = await Promise.all([
     answerOf(queueFigures(sources)),
     answerOf(workerFigures(sources)),
     answerOf(cacheFigures(sources, counter)),
     answerOf(readTotals(sources.pool)),
+    answerOf(readMove(sources.shards)),
   ]);
-  return { nowMs: Date.now(), queue, workers, cache, totals };
+  return { nowMs: Date.now(), queue, workers, cache, totals, move };
 }
 
 async function queueFigures({ queue, keys, lanes, config, writes, ranges }: Sources): Promise<QueueFigures> {

@@ -1,6 +1,7 @@
 import { bytes, count, duration, ago, percent } from './figures.ts';
 import { type Content, type Html, html } from './html.ts';
 import type { OverviewFigures, QueueFigures, SweepFigures } from './overview-figures.ts';
+import type { MoveFigures } from '../postgres/move-figures.ts';
 import type { Answer } from './sources.ts';
 import { actionForm, type Frame, itemLink, page } from './layout.ts';
 import { SLOT_MS, type SeriesPoint } from '../redis/history.ts';
@@ -33,7 +34,7 @@ function clock(ms: number): Html {
 }
 
 /** What somebody should look at; most of the time there is nothing. */
-function warnings(frame: Frame, { queue, workers, cache, totals }: OverviewFigures): Content {
+function warnings(frame: Frame, { queue, workers, cache, totals, move }: OverviewFigures): Content {
   const notices: Content[] = [];
   for (const [name, answer] of [
     ['The queue (Redis)', queue],
@@ -43,6 +44,7 @@ function warnings(frame: Frame, { queue, workers, cache, totals }: OverviewFigur
     if (!answer.ok) notices.push(html`<p class="notice bad">${name} cannot be asked: ${answer.why}</p>`);
   }
   if (queue.ok && queue.value.sweep.lost > 0) notices.push(lostWrites(frame, queue.value.sweep));
+  if (move.ok && move.value !== undefined) notices.push(moveNotice(move.value));
   if (queue.ok && queue.value.isPaused) {
     notices.push(html`<p class="notice warn">Draining is paused: writes are accepted but do not settle.</p>`);
   }
@@ -57,6 +59,18 @@ function warnings(frame: Frame, { queue, workers, cache, totals }: OverviewFigur
     );
   }
   return notices;
+}
+
+/** A move needs its process until it has switched. Nobody but a person knows whether it is still there. */
+function moveNotice({ partition, from, to, step, rowsFrom, rowsTo }: MoveFigures): Html {
+  const done = {
+    copy: html`${count(rowsTo)} of ${count(rowsFrom)} rows are copied. Its writes wait meanwhile.`,
+    switch: html`all rows are copied, and the new shard takes over.`,
+    empty: html`it is there, and ${count(rowsFrom)} rows are to be deleted at ${from}.`,
+    undo: html`it stays at ${from}, and ${count(rowsTo)} copies are to be deleted at ${to}.`,
+  }[step];
+  const again = step === 'undo' ? '--undo' : `--to ${to}`;
+  return html`<p class="notice warn">Partition ${partition} is being moved from shard ${from} to ${to}: ${done} If nothing goes on, run <code>tierline partitions move ${partition} ${again}</code>.</p>`;
 }
 
 /** The alarm of the sweep: only L2 has these writes, so somebody must act. */

@@ -7,6 +7,7 @@ import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
 import type { Pool } from '../postgres/pool.ts';
+import type { Shards } from '../postgres/shards.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import type { CacheGeneration } from '../redis/cache-generation.ts';
 import type { Redis } from '../redis/connect.ts';
@@ -26,6 +27,7 @@ export interface Sources {
   readonly generation: CacheGeneration;
   readonly items: CopyStore;
   readonly pool: Pool;
+  readonly shards: Shards;
   /** By partition. */
   readonly writes: readonly Queue[];
   readonly ranges: readonly Queue[];
@@ -41,7 +43,7 @@ export async function openSources(
   log: Logger,
 ): Promise<{ sources: Sources; close: () => Promise<void> }> {
   const backends = new Backends(config, log, POOL_SIZE);
-  const { queue, cache, generation, items, pool, keys } = backends;
+  const { queue, cache, generation, items, pool, shards, keys } = backends;
   const queues: Queue[] = [];
   const open = (name: string, of: Keys): Queue => {
     const opened = openQueue(name, queue, of, log);
@@ -61,7 +63,8 @@ export async function openSources(
       await closeQueues();
       throw error;
     });
-    return { config, log, keys, lanes, queue, cache, generation, items, pool, writes, ranges, maintenance };
+    const parts = { config, log, keys, lanes, queue, cache, generation, items, pool, shards };
+    return { ...parts, writes, ranges, maintenance };
   });
   const close = async () => {
     await closeQueues();

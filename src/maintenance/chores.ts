@@ -2,8 +2,10 @@ import type { Config } from '../config.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-delta.ts';
+import { endSwitch } from '../postgres/map-changes.ts';
 import type { Pool } from '../postgres/pool.ts';
 import { purgeRanges } from '../postgres/range-deletes.ts';
+import type { Shards } from '../postgres/shards.ts';
 import { sweepBytes } from '../redis/backlog.ts';
 import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
@@ -24,6 +26,8 @@ export const UNOBSERVED_CHORES: ChoreObserver = {
 const SWEEP_EVERY_MS = 60_000;
 /** Short, because range deletes wait for orphaned chunks. */
 const SWEEP_CHUNKS_EVERY_MS = 2000;
+/** Short, because writes of a partition wait while its switch is half done. */
+const MOVES_EVERY_MS = 1000;
 const PURGE_EVERY_MS = 3_600_000;
 
 export interface Chore {
@@ -33,6 +37,7 @@ export interface Chore {
 
 export interface ChoreParts {
   readonly pool: Pool;
+  readonly shards: Shards;
   /** A `failFast` connection to the queue's Redis. */
   readonly queue: Redis;
   readonly lanes: Lanes;
@@ -42,7 +47,7 @@ export interface ChoreParts {
 
 /** The recurring chores by name. */
 export function choresOf(
-  { pool, queue, lanes, config, log }: ChoreParts,
+  { pool, shards, queue, lanes, config, log }: ChoreParts,
   copies: CopySweep,
 ): Readonly<Record<string, Chore>> {
   const orphanAge = () => orphanAgeUs(queue, lanes.home, config.enqueueTimeoutMs);
@@ -74,6 +79,8 @@ export function choresOf(
         await purgeRanges(pool, horizon);
       },
     },
+    // With one shard nothing can move.
+    ...(shards.isOne ? {} : { moves: { everyMs: MOVES_EVERY_MS, run: () => endSwitch(shards) } }),
     copies: { everyMs: SWEEP_STEP_MS, run: () => copies.step() },
     filter: {
       everyMs: config.filterSnapshotEveryMs,

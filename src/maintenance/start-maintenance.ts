@@ -36,7 +36,7 @@ export async function startMaintenance(
   const config = loadConfig(options);
   const log = createLogger('maintenance', config.logLevel);
   const backends = new Backends(config, log, POOL_SIZE);
-  const { queue, cache, pool, items } = backends;
+  const { queue, cache, pool, shards, items } = backends;
   const digester = new Digester(config.merkleKey);
 
   const { worker, queues } = await backends.opening(async () => {
@@ -48,7 +48,7 @@ export async function startMaintenance(
     await checkMerkleKey(pool, config.merkleKey);
     const lanes = await backends.lanes();
     const copies = new CopySweep({ pool, queue, cache, items, lanes, digester, config, log, observer });
-    const chores = choresOf({ pool, queue, lanes, config, log }, copies);
+    const chores = choresOf({ pool, shards, queue, lanes, config, log }, copies);
     const maintenance = openQueue(MAINTENANCE_QUEUE, queue, lanes.home, log);
     const writes = lanes.keys.map((keys) => openQueue(WRITES_QUEUE, queue, keys, log));
     await schedule(maintenance, chores);

@@ -1,7 +1,7 @@
 import type { Client } from 'pg';
 import { SchemaMissingError } from '../errors.ts';
 import { type ShardMap, storedMapSchema } from '../shard-map.ts';
-import { type Queryable, readL3, timed } from './pool.ts';
+import { inTransaction, type Pool, type Queryable, readL3, timed } from './pool.ts';
 
 /** What one database knows of the whole deployment. */
 export interface DeploymentRow {
@@ -59,12 +59,30 @@ export async function setPartitions(
   );
 }
 
-/** Writes a newer map into the row of one shard. Waits for the batches that the shard is writing. */
-export async function storeMap(db: Queryable, map: ShardMap): Promise<void> {
-  await db.query('UPDATE deployment SET shard_map = $1, map_version = $2 WHERE map_version < $2', [
-    storedText(map),
-    map.version,
-  ]);
+/** Any fixed number: the advisory lock of the map of a shard. */
+const MAP_LOCK = 7_409_134_023;
+
+/**
+ * For statements that keep the map from changing until their transaction ends. Share locks on a row never queue behind an update
+ * that waits for the row, so on a busy shard the update would wait for ever. Advisory locks do queue.
+ */
+export const DEPLOYMENT_IN_TURN = `(SELECT pg_advisory_xact_lock_shared(${MAP_LOCK}) OFFSET 0) AS turn, deployment`;
+
+/**
+ * Writes a newer map into the row of one shard. Waits for the transactions that write rows there; those that begin later see the
+ * new map.
+ * @param version the one that it may replace; left out: any older one
+ * @returns whether it was replaced
+ */
+export function storeMap(pool: Pool, map: ShardMap, version?: number): Promise<boolean> {
+  return inTransaction(pool, async (db) => {
+    await db.query('SELECT pg_advisory_xact_lock($1)', [MAP_LOCK]);
+    const { rowCount } = await db.query(
+      'UPDATE deployment SET shard_map = $1, map_version = $2 WHERE map_version BETWEEN $3 AND $4',
+      [storedText(map), map.version, version ?? 0, version ?? map.version - 1],
+    );
+    return rowCount === 1;
+  });
 }
 
 export function storedText({ shards, owners, move }: ShardMap): string {
@@ -93,8 +111,9 @@ export async function takesWrites(db: Queryable, partition: number): Promise<boo
   const { rows } = await db.query<{ takes: boolean | null }>({
     name: 'tierline-takes-writes',
     text: `SELECT shard_map -> 'owners' ->> $1::int = shard_name
-             AND (shard_map -> 'move' ->> 'partition')::int IS DISTINCT FROM $1::int AS takes
-           FROM deployment FOR SHARE`,
+             AND ((shard_map -> 'move' ->> 'partition')::int IS DISTINCT FROM $1::int
+               OR shard_map -> 'move' ->> 'step' NOT IN ('copy', 'switch')) AS takes
+           FROM ${DEPLOYMENT_IN_TURN} FOR SHARE OF deployment`,
     values: [partition],
   });
   return rows[0]?.takes === true;

@@ -1,3 +1,4 @@
+import { DEPLOYMENT_IN_TURN } from './deployment.ts';
 import { inTransaction, type Pool, type Queryable } from './pool.ts';
 
 /** The leaf of a row. Those of live rows are the 65,536 lowest; tombstones of each week have as many of their own. */
@@ -110,10 +111,14 @@ export async function foldDeltas(pool: Pool): Promise<number> {
 
 const PURGE_BATCH = 1000;
 
-/** Deletes tombstones of weeks up to $1. They are in no prefix and not in the root. */
+/**
+ * Deletes tombstones of weeks up to $1. They are in no prefix and not in the root. While the shard takes part in a move it deletes
+ * none, because the copy of a partition is compared with its rows.
+ */
 const PURGE = `
-WITH purged AS (
-  DELETE FROM items WHERE id IN
+WITH quiet AS (SELECT FROM ${DEPLOYMENT_IN_TURN} WHERE shard_map -> 'move' IS NULL FOR SHARE OF deployment),
+purged AS (
+  DELETE FROM items WHERE EXISTS (SELECT FROM quiet) AND id IN
     (SELECT id FROM items WHERE tombstone_week BETWEEN 1 AND $1 ORDER BY id LIMIT ${PURGE_BATCH} FOR UPDATE)
   RETURNING id, id_hash, tombstone_week, -1 AS item_count, digest_hi, digest_lo),
 ${deltaOf('purged')}

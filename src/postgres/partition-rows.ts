@@ -1,13 +1,11 @@
+import type { HashRange } from '../lanes.ts';
 import { LEAVES } from '../merkle/digest.ts';
 import { copyBetween } from './copy-between.ts';
 import { deltaOf, NOT_EMPTY, SUM_OF_NODES } from './merkle-delta.ts';
 import type { Pool, Queryable } from './pool.ts';
 
 /** The places in the hash tree that a partition covers, first and last. */
-export interface PartitionHashes {
-  readonly first: number;
-  readonly last: number;
-}
+export type PartitionHashes = NonNullable<HashRange>;
 
 /**
  * Neighbours in the hash tree that are copied or deleted in one transaction: the rows of one week (0: live rows) from one place
@@ -30,7 +28,7 @@ export function firstPlace({ first }: PartitionHashes): SlicePlace {
   return { week: 0, from: first };
 }
 
-export function placeAfter({ week, to }: Slice): SlicePlace {
+export function placeAfter({ week, to }: Omit<Slice, 'from'>): SlicePlace {
   return { week, from: to + 1 };
 }
 
@@ -51,6 +49,25 @@ export async function nextSlice(
   );
   const next = rows[0]?.week ?? undefined;
   return next === undefined ? undefined : nextSlice(db, hashes, { week: next, from: hashes.first });
+}
+
+/**
+ * How far a copy has come, by the rows that are there: slices are copied in order, each as a whole.
+ * @param db the database that is copied to
+ */
+export async function reachedPlace(db: Queryable, hashes: PartitionHashes): Promise<SlicePlace> {
+  const { rows } = await db.query<{ week: number; to: number }>(
+    `WITH RECURSIVE weeks AS (
+       SELECT max(tombstone_week) AS week FROM items
+       UNION ALL
+       SELECT (SELECT max(tombstone_week) FROM items WHERE tombstone_week < week) FROM weeks WHERE week IS NOT NULL)
+     SELECT week, last.to FROM weeks,
+       LATERAL (SELECT max(id_hash) AS to FROM items WHERE tombstone_week = week AND id_hash BETWEEN $1 AND $2) last
+     WHERE last.to IS NOT NULL ORDER BY week DESC LIMIT 1`,
+    [hashes.first, hashes.last],
+  );
+  const [last] = rows;
+  return last === undefined ? firstPlace(hashes) : placeAfter(last);
 }
 
 async function endOfSlice(

@@ -63,9 +63,10 @@ export class HistoryActor {
     return dice < 0.95 ? this.#deletePrefix() : this.#deleteByState();
   }
 
-  async read(): Promise<void> {
+  /** @param kinds `ids`: no queries by prefix or state */
+  async read(kinds: 'all' | 'ids' = 'all'): Promise<void> {
     const id = this.#random.pick(IDS);
-    const dice = this.#random.next();
+    const dice = this.#random.next() * (kinds === 'ids' ? 0.72 : 1);
     if (dice < 0.3) await this.#one(id, 'get', () => this.#store.get(id));
     else if (dice < 0.4) await this.#one(id, 'lookup', async () => (await this.#store.lookup(id)).item);
     else if (dice < 0.5) await this.#contains(id);

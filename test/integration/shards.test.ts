@@ -70,7 +70,7 @@ test('I3: while a partition is being moved its writes wait, and afterwards a pro
   await drain();
   const ids = idsOf(deployment);
   await (await store.submitMany(ids.map((id) => ({ id, content: 1 })))).settled();
-  await change(deployment, { move: { partition: 1, to: 'b' } });
+  await change(deployment, { move: { partition: 1, from: 'a', to: 'b', step: 'copy' } });
   const { tickets } = await store.submitMany(ids.map((id) => ({ id, content: 2 })));
   for (const partition of [0, 2, 3]) t.is((await tickets[partition]?.settled())?.status, 'applied');
   const { rows } = await deployment.pool.query(`SELECT content::text FROM items WHERE id = $1`, [ids[1]]);

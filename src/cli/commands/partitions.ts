@@ -2,6 +2,7 @@ import { Command } from '@commander-js/extra-typings';
 import { action, command, examples, EXIT, wholeNumber } from '../command.ts';
 import type { ShardMap } from '../../shard-map.ts';
 import { table } from '../table.ts';
+import { move } from './move.ts';
 
 const show = command('show', 'Say how many partitions the deployment has, and at which shards')
   .addHelpText(
@@ -14,7 +15,7 @@ const show = command('show', 'Say how many partitions the deployment has, and at
       const { map } = connections.shards;
       if (json) await terminal.print(JSON.stringify({ partitions, ...map }));
       else if (map === undefined) await terminal.print(String(partitions));
-      else await terminal.print(table(['partition', 'shard', 'moves to'], map.owners.map(rowOf(map))));
+      else await terminal.print(table(['partition', 'shard', 'move'], map.owners.map(rowOf(map))));
       return EXIT.ok;
     }),
   );
@@ -23,7 +24,7 @@ function rowOf({ move }: ShardMap): (owner: string, partition: number) => (strin
   return (owner, partition) => [
     String(partition),
     owner,
-    move?.partition === partition ? move.to : undefined,
+    move?.partition === partition ? `from ${move.from} to ${move.to}, step ${move.step}` : undefined,
   ];
 }
 
@@ -55,4 +56,5 @@ const raise = command('raise', 'Raise the number of partitions while no other pr
 export const partitions = new Command('partitions')
   .description('Partitions of the deployment')
   .addCommand(show)
-  .addCommand(raise);
+  .addCommand(raise)
+  .addCommand(move);

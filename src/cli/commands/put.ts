@@ -88,7 +88,7 @@ async function load(
   });
   const progress = new Progress(terminal, () => ({
     share: input.share(),
-    settled: loader.counts.settled,
+    done: loader.counts.settled,
     waiting: loader.counts.queued - loader.counts.settled,
   }));
   const failure = await loadAll(loader, input.stream, {
