@@ -98,7 +98,7 @@ export const OPTIONS = {
   enqueueTimeoutMs: option(
     'TIERLINE_ENQUEUE_TIMEOUT_MS',
     'ms',
-    'How long a submit may wait for Redis before `QueueUnavailableError`. Range deletes wait a few seconds longer for a producer that died in between.',
+    'How long a submit may wait for Redis before `QueueUnavailableError`; opening a service waits as long, workers at least 5 s. Range deletes wait a few seconds longer for a producer that died in between.',
     integer(50, 30_000).default(1500),
   ),
   enqueueReplicas: option(

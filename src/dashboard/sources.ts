@@ -34,7 +34,6 @@ export interface Sources {
   readonly maintenance: Queue;
 }
 
-const START_TIMEOUT_MS = 5000;
 const POOL_SIZE = 4;
 
 /** @throws QueueUnavailableError, TierUnavailableError, SchemaMissingError, MerkleKeyError */
@@ -52,9 +51,9 @@ export async function openSources(
   };
   const closeQueues = () => Promise.all(queues.map((opened) => opened.close()));
   const sources = await backends.opening(async () => {
-    await Promise.all([backends.ready(START_TIMEOUT_MS, 'queue'), backends.postgresReady()]);
+    await Promise.all([backends.ready(backends.startTimeoutMs, 'queue'), backends.postgresReady()]);
     const lanes = await backends.lanes();
-    await backends.ready(START_TIMEOUT_MS, 'cache');
+    await backends.ready(backends.startTimeoutMs, 'cache');
     await checkGivenMerkleKey(pool, config.merkleKey);
     const writes = lanes.keys.map((lane) => open(WRITES_QUEUE, lane));
     const ranges = lanes.keys.map((lane) => open(RANGES_QUEUE, lane));

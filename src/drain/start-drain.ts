@@ -20,8 +20,6 @@ export interface DrainWorker extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-const START_TIMEOUT_MS = 5000;
-
 /**
  * Starts draining the writes queue in this process. Any number of processes may.
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
@@ -48,15 +46,15 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
     signal: stopRetrying.signal,
   };
   const drain = await backends.opening(async () => {
-    await backends.ready(START_TIMEOUT_MS, 'queue', 'blocking');
+    await backends.ready(backends.startTimeoutMs, 'queue', 'blocking');
     await checkQueueServer(queue, log);
     await backends.postgresReady();
     const lanes = await backends.lanes();
     const drained = drainedPartitions(config, lanes.count);
     const watches = drained.map((partition) => backends.watch(partition));
     await Promise.all([
-      backends.ready(START_TIMEOUT_MS, 'cache'),
-      ...watches.map((watch) => whenReady(watch, START_TIMEOUT_MS)),
+      backends.ready(backends.startTimeoutMs, 'cache'),
+      ...watches.map((watch) => whenReady(watch, backends.startTimeoutMs)),
     ]);
     await shards.each(({ pool }) => checkDrainRights(pool));
     await claimMerkleKeys(shards, config.merkleKey);
@@ -65,7 +63,7 @@ async function connectDrain(options: Options, observer: DrainObserver): Promise<
     const started = new LaneDrains(
       parts.map((lane, i) => new Drain(lane, backends.blocking, watches[i] as Redis)),
     );
-    await started.ready(START_TIMEOUT_MS).catch(async (error: unknown) => {
+    await started.ready(backends.startTimeoutMs).catch(async (error: unknown) => {
       await started.close();
       throw error;
     });

@@ -8,7 +8,6 @@ import { Digester } from '../merkle/digest.ts';
 import { checkMerkleKey } from '../postgres/merkle-key.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import { noteChore } from '../redis/history.ts';
-import type { Redis } from '../redis/connect.ts';
 import { checkQueueServer } from '../redis/queue-server.ts';
 import { StopPhases } from '../stop-phases.ts';
 import { Backends } from '../tiers/backends.ts';
@@ -20,7 +19,6 @@ export interface Maintenance extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-const START_TIMEOUT_MS = 5000;
 const POOL_SIZE = 2;
 
 /**
@@ -40,7 +38,7 @@ export async function startMaintenance(
   const digester = new Digester(config.merkleKey);
 
   const { worker, queues } = await backends.opening(async () => {
-    await backends.ready(START_TIMEOUT_MS, 'queue', 'blocking');
+    await backends.ready(backends.startTimeoutMs, 'queue', 'blocking');
     // Only the comparison of L2 copies needs the cache, so nothing else waits for it.
     backends.connect('cache');
     await checkQueueServer(queue, log);
@@ -57,7 +55,7 @@ export async function startMaintenance(
       const chore = chores[job.name];
       return chore === undefined ? runOnDemand(job, token, onDemand) : observed(observer, job.name, chore);
     };
-    const maintainer = await startWorker(run, backends.blocking, lanes.home, log);
+    const maintainer = await startWorker(run, backends, lanes.home, log);
     noteRuns(maintainer, chores, backends, log);
     return { worker: maintainer, queues: [maintenance, ...writes] };
   });
@@ -83,11 +81,14 @@ async function schedule(queue: Queue, chores: Readonly<Record<string, Chore>>): 
   }
 }
 
-async function startWorker(run: Processor, connection: Redis, keys: Keys, log: Logger): Promise<Worker> {
-  const worker = new Worker(MAINTENANCE_QUEUE, run, { connection, prefix: keys.queuePrefix });
+async function startWorker(run: Processor, backends: Backends, keys: Keys, log: Logger): Promise<Worker> {
+  const worker = new Worker(MAINTENANCE_QUEUE, run, {
+    connection: backends.blocking,
+    prefix: keys.queuePrefix,
+  });
   worker.on('error', (error) => log.warn({ err: error }, 'queue connection error'));
   // BullMQ prepares its connections only once: if Redis were lost just then, the worker would never take a job.
-  await within(START_TIMEOUT_MS, worker.waitUntilReady()).catch(async (error: unknown) => {
+  await within(backends.startTimeoutMs, worker.waitUntilReady()).catch(async (error: unknown) => {
     await worker.close(true);
     throw error;
   });

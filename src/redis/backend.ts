@@ -20,12 +20,21 @@ function letManyClose(redis: Redis): void {
 const MODES = { queue: 'failFast', cache: 'failFast', blocking: 'patient' } as const;
 type ConnectionName = keyof typeof MODES;
 
+/** The least that services wait for Redis when they open. With many partitions they make many connections. */
+const START_TIMEOUT_MS = 5000;
+
 /** Below the ratio from which submits are delayed (producer/admission.ts). */
 const COPIES_RATIO = 0.6;
 
 export type RedisConfig = Pick<
   Config,
-  'redisUrl' | 'cacheRedisUrl' | 'namespace' | 'cacheNeverOlder' | 'partitions' | 'maxMemoryShare'
+  | 'redisUrl'
+  | 'cacheRedisUrl'
+  | 'namespace'
+  | 'cacheNeverOlder'
+  | 'partitions'
+  | 'maxMemoryShare'
+  | 'enqueueTimeoutMs'
 >;
 
 /**
@@ -49,6 +58,11 @@ export class RedisBackend {
     this.config = config;
     this.log = log;
     this.keys = keysOf(config.namespace);
+  }
+
+  /** How long a service waits for Redis when it opens: a caller that lets submits wait longer lets opening wait as long. */
+  get startTimeoutMs(): number {
+    return Math.max(START_TIMEOUT_MS, this.config.enqueueTimeoutMs);
   }
 
   /** Commands to the queue's Redis. They fail at once while it is away. */

@@ -171,7 +171,9 @@ async function whenConnected(redis: Redis, timeoutMs: number): Promise<void> {
       finish(() => reject(new Error(`not connected: ${messageOf(lastError ?? 'connection ended')}`)));
     const timer = setTimeout(() => {
       const why = lastError === undefined ? 'no answer' : messageOf(lastError);
-      finish(() => reject(new Error(`not connected within ${timeoutMs} ms: ${why}`, { cause: lastError })));
+      finish(() =>
+        reject(new Error(`not connected within ${Math.round(timeoutMs)} ms: ${why}`, { cause: lastError })),
+      );
     }, timeoutMs);
     function finish(then: () => void): void {
       clearTimeout(timer);

@@ -11,6 +11,7 @@ import { modelRoot, modelRows } from '../helpers/model.ts';
 import { refuseDeath } from '../helpers/poison.ts';
 import { storedRows } from '../helpers/stored-rows.ts';
 import { startWorker } from '../helpers/worker-process.ts';
+import { getAll } from '../../src/redis/masters.ts';
 
 /** The whole of 300,000 rows is `npm run soak`. */
 const ROWS = Number(process.env['SOAK_ROWS'] ?? 20_000);
@@ -76,7 +77,10 @@ test('I3 I4 I5: a range delete whose worker is killed resumes, counts exactly, a
   const gone = items.map((item) => item.id).filter((id) => !revived.has(id));
   for (let at = 0; at < gone.length; at += 10_000) {
     const ids = gone.slice(at, at + 10_000);
-    const copies = await redis.mget(ids.map((id) => keys.item(id)));
+    const copies = await getAll(
+      redis,
+      ids.map((id) => keys.item(id)),
+    );
     t.true(
       copies.every((copy, i) => copy === null || decodeStored(ids[i] as string, copy).kind === 'deleted'),
       'no copy of a deleted item is left in L2',

@@ -54,6 +54,9 @@ export interface Deployment {
 /** For tests that look into the keys of the only lane, or choose batches themselves. */
 export const ONE_LANE = { partitions: 1 } as const;
 
+/** On a cluster a process makes so many connections that it cannot start in time beside ten others. */
+const PATIENT_PROCESSES = { TIERLINE_ENQUEUE_TIMEOUT_MS: '20000', TIERLINE_L2_TIMEOUT_MS: '5000' };
+
 /**
  * With TEST_PARTITIONS=8 the deployment has 8 partitions, unless the test asks for a number itself, and with TEST_SHARDS=2 then
  * also two shards.
@@ -120,6 +123,7 @@ export async function createDeployment(
       DATABASE_URL: databaseUrl,
       TIERLINE_SHARDS: shardOptions.map((shard) => `${shard.name}=${shard.url}`).join(),
       TIERLINE_NAMESPACE: name,
+      ...(isCluster(redis) && PATIENT_PROCESSES),
       ...(config.cacheRedisUrl !== undefined && { CACHE_REDIS_URL: config.cacheRedisUrl }),
     },
     async emptyRedis() {

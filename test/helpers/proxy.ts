@@ -32,8 +32,63 @@ export interface Held {
   release(): void;
 }
 
+const CLUSTER = 'redis+cluster://';
+
+/** @param serverUrl of Postgres, of one Redis, or of a Redis Cluster: then every server of it has a relay */
 export async function startProxy(serverUrl: string): Promise<Proxy> {
-  let target = new URL(serverUrl);
+  if (serverUrl.startsWith(CLUSTER)) return startClusterProxy(serverUrl);
+  const relay = await startRelay(new URL(serverUrl));
+  const url = new URL(serverUrl);
+  url.hostname = '127.0.0.1';
+  url.port = String(relay.port);
+  return { ...relay, url: url.href };
+}
+
+/** The servers of a cluster name each other's addresses to clients, so the relays put their own in place of those. */
+async function startClusterProxy(clusterUrl: string): Promise<Proxy> {
+  const hosts = clusterUrl.slice(CLUSTER.length).split(',');
+  const ports = new Map<string, number>();
+  const readdress = (bytes: Buffer) => (bytes.includes('127.0.0.1') ? withPorts(bytes, ports) : bytes);
+  const relays = await Promise.all(hosts.map((host) => startRelay(new URL(`redis://${host}`), readdress)));
+  hosts.forEach((host, i) => ports.set(new URL(`redis://${host}`).port, (relays[i] as Relay).port));
+  return {
+    url: `${CLUSTER}${relays.map(({ port }) => `127.0.0.1:${port}`).join()}`,
+    retarget() {
+      throw new Error('a cluster decides itself which of its servers takes over');
+    },
+    cut: () => relays.forEach((relay) => relay.cut()),
+    refuse: async () => void (await Promise.all(relays.map((relay) => relay.refuse()))),
+    freeze: () => relays.forEach((relay) => relay.freeze()),
+    holdFrom(marker) {
+      const held = relays.map((relay) => relay.holdFrom(marker));
+      return {
+        reached: Promise.race(held.map(({ reached }) => reached)),
+        release: () => held.forEach(({ release }) => release()),
+      };
+    },
+    open: async () => void (await Promise.all(relays.map((relay) => relay.open()))),
+    close: async () => void (await Promise.all(relays.map((relay) => relay.close()))),
+  };
+}
+
+/** Addresses as CLUSTER SLOTS has them, and as text. Ports of both sides have five digits, so no length changes. */
+function withPorts(reply: Buffer, ports: ReadonlyMap<string, number>): Buffer {
+  const text = reply
+    .toString('latin1')
+    .replaceAll(
+      /(127\.0\.0\.1(?::|\r\n:))(\d{5})(?!\d)/g,
+      (_, before: string, port: string) => `${before}${ports.get(port) ?? port}`,
+    );
+  return Buffer.from(text, 'latin1');
+}
+
+interface Relay extends Omit<Proxy, 'url'> {
+  readonly port: number;
+}
+
+/** @param asTold what the client gets of what the server sends */
+async function startRelay(server: URL, asTold: (bytes: Buffer) => Buffer = (bytes) => bytes): Promise<Relay> {
+  let target = server;
   const pairs = new Set<readonly [net.Socket, net.Socket]>();
   let frozen = false;
   let marker: Buffer | undefined;
@@ -50,13 +105,14 @@ export async function startProxy(serverUrl: string): Promise<Proxy> {
     return true;
   }
 
-  const server = net.createServer((client) => {
+  const listener = net.createServer((client) => {
     const upstream = net.connect(Number(target.port), target.hostname);
     const pair = [client, upstream] as const;
     pairs.add(pair);
     for (const [from, to] of [pair, [upstream, client] as const]) {
       from.on('data', (bytes) => {
-        if (from === upstream || !isHeld(upstream, bytes)) to.write(bytes);
+        if (from === upstream) to.write(asTold(bytes));
+        else if (!isHeld(upstream, bytes)) to.write(bytes);
       });
       from.on('error', () => end(pair));
       from.on('close', () => end(pair));
@@ -73,26 +129,23 @@ export async function startProxy(serverUrl: string): Promise<Proxy> {
   }
   const listen = (port: number) =>
     new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(port, '127.0.0.1', () => {
-        server.off('error', reject);
+      listener.once('error', reject);
+      listener.listen(port, '127.0.0.1', () => {
+        listener.off('error', reject);
         resolve();
       });
     });
   const unlisten = () =>
-    new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve()));
+    new Promise<void>((resolve) => (listener.listening ? listener.close(() => resolve()) : resolve()));
 
   const port = await freePort();
   await listen(port);
-  const url = new URL(serverUrl);
-  url.hostname = '127.0.0.1';
-  url.port = String(port);
   const refuse = async () => {
     cut();
     await unlisten();
   };
   return {
-    url: url.href,
+    port,
     retarget(otherUrl) {
       target = new URL(otherUrl);
     },
@@ -120,7 +173,7 @@ export async function startProxy(serverUrl: string): Promise<Proxy> {
     async open() {
       frozen = false;
       for (const pair of pairs) for (const socket of pair) socket.resume();
-      if (!server.listening) await listen(port);
+      if (!listener.listening) await listen(port);
     },
     close: refuse,
   };

@@ -2,6 +2,7 @@ import type { Pool } from '../../src/postgres/pool.ts';
 import type { Deployment } from './deployment.ts';
 import { decodeStored, type StoredItem } from '../../src/schema/stored-item.ts';
 import type { ModelRow } from './model.ts';
+import { getAll } from '../../src/redis/masters.ts';
 
 /** All rows as the database has them, in the model's form and order. */
 export async function storedRows(pool: Pool): Promise<ModelRow[]> {
@@ -34,7 +35,10 @@ export async function storedCopies(
   rows: readonly { readonly id: string }[],
 ): Promise<(object | undefined)[]> {
   const ids = rows.map(({ id }) => id);
-  const values = await redis.mget(ids.map((id) => keys.item(id)));
+  const values = await getAll(
+    redis,
+    ids.map((id) => keys.item(id)),
+  );
   return values.map((value, i) =>
     value === null ? undefined : copyForm(decodeStored(ids[i] as string, value)),
   );

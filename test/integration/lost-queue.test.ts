@@ -7,6 +7,7 @@ import { TrackedChunk } from '../../src/producer/ticket.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { closing } from '../helpers/setting.ts';
+import { keysLike } from '../helpers/redis-keys.ts';
 
 async function setUp(t: ExecutionContext) {
   const deployment = closing(t, await createDeployment(ONE_LANE));
@@ -19,7 +20,7 @@ async function setUp(t: ExecutionContext) {
     /** What a Redis forgets that comes back without its last second: the chunk, and no entry of the feed. */
     async forgetChunks() {
       const { redis, keys } = deployment;
-      const jobs = await redis.keys(`${keys.queuePrefix}:writes:*`);
+      const jobs = await keysLike(redis, `${keys.queuePrefix}:writes:*`);
       await redis.del(keys.inflight, keys.pending, ...jobs);
     },
   };

@@ -5,18 +5,19 @@ import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { isCluster } from '../../src/redis/masters.ts';
 
 for (const [name, open] of Object.entries({ openProducer, openReader, openStore, startDrain })) {
   test(`${name}: a signal frees the caller, and what opens after that is closed again`, async (t) => {
     const deployment = await createDeployment();
     t.teardown(() => deployment.close());
-    const clients = async () => (await deployment.redis.client('LIST')) as string;
+    const { redis } = deployment;
+    const servers = isCluster(redis) ? redis.nodes('all') : [redis];
+    const clients = async () => (await Promise.all(servers.map((server) => server.client('LIST')))).join();
     const named = `tierline-opening-${name}`;
-    const redisUrl = new URL(deployment.options.redisUrl);
-    await deployment.redis.acl('SETUSER', named, 'on', 'nopass', '~*', '&*', '+@all');
-    redisUrl.username = named;
-    redisUrl.password = 'any';
-    const options = { ...deployment.options, redisUrl: redisUrl.href };
+    for (const server of servers) await server.acl('SETUSER', named, 'on', 'nopass', '~*', '&*', '+@all');
+    const redisUrl = deployment.options.redisUrl.replace('://', `://${named}:any@`);
+    const options = { ...deployment.options, redisUrl };
 
     const stop = new AbortController();
     const opening = open({ ...options, signal: stop.signal });
@@ -27,6 +28,6 @@ for (const [name, open] of Object.entries({ openProducer, openReader, openStore,
     t.true((await clients()).includes(`user=${named}`));
     await opened.close();
     await eventually(async () => !(await clients()).includes(`user=${named}`), 'no connection is left');
-    await deployment.redis.acl('DELUSER', named);
+    for (const server of servers) await server.acl('DELUSER', named);
   });
 }

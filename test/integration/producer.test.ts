@@ -9,6 +9,7 @@ import { type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { refusePoison } from '../helpers/poison.ts';
 import { createSetting } from '../helpers/setting.ts';
+import { countExisting } from '../helpers/redis-keys.ts';
 
 async function setUp(t: ExecutionContext, options: Options = {}) {
   const setting = await createSetting(t, options);
@@ -170,7 +171,7 @@ test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole
     stamp: plain.tickets[7]?.version,
   });
   t.is(Number((await pool.query<{ n: number }>('SELECT count(*) AS n FROM items')).rows[0]?.n), 60);
-  t.is(await redis.exists(keys.item('d.103'), keys.item('d.110')), 0);
+  t.is(await countExisting(redis, [keys.item('d.103'), keys.item('d.110')]), 0);
   t.is(await redis.zcard(keys.inflight), 0);
   t.is(await redis.hlen(keys.pending), 0);
 });

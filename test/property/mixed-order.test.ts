@@ -16,6 +16,7 @@ import { Random } from '../helpers/random.ts';
 import { expandRanges, isRange, type MixedOp } from '../helpers/range-model.ts';
 import { asCopy, storedCopies, storedRows } from '../helpers/stored-rows.ts';
 import { writerOf, writerPartsOf } from '../helpers/writer.ts';
+import { removeEach } from '../helpers/redis-keys.ts';
 
 const OPS = 300;
 /** The whole of 500 runs is `npm run soak`; a few of them show a broken rule as well. */
@@ -119,11 +120,6 @@ function cut(ops: readonly MixedOp[], random: Random): TestOp[][] {
 async function reset(): Promise<void> {
   const { pool, redis, keys } = deployment;
   await pool.query('TRUNCATE items, merkle_leaf, merkle_path, merkle_delta, range_deletes');
-  await redis.unlink(
-    ...[...ids, ...stateless].map((id) => keys.item(id)),
-    keys.inflight,
-    keys.pending,
-    keys.ranges,
-    keys.covers,
-  );
+  const copies = [...ids, ...stateless].map((id) => keys.item(id));
+  await removeEach(redis, [...copies, keys.inflight, keys.pending, keys.ranges, keys.covers]);
 }

@@ -7,6 +7,7 @@ import { chunkOf } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { openReadSide, type ReadSide } from '../helpers/read-side.ts';
 import { writerOf } from '../helpers/writer.ts';
+import { removeEach } from '../helpers/redis-keys.ts';
 
 async function setUp(t: ExecutionContext, options: Options = {}) {
   const deployment = await createDeployment({ ...ONE_LANE, ...options });
@@ -44,7 +45,10 @@ function numbered(name: string, count: number): string[] {
 
 /** The reader asks L2 and Postgres without the copies that would answer first. */
 async function dropCopies({ redis, keys }: Deployment, ids: readonly string[]): Promise<void> {
-  await redis.del(ids.map((id) => keys.item(id)));
+  await removeEach(
+    redis,
+    ids.map((id) => keys.item(id)),
+  );
 }
 
 test('I7: a filter loaded from the rows knows every live id, and what the feed tells later', async (t) => {

@@ -5,6 +5,7 @@ import type { StoredEntry } from '../../src/redis/stored-entry.ts';
 import { encodeStored } from '../../src/schema/stored-item.ts';
 import { ZERO_DIGEST } from '../../src/merkle/digest.ts';
 import { createDeployment } from '../helpers/deployment.ts';
+import { mastersOf } from '../../src/redis/masters.ts';
 
 const deployment = await createDeployment();
 const store = deployment.items;
@@ -60,7 +61,7 @@ test('I1 I2: whatever the order, and however they are stored, the newest copy st
 
 test('a batch of entries answers for each, and a forgotten script is loaded again', async (t) => {
   await setNewer([entry('b', 5, 0)]);
-  await deployment.redis.script('FLUSH');
+  for (const server of mastersOf(deployment.redis)) await server.script('FLUSH');
   t.deepEqual(await setNewer([entry('a', 1, 0), entry('b', 4, 9), entry('c', 1, 0)]), [
     'stored',
     'newer',
