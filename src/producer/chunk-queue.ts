@@ -16,7 +16,7 @@ import {
 import { openQueue } from '../redis/bull-queue.ts';
 import { chunkStates } from '../redis/in-flight.ts';
 import { type ReplicaWaits, ReplicasBehind } from '../redis/replica-waits.ts';
-import { isReply, type Redis, redisFailure, whenReady } from '../redis/connect.ts';
+import { isReply, type Redis, redisFailure, whenConnected, whenReady } from '../redis/connect.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { Pressure } from '../types/write.ts';
 import { Admission, PressureWatch } from './admission.ts';
@@ -147,9 +147,11 @@ export class ChunkQueue {
     let chunk: TrackedChunk | undefined;
     let isSent = false;
     let isAdded = false;
+    // Calls that were made together ask for their stamps in the order of the calls, so nothing is asked before the first try.
+    let ready = whenConnected;
     for (;;) {
       try {
-        await whenReady(this.#redis, deadline.leftMs);
+        await ready(this.#redis, deadline.leftMs);
         const session = this.#replicas?.session ?? 0;
         if (chunk === undefined) {
           // Queued now, it might be refused although it is applied. Refused before, nothing of it is applied.
@@ -175,6 +177,7 @@ export class ChunkQueue {
         if (error instanceof PartitionsError) throw error;
         if (!deadline.isOver && isConnectionError(error)) {
           await pause(20);
+          ready = whenReady;
           continue;
         }
         if (isAdded || error instanceof ReplicasBehind) {

@@ -3,6 +3,7 @@ import { Deadline, pause, within } from '../abortable.ts';
 import { messageOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { type HostPort, parseRedisAddress } from '../redis-address.ts';
+import { watchSlots } from './slot-watch.ts';
 
 export type { ChainableCommander as Pipeline, Cluster, Redis as Server } from 'ioredis';
 /** A connection to one server, or to all servers of a cluster: then each command goes to the server that has its key. */
@@ -41,7 +42,7 @@ function connectionTo(text: string, mode: ConnectionMode): Redis {
     ...(password !== undefined && { password }),
     ...(tls && { tls: {} }),
   };
-  if (address.kind === 'cluster') return clusterOf(hosts, access, mode);
+  if (address.kind === 'cluster') return clusterOf(text, hosts, access, mode);
   return new Server({
     ...options,
     ...access,
@@ -77,14 +78,26 @@ function retryDelay(attempt: number): number {
   return Math.min(25 * 2 ** Math.min(attempt, 6), MAX_RETRY_DELAY_MS);
 }
 
-/** How often a cluster is asked who has which slot. Commands that go astray ask at once. */
-const SLOTS_REFRESH_MS = 2000;
+/**
+ * How long connecting to one server of a cluster may take. A process connects to all of them for each of its partitions at
+ * once, and what waits for a connection that is not made in time fails.
+ */
+const CLUSTER_CONNECT_TIMEOUT_MS = 5000;
 /** How often a command that no server has taken is sent again, after 100 ms each. */
 const REDIRECTIONS = { failFast: 5, manual: 5, patient: Number.MAX_SAFE_INTEGER } as const;
 
-function clusterOf(hosts: readonly HostPort[], access: object, mode: ConnectionMode): Cluster {
+function clusterOf(
+  address: string,
+  hosts: readonly HostPort[],
+  access: object,
+  mode: ConnectionMode,
+): Cluster {
   const { lazyConnect, enableOfflineQueue, retryStrategy, ...server } = optionsOf(mode);
-  const { reconnectOnError: _, ...redisOptions } = { ...server, ...access };
+  const { reconnectOnError: _, ...redisOptions } = {
+    ...server,
+    ...access,
+    connectTimeout: CLUSTER_CONNECT_TIMEOUT_MS,
+  };
   const cluster: Cluster = new Cluster([...hosts], {
     lazyConnect,
     enableOfflineQueue,
@@ -98,22 +111,14 @@ function clusterOf(hosts: readonly HostPort[], access: object, mode: ConnectionM
     slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
     maxRedirections: REDIRECTIONS[mode],
     // A certificate is checked against the server's name, so keep the name.
-    ...('tls' in access && { dnsLookup: (address, done) => done(null, address) }),
+    ...('tls' in access && { dnsLookup: (host, done) => done(null, host) }),
   });
   // Connections to servers are made when they are first used. Commands must wait for that, also where they fail at once while
   // the cluster is away.
   if (!enableOfflineQueue) {
     Object.defineProperty(cluster.options, 'enableOfflineQueue', { get: () => cluster.status === 'ready' });
   }
-  // Not ioredis's own timer: when the cluster is closed while it asks, that timer goes on for ever.
-  let timer: NodeJS.Timeout | undefined;
-  cluster.on('ready', () => {
-    timer ??= setInterval(() => cluster.refreshSlotsCache(), SLOTS_REFRESH_MS).unref();
-  });
-  cluster.on('close', () => {
-    clearInterval(timer);
-    timer = undefined;
-  });
+  watchSlots(cluster, address);
   return cluster;
 }
 
@@ -157,7 +162,8 @@ async function whenCovered(cluster: Cluster, deadline: Deadline): Promise<void> 
   }
 }
 
-async function whenConnected(redis: Redis, timeoutMs: number): Promise<void> {
+/** Waits until commands can be sent. @throws what kept it from connecting, or a timeout. */
+export async function whenConnected(redis: Redis, timeoutMs: number): Promise<void> {
   if (redis.status === 'ready') return;
   // A lazy connection starts here. When it fails, the events below tell why.
   if (redis.status === 'wait') redis.connect().catch(() => undefined);

@@ -2,6 +2,7 @@ import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { QueueLostError, QueueUnavailableError, UnsafeServerError } from '../../src/errors.ts';
 import { bucketOf } from '../../src/keys.ts';
+import type { Cluster } from '../../src/redis/connect.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
@@ -127,3 +128,25 @@ test.serial('I3: one master of a cluster that may evict is refused', async (t) =
     message: /maxmemory-policy is allkeys-lru/,
   });
 });
+
+test.serial(
+  'all connections of a process to one cluster together ask every two seconds who has which slot',
+  async (t) => {
+    const { deployment } = await setUp(t);
+    const servers = (deployment.redis as Cluster).nodes('all');
+    const questions = async () => {
+      const stats = await Promise.all(servers.map((server) => server.info('commandstats')));
+      return stats.reduce(
+        (sum, text) => sum + Number(/cmdstat_cluster\|slots:calls=(\d+)/.exec(text)?.[1] ?? 0),
+        0,
+      );
+    };
+    // Those of the opening may still be on their way.
+    await eventually(async () => {
+      const [before, began] = [await questions(), performance.now()];
+      await eventually(async () => (await questions()) >= before + 3, 'they ask');
+      return performance.now() - began > 3000;
+    }, 'three questions take their time');
+    t.pass();
+  },
+);

@@ -13,8 +13,10 @@ import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts'
 import { isCluster, removeKeys } from '../../src/redis/masters.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
 import { markPartitions } from '../../src/redis/partitions.ts';
+import { parseRedisAddress } from '../../src/redis-address.ts';
 import { shardsOf } from '../../src/shard-list.ts';
 import { startPgBouncer } from './pgbouncer.ts';
+import { Turns } from './turns.ts';
 
 /**
  * A deployment of its own on the shared test servers (or on others given by URL): a fresh database with the schema, and a fresh Redis namespace.
@@ -58,6 +60,12 @@ export const ONE_LANE = { partitions: 1 } as const;
 const PATIENT_PROCESSES = { TIERLINE_ENQUEUE_TIMEOUT_MS: '20000', TIERLINE_L2_TIMEOUT_MS: '5000' };
 
 /**
+ * Tests of a file start together. On a cluster those that open last would run into time limits, because each opens dozens of
+ * connections, so only a few deployments exist at a time.
+ */
+const turns = new Turns(4);
+
+/**
  * With TEST_PARTITIONS=8 the deployment has 8 partitions, unless the test asks for a number itself, and with TEST_SHARDS=2 then
  * also two shards.
  * @param shardNames as many databases, also on one server
@@ -68,6 +76,7 @@ export async function createDeployment(
 ): Promise<Deployment> {
   const partitions = extra.partitions ?? Number(process.env['TEST_PARTITIONS'] ?? 1);
   const { redisUrl, ...servers } = loadConfig({ redisUrl: extra.redisUrl, databaseUrl: extra.databaseUrl });
+  const endTurn = isClusterUrl(redisUrl) ? await turns.take() : undefined;
   const asked = shardNames ?? (extra.partitions === undefined ? servers.shards.map(({ name }) => name) : []);
   const name = `tierline_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
   const databases = await Promise.all(
@@ -123,7 +132,7 @@ export async function createDeployment(
       DATABASE_URL: databaseUrl,
       TIERLINE_SHARDS: shardOptions.map((shard) => `${shard.name}=${shard.url}`).join(),
       TIERLINE_NAMESPACE: name,
-      ...(isCluster(redis) && PATIENT_PROCESSES),
+      ...(isClusterUrl(redisUrl) && PATIENT_PROCESSES),
       ...(config.cacheRedisUrl !== undefined && { CACHE_REDIS_URL: config.cacheRedisUrl }),
     },
     async emptyRedis() {
@@ -144,6 +153,7 @@ export async function createDeployment(
       // A test may have ended a server of its own.
       await shards.close().catch(() => undefined);
       await Promise.all(databases.map((database) => database.drop()));
+      endTurn?.();
     },
   };
 }
@@ -165,6 +175,10 @@ async function createDatabase(serverUrl: string, name: string): Promise<Database
       await onServer(serverUrl, `DROP DATABASE "${name}" WITH (FORCE)`);
     },
   };
+}
+
+function isClusterUrl(redisUrl: string): boolean {
+  return parseRedisAddress(redisUrl).kind === 'cluster';
 }
 
 async function onServer(serverUrl: string, statement: string): Promise<void> {

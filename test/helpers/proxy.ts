@@ -71,12 +71,12 @@ async function startClusterProxy(clusterUrl: string): Promise<Proxy> {
   };
 }
 
-/** Addresses as CLUSTER SLOTS has them, and as text. Ports of both sides have five digits, so no length changes. */
+/** Addresses as CLUSTER SLOTS and MOVED have them. Neither is part of a text that is sent with its length. */
 function withPorts(reply: Buffer, ports: ReadonlyMap<string, number>): Buffer {
   const text = reply
     .toString('latin1')
     .replaceAll(
-      /(127\.0\.0\.1(?::|\r\n:))(\d{5})(?!\d)/g,
+      /(127\.0\.0\.1(?::|\r\n:))(\d+)/g,
       (_, before: string, port: string) => `${before}${ports.get(port) ?? port}`,
     );
   return Buffer.from(text, 'latin1');

@@ -106,7 +106,7 @@ export async function openReadSide(
   const listeners = [filter, l2, ...(replicas === undefined ? [] : [replicas])];
   const coherence = new Coherence(l1, floors, pendingReads, NO_OWN_WRITES, listeners, epochs, 0, log);
   tail.listen(coherence);
-  await tail.start(2000);
+  await tail.start(20_000);
   return {
     l1,
     floors,

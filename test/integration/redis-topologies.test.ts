@@ -9,6 +9,7 @@ import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startRedisCluster } from '../helpers/redis-cluster.ts';
 import { startWatchedRedis } from '../helpers/redis-sentinel.ts';
+import { openProducer } from '../../src/producer/open-producer.ts';
 
 const TOPOLOGIES = { cluster: startRedisCluster, sentinel: startWatchedRedis };
 type Topology = keyof typeof TOPOLOGIES;
@@ -51,6 +52,23 @@ for (const topology of Object.keys(TOPOLOGIES) as Topology[]) {
       await store.flush();
       t.like(await readBacklog(deployment.redis, deployment.lanes), { pendingItems: 0, chunksInFlight: 0 });
       t.true((await reader.merkle.verify()).ok);
+    },
+  );
+
+  test.serial(
+    `I1: ${topology}: calls of a producer that do not wait for each other keep their order`,
+    async (t) => {
+      const { deployment } = await setUp(t, await TOPOLOGIES[topology]());
+      const producer = await openProducer({ ...deployment.options, chunkMaxItems: 1 });
+      t.teardown(() => producer.close());
+      const calls = Array.from({ length: 300 }, (_, n) =>
+        n % 3 === 1 ? producer.delete('same') : producer.submit({ id: 'same', content: n }),
+      );
+      const versions = (await Promise.all(calls)).map(({ version }) => version);
+      t.deepEqual(
+        versions,
+        versions.toSorted((a, b) => a - b),
+      );
     },
   );
 
