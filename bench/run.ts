@@ -4,6 +4,7 @@ import { drainBench } from './drain.ts';
 import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import { floodBench } from './flood.ts';
+import { gatewayBench } from './gateway.ts';
 import type { Bench } from './metric.ts';
 import { partitionsBench } from './partitions.ts';
 import { putBench } from './put.ts';
@@ -24,6 +25,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   flood: floodBench,
   partitions: partitionsBench,
   sizes: sizesBench,
+  gateway: gatewayBench,
 };
 
 const { values, positionals } = parseArgs({

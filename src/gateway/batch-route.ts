@@ -37,6 +37,7 @@ export async function addBatchRoute(root: GatewayApp, parts: GatewayParts): Prom
         compress: false,
         config: { scope: 'write', requestBody: LINES },
         schema: {
+          operationId: 'putItems',
           summary: 'Write many items, one a line',
           description:
             'The answer has one line for each line that holds an item, in their order, and comes while lines are read. A last line with the status `stopped` says that from this line on nothing was queued.',

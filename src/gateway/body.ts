@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyRequest } from 'fastify';
 import { BodyTimeoutError, BodyTooLargeError, InvalidItemError, messageOf } from '../errors.ts';
 import type { GatewayApp } from './parts.ts';
 import { requestError } from './problem.ts';
@@ -10,8 +10,10 @@ export interface BodyLimits {
   readonly timeoutMs: number;
 }
 
-/** How long a connection whose request was refused may go on sending: its sender then reads the answer before it is cut. */
+/** How long a connection lives on whose request was answered before its end. */
 const LINGER_MS = 2000;
+/** What is still read of such a request. */
+const REST_BYTES = 256 * 1024;
 
 /** A small compressed body may unpack to any size, so none is taken: what it holds would be stored as it is. */
 export function refuseEncoded(app: GatewayApp): void {
@@ -91,24 +93,24 @@ export function parseJson(body: Buffer): unknown {
   }
 }
 
-/** Ends connections on which a body still comes after the answer: a sender without end would keep them for ever. */
+/**
+ * Ends connections on which a body still comes after the answer: a sender without end would keep them for ever. A small rest is read
+ * and thrown away, and then the connection goes on. Of a large one nothing more is read. Its sender has time to read the answer: a
+ * connection that is closed at once with unread bytes may lose it.
+ */
 export function closeUnread(app: GatewayApp): void {
-  app.addHook('onSend', (request: FastifyRequest, reply: FastifyReply, payload, done) => {
-    if (!request.raw.complete && !isStream(payload)) reply.header('connection', 'close');
-    done(null, payload);
-  });
   app.addHook('onResponse', (request: FastifyRequest, _reply, done) => {
     const { raw } = request;
     if (!raw.complete && !raw.destroyed) {
       const { socket } = raw;
       const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
-      raw.once('end', () => clearTimeout(timer)).resume();
+      let left = REST_BYTES;
+      raw.on('data', (part: Buffer) => {
+        left -= part.length;
+        if (left < 0) raw.pause();
+      });
+      raw.once('end', () => clearTimeout(timer));
     }
     done();
   });
-}
-
-/** An answer that begins before the request has ended, as that of a batch does. */
-function isStream(payload: unknown): boolean {
-  return typeof payload === 'object' && payload !== null && 'pipe' in payload;
 }

@@ -40,11 +40,13 @@ export class ChangeFeeds {
   /** @throws QueueUnavailableError */
   static async open(config: Config, log: Logger): Promise<ChangeFeeds> {
     const backend = new RedisBackend(config, log);
+    // As the reader: who lets reads wait longer for Redis lets opening wait as long.
+    const timeoutMs = Math.max(START_TIMEOUT_MS, config.l2TimeoutMs);
     return backend.opening(async () => {
-      await backend.ready(START_TIMEOUT_MS, 'queue');
+      await backend.ready(timeoutMs, 'queue');
       const lanes = await backend.lanes();
       const feeds = new ChangeFeeds(backend, lanes, backend.feeds(lanes));
-      await backend.ready(START_TIMEOUT_MS, 'feeds');
+      await backend.ready(timeoutMs, 'feeds');
       return feeds;
     });
   }

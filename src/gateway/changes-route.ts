@@ -38,6 +38,7 @@ export function addChangesRoute(app: GatewayApp, parts: GatewayParts): void {
       exposeHeadRoute: false,
       config: { scope: 'read' },
       schema: {
+        operationId: 'followChanges',
         summary: 'Follow the changes as server-sent events',
         description:
           'An event `changes` holds the ids of one batch that settled: `[{ "id", "version", "kind": "put" | "delete" | "cache" }]`. An event without data moves the place on. An event `gone` holds a problem and is the last: read the items again, and follow from now on.',

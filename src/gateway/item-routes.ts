@@ -45,6 +45,7 @@ function addPut(app: GatewayApp, parts: GatewayParts): void {
     {
       config: { scope: 'write', requestBody: ANY_CONTENT },
       schema: {
+        operationId: 'putItem',
         summary: 'Write the content of an item',
         description:
           'With the content type `application/json` the content is JSON; anything else is stored as it is.',
@@ -75,6 +76,7 @@ function addDelete(app: GatewayApp, parts: GatewayParts): void {
     {
       config: { scope: 'write' },
       schema: {
+        operationId: 'deleteItem',
         summary: 'Delete an item',
         tags: ['items'],
         params: idParams,
@@ -98,6 +100,7 @@ function addState(app: GatewayApp, parts: GatewayParts): void {
     {
       config: { scope: 'write' },
       schema: {
+        operationId: 'setState',
         summary: 'Set the state of an item',
         tags: ['items'],
         params: idParams,
@@ -122,6 +125,7 @@ function addRead(app: GatewayApp, { store }: GatewayParts): void {
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'getItem',
         summary: 'Read the content of an item',
         description:
           'The answer is the content. `ETag` is its hash: with `If-None-Match` an unchanged content is answered with 304. State and version stand in `Tierline-State` (percent-encoded) and `Tierline-Version`.',

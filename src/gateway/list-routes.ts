@@ -43,6 +43,7 @@ export async function addListRoutes(root: GatewayApp, parts: GatewayParts): Prom
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'getStatus',
         summary: 'Say which tiers have an item, or that a write of it is on its way',
         tags: ['items'],
         params: idParams,
@@ -65,6 +66,7 @@ export async function addListRoutes(root: GatewayApp, parts: GatewayParts): Prom
       {
         config: { scope: 'read' },
         schema: {
+          operationId: 'getItems',
           summary: 'Read many items',
           description: 'The answer holds an item, or null, for each id, in their order.',
           tags: ['items'],
@@ -88,6 +90,7 @@ function addList(app: GatewayApp, { store }: GatewayParts): void {
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'listItems',
         summary: 'List items by prefix or by state, in the order of their ids',
         description: 'Give either `prefix`, where an empty text is all items, or `state`.',
         tags: ['items'],
@@ -113,6 +116,7 @@ function addRangeDelete(app: GatewayApp, parts: GatewayParts): void {
     {
       config: { scope: 'write' },
       schema: {
+        operationId: 'deleteItems',
         summary: 'Delete all items of a prefix or of a state',
         description: 'Items that are written later live on. An empty prefix is refused.',
         tags: ['items'],

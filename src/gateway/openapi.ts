@@ -1,3 +1,4 @@
+import helmet from '@fastify/helmet';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { OpenAPIV3_1 } from 'openapi-types';
@@ -69,15 +70,34 @@ function withoutInputs(document: OpenAPIV3_1.Document): OpenAPIV3_1.Document {
   return { ...document, components: { ...document.components, schemas: Object.fromEntries(schemas) } };
 }
 
+/** Everything comes from this server. Swagger UI writes styles into its page and carries icons in its style sheet. */
+const PAGE_POLICY = {
+  defaultSrc: ["'self'"],
+  styleSrc: ["'self'", "'unsafe-inline'"],
+  imgSrc: ["'self'", 'data:'],
+  baseUri: ["'self'"],
+  formAction: ["'self'"],
+  frameAncestors: ["'none'"],
+  objectSrc: ["'none'"],
+};
+
 /** A page that shows the document and tries its routes. All that it loads comes from this server. */
 export async function addTryItPage(app: GatewayApp): Promise<void> {
   await app.register(async (scope) => {
     scope.addHook('onRoute', (route) => {
       route.config = { ...route.config, access: 'public' };
     });
+    await scope.register(helmet, {
+      contentSecurityPolicy: { useDefaults: false, directives: PAGE_POLICY },
+      frameguard: { action: 'deny' },
+      referrerPolicy: { policy: 'same-origin' },
+      hsts: false,
+    });
     await scope.register(swaggerUi, {
       routePrefix: '/docs',
-      uiConfig: { deepLinking: true, validatorUrl: null, tryItOutEnabled: true },
+      // No bar for the addresses of other documents, and no question to the validator of Swagger.
+      uiConfig: { layout: 'BaseLayout', deepLinking: true, validatorUrl: null, tryItOutEnabled: true },
+      theme: { title: 'Tierline gateway' },
     });
   });
 }

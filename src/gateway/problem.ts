@@ -120,5 +120,7 @@ export function answerFailure(
   };
   if (told.status === 500) log.error({ ...line, err: error }, 'request failed');
   else log.warn(line, 'request refused');
+  // Fastify sets it after a fault of the body, and Node then closes at once; body.ts gives the sender time to read the answer.
+  reply.removeHeader('connection');
   return sendProblem(reply, told);
 }
