@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { containsBench } from './contains.ts';
+import { connectionsBench } from './connections.ts';
 import { drainBench } from './drain.ts';
 import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
@@ -26,6 +27,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   partitions: partitionsBench,
   sizes: sizesBench,
   gateway: gatewayBench,
+  connections: connectionsBench,
 };
 
 const { values, positionals } = parseArgs({

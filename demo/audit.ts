@@ -18,8 +18,8 @@ export async function audit(scene: Scene, reader: Reader): Promise<string> {
   await compare('L3', rowsOf(deployment), scene);
   await compare('L2', copiesOf(deployment), scene);
   report.check('unsettled, in flight or queued', await unsettled(deployment), 0);
-  const dead = await deployment.pool.query<{ n: number }>('SELECT count(*) AS n FROM dead_letters');
-  report.check('dead letters', dead.rows[0]?.n ?? 0, 0);
+  const dead = await deployment.shards.each(({ pool }) => pool.query('SELECT FROM dead_letters'));
+  report.check('dead letters', dead.flatMap(({ rows }) => rows).length, 0);
 
   const root = await reader.merkle.root();
   report.check('Merkle root, items', root.count, model.countLive());
@@ -53,12 +53,14 @@ async function compare(tier: string, pages: AsyncIterable<Page>, { model, report
 }
 
 /** Every row of Postgres. */
-async function* rowsOf({ pool }: Deployment): AsyncIterable<Page> {
-  const { rows } = await pool.query<Found & { id: string }>(
-    `SELECT id, deleted, state, greatest(content_version, state_version) AS version,
-            coalesce(encode(content_hash, 'hex'), '') AS "contentHash" FROM items`,
-  );
-  yield rows;
+async function* rowsOf({ shards }: Deployment): AsyncIterable<Page> {
+  for (const { pool } of shards.all) {
+    const { rows } = await pool.query<Found & { id: string }>(
+      `SELECT id, deleted, state, greatest(content_version, state_version) AS version,
+              coalesce(encode(content_hash, 'hex'), '') AS "contentHash" FROM items`,
+    );
+    yield rows;
+  }
 }
 
 /** Every copy in Redis. */

@@ -13,9 +13,13 @@ export interface Scene {
 }
 
 /**
- * Where the demo writes: a database and a namespace of its own, because exact counts need an empty place, also on servers that
+ * Where the demo writes: databases and a namespace of its own, because exact counts need an empty place, also on servers that
  * others use. Its connections go past the library, to see what is really there.
  */
 export function openDeployment(): Promise<Deployment> {
-  return createDeployment({ partitions: loadConfig({}).partitions ?? 1 });
+  const { partitions = 1, shards } = loadConfig({});
+  return createDeployment(
+    { partitions },
+    shards.map(({ name }) => name),
+  );
 }

@@ -3,7 +3,7 @@ import type { Reader } from '../src/types/read.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 import type { Scene } from './deployment.ts';
 
-const READ_IDS = 20_000;
+const READ_IDS = 10_000;
 const BACKFILL_MS = 120_000;
 /** Few, so that also a slow machine writes their copies before the look is too old. */
 const BACKFILL_IDS = 2000;
