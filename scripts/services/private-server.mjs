@@ -48,6 +48,17 @@ export async function startPrivateServer({ name, owner, programOf, say, nearPort
   }
 }
 
+/** Waits for servers that are being started, and gives what stops all of them. When one fails, the others are stopped. */
+export async function startTogether(starting) {
+  const started = await Promise.allSettled(starting);
+  const servers = started.flatMap(({ value }) => value ?? []);
+  const stop = () => Promise.all(servers.map((server) => server.stop()));
+  const failed = started.find(({ status }) => status === 'rejected');
+  if (failed === undefined) return { servers, stop };
+  await stop();
+  throw failed.reason;
+}
+
 async function freePort(nearPort) {
   for (;;) {
     const server = await listening(0);

@@ -1,7 +1,7 @@
 import { installMissing } from '../apt.mjs';
 import { adviceFor, findPrograms } from './find.mjs';
 import { formCluster } from './form-cluster.mjs';
-import { startPrivateServer } from './private-server.mjs';
+import { startPrivateServer, startTogether } from './private-server.mjs';
 
 const oldest = '6.2';
 const forQueue = {
@@ -22,17 +22,10 @@ const busPort = 10_000;
 /** Starts a Redis Cluster of our own for the queue: three masters with a replica each. */
 export async function startPrivateRedisCluster(say) {
   const settings = { ...forQueue, 'cluster-enabled': 'yes' };
-  // One alone first: it installs Redis where that is missing.
-  const servers = [await start(say, 'Redis of a cluster', settings, busPort)];
-  const stop = () => Promise.all(servers.map((server) => server.stop()));
+  const { servers, stop } = await startTogether(
+    Array.from({ length: 2 * masters }, () => start(say, 'Redis of a cluster', settings, busPort)),
+  );
   try {
-    const rest = Array.from({ length: 2 * masters - 1 }, () =>
-      start(say, 'Redis of a cluster', settings, busPort),
-    );
-    for (const { value, reason } of await Promise.allSettled(rest)) {
-      if (value === undefined) throw reason;
-      servers.push(value);
-    }
     const hosts = servers.map(({ url }) => new URL(url).host);
     await formCluster(
       hosts.map((host) => Number(host.split(':')[1])),

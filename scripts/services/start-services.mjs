@@ -1,4 +1,5 @@
 import { startPrivatePostgres } from './postgres.mjs';
+import { startTogether } from './private-server.mjs';
 import { startPrivateCache, startPrivateRedis, startPrivateRedisCluster } from './redis.mjs';
 
 /**
@@ -21,17 +22,10 @@ export async function startServices(say, { withCache, redisCluster, shards }) {
     ...(withCache && !redisCluster && !REDIS_URL && { CACHE_REDIS_URL: startPrivateCache }),
     ...Object.fromEntries(variables.map((variable) => [variable, startPrivatePostgres])),
   };
-  const started = await Promise.allSettled(
+  const { servers, stop } = await startTogether(
     Object.entries(starters).map(([variable, start]) => serviceOf(variable, start, say)),
   );
-  const services = started.flatMap(({ value }) => value ?? []);
-  const stop = () => Promise.all(services.map((service) => service.stop()));
-  const failure = started.find(({ status }) => status === 'rejected')?.reason;
-  if (failure !== undefined) {
-    await stop();
-    throw failure;
-  }
-  const env = Object.fromEntries(Object.keys(starters).map((variable, i) => [variable, services[i].url]));
+  const env = Object.fromEntries(Object.keys(starters).map((variable, i) => [variable, servers[i].url]));
   if (names.length > 1) {
     env.TIERLINE_SHARDS = names.map((name, i) => `${name}=${env[variables[i]]}`).join();
     for (const variable of variables.slice(1)) delete env[variable];
