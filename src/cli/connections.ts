@@ -3,7 +3,6 @@ import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import type { Pool } from '../postgres/pool.ts';
 import type { Shards } from '../postgres/shards.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
@@ -71,7 +70,7 @@ export class Connections {
 
   /** The Merkle tables; needs Postgres alone. */
   merkle(): Merkle {
-    return new MerkleView(this.pool(), new CallGate('reader'), this.config.merkleKey);
+    return new MerkleView(this.shards, new CallGate('reader'), this.config.merkleKey);
   }
 
   /** A reader that asks Postgres while Redis is away. @throws as `openReader` */
@@ -101,10 +100,6 @@ export class Connections {
 
   get shards(): Shards {
     return this.#backends.shards;
-  }
-
-  pool(): Pool {
-    return this.#backends.pool;
   }
 
   /** Adds something that `close` closes too. */

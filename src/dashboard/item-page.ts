@@ -4,8 +4,7 @@ import { bytes, count, duration, time } from './figures.ts';
 import { type Content, fieldValue, type Html, html } from './html.ts';
 import { type Frame, page } from './layout.ts';
 
-import { readL3 } from '../postgres/pool.ts';
-import { readRows } from '../postgres/read-items.ts';
+import { rowsOfIds } from '../postgres/all-items.ts';
 import { type FeedHistory, feedHistory } from '../redis/feed.ts';
 import { pendingStamps } from '../redis/in-flight.ts';
 import { parseId } from '../schema/item.ts';
@@ -50,8 +49,8 @@ async function copyOf({ items }: Sources, id: string): Promise<Held | undefined>
   return { item: decodeStored(id, value), ...(ttlMs >= 0 && { ttlMs }) };
 }
 
-async function rowOf({ pool }: Sources, id: string): Promise<Held | undefined> {
-  const [item] = await readL3(() => readRows(pool, [id]));
+async function rowOf({ shards, lanes }: Sources, id: string): Promise<Held | undefined> {
+  const [item] = await rowsOfIds(shards, lanes, [id]);
   return item && { item };
 }
 

@@ -1,6 +1,5 @@
-import { merkleChildren, merklePrefix, merkleRoot } from '../postgres/merkle-nodes.ts';
-import { readL3 } from '../postgres/pool.ts';
-import { selectIds } from '../postgres/read-items.ts';
+import { childrenOfAll, prefixOfAll, rootOfAll } from '../postgres/all-nodes.ts';
+import { selectAllIds } from '../postgres/all-items.ts';
 import { startingWith } from '../postgres/selection.ts';
 import type { MerkleChild, MerkleNode } from '../types/merkle.ts';
 import { VERIFY_STEPS } from '../postgres/merkle-verify.ts';
@@ -31,17 +30,15 @@ const JOBS = 5;
 
 /** @throws TierUnavailableError, SchemaMissingError */
 export async function merkleFigures(
-  { pool, maintenance }: Sources,
+  { shards, maintenance }: Sources,
   path: string,
   after: string,
 ): Promise<MerkleFigures> {
   const [root, node, { children, next }, ids, verifications] = await Promise.all([
-    readL3(() => merkleRoot(pool)),
-    readL3(() => (path === '' ? merkleRoot(pool) : merklePrefix(pool, path))),
-    readL3(() => merkleChildren(pool, path, after, CHILDREN)),
-    path === ''
-      ? { rows: [], more: false }
-      : readL3(() => selectIds(pool, startingWith(`${path}.`), '', IDS)),
+    rootOfAll(shards),
+    path === '' ? rootOfAll(shards) : prefixOfAll(shards, path),
+    childrenOfAll(shards, path, after, CHILDREN),
+    path === '' ? { rows: [], more: false } : selectAllIds(shards, startingWith(`${path}.`), '', IDS),
     requestedJobs(maintenance, VERIFY_JOB, JOBS),
   ]);
   return { root, path, node, children, next, ids: ids.rows, moreIds: ids.more, verifications };

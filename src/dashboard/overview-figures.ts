@@ -1,6 +1,6 @@
 import type { Queue } from 'bullmq';
+import { type AllTotals, totalsOf } from '../postgres/all-items.ts';
 import { type MoveFigures, readMove } from '../postgres/move-figures.ts';
-import { readTotals, type Totals } from '../postgres/totals.ts';
 import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import { type ChoreRun, choreRuns, readSeries, type SeriesPoint } from '../redis/history.ts';
@@ -54,7 +54,7 @@ export interface OverviewFigures {
   readonly queue: Answer<QueueFigures>;
   readonly workers: Answer<WorkerFigures>;
   readonly cache: Answer<CacheFigures>;
-  readonly totals: Answer<Totals>;
+  readonly totals: Answer<AllTotals>;
   /** A partition on its way to another shard. */
   readonly move: Answer<MoveFigures | undefined>;
 }
@@ -65,7 +65,7 @@ export async function overviewFigures(sources: Sources, counter: CopyCounter): P
     answerOf(queueFigures(sources)),
     answerOf(workerFigures(sources)),
     answerOf(cacheFigures(sources, counter)),
-    answerOf(readTotals(sources.pool)),
+    answerOf(totalsOf(sources.shards)),
     answerOf(readMove(sources.shards)),
   ]);
   return { nowMs: Date.now(), queue, workers, cache, totals, move };

@@ -81,7 +81,12 @@ function lostWrites(frame: Frame, { lost, lostIds }: SweepFigures): Html {
 
 function tierCards({ nowMs, cache, totals }: OverviewFigures): Content {
   return [
-    card('Postgres (L3)', totals, ({ items }) => [count(items), 'live items, by the Merkle tree']),
+    card('Postgres (L3)', totals, ({ items, itemsByShard }) => [
+      count(items),
+      itemsByShard.size === 0
+        ? 'live items, by the Merkle tree'
+        : `live items: ${Array.from(itemsByShard, ([shard, of]) => `${shard} ${count(of)}`).join(', ')}`,
+    ]),
     card('Redis (L2)', cache, ({ copies }) =>
       copies === undefined
         ? ['…', 'copies are being counted']

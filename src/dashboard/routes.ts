@@ -2,8 +2,8 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
 import { REPLAY_JOB, requestReplay, requestVerify } from '../maintenance/on-demand.ts';
-import { findDeadLetter, listDeadLetters } from '../postgres/dead-letters.ts';
-import { readTotals } from '../postgres/totals.ts';
+import { findLetter, listLetters } from '../postgres/all-letters.ts';
+import { totalsOf } from '../postgres/all-items.ts';
 import { readBacklog } from '../redis/backlog.ts';
 import { readSeries } from '../redis/history.ts';
 import { MAX_ID_BYTES } from '../schema/item.ts';
@@ -66,12 +66,12 @@ export function addPages(app: FastifyInstance, sources: Sources, counter: CopyCo
   addDeadLetterPages(app, sources, frame);
 }
 
-function addDeadLetterPages(app: FastifyInstance, { pool, maintenance }: Sources, frame: FrameOf): void {
+function addDeadLetterPages(app: FastifyInstance, { shards, maintenance }: Sources, frame: FrameOf): void {
   app.get('/dead-letters', async (request, reply) => {
     const { before } = deadLettersQuery.parse(request.query);
     const [{ deadLetters: total }, found, replays] = await Promise.all([
-      readTotals(pool),
-      listDeadLetters(pool, DEAD_LETTERS_A_PAGE + 1, before),
+      totalsOf(shards),
+      listLetters(shards, DEAD_LETTERS_A_PAGE + 1, before),
       requestedJobs(maintenance, REPLAY_JOB, REPLAYS_SHOWN),
     ]);
     const deadLetters = found.slice(0, DEAD_LETTERS_A_PAGE);
@@ -80,7 +80,7 @@ function addDeadLetterPages(app: FastifyInstance, { pool, maintenance }: Sources
   });
 
   app.get('/dead-letters/:seq', async (request, reply) => {
-    const found = await findDeadLetter(pool, deadLetterParams.parse(request.params).seq);
+    const found = await findLetter(shards, deadLetterParams.parse(request.params).seq);
     if (found !== undefined) return send(reply, deadLetterPage(frame(request, reply), found));
     const why = 'It was replayed or purged, or never existed.';
     return send(reply.code(404), problemPage(frame(request, reply), 'No such letter', why));

@@ -52,10 +52,10 @@ export async function createDashboard(
   const access = authenticate ?? new Credentials(config);
   const frame = frames(config, basePath, authenticate === undefined);
   const { sources, close: closeSources } = await openSources(config, log);
-  const { queue, pool } = sources;
+  const { queue, shards } = sources;
   const lanes = () => Promise.resolve(sources.lanes);
   const counter = new CopyCounter(sources);
-  const readiness = new Readiness({ queue, pool, lanes, config, log });
+  const readiness = new Readiness({ queue, shards, lanes, config, log });
   const tell = tellWith(frame);
   const app = await createHttpServer({ requestTimeoutMs, https: config.dashboardHttps, log, tell });
   const routes: { method: string; url: string }[] = [];
@@ -119,11 +119,11 @@ function tellWith(frame: FrameOf): TellProblem {
   };
 }
 
-function metricsOf({ queue, cache, pool: db, lanes: known, config, log }: Sources) {
+function metricsOf({ queue, cache, shards, lanes: known, config, log }: Sources) {
   const lanes = () => Promise.resolve(known);
   const registry = createRegistry('dashboard');
   addProcessMetrics(registry);
-  addDeploymentMetrics(registry, { queue, cache, db, lanes, config, log });
+  addDeploymentMetrics(registry, { queue, cache, shards, lanes, config, log });
   return registry;
 }
 

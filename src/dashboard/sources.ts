@@ -6,7 +6,6 @@ import { type Keys, MAINTENANCE_QUEUE, RANGES_QUEUE, WRITES_QUEUE } from '../key
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
-import type { Pool } from '../postgres/pool.ts';
 import type { Shards } from '../postgres/shards.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import type { CacheGeneration } from '../redis/cache-generation.ts';
@@ -26,7 +25,6 @@ export interface Sources {
   readonly cache: Redis;
   readonly generation: CacheGeneration;
   readonly items: CopyStore;
-  readonly pool: Pool;
   readonly shards: Shards;
   /** By partition. */
   readonly writes: readonly Queue[];
@@ -42,7 +40,7 @@ export async function openSources(
   log: Logger,
 ): Promise<{ sources: Sources; close: () => Promise<void> }> {
   const backends = new Backends(config, log, POOL_SIZE);
-  const { queue, cache, generation, items, pool, shards, keys } = backends;
+  const { queue, cache, generation, items, shards, keys } = backends;
   const queues: Queue[] = [];
   const open = (name: string, of: Keys): Queue => {
     const opened = openQueue(name, queue, of, log);
@@ -54,7 +52,7 @@ export async function openSources(
     await Promise.all([backends.ready(backends.startTimeoutMs, 'queue'), backends.postgresReady()]);
     const lanes = await backends.lanes();
     await backends.ready(backends.startTimeoutMs, 'cache');
-    await checkGivenMerkleKey(pool, config.merkleKey);
+    await shards.each(({ pool }) => checkGivenMerkleKey(pool, config.merkleKey));
     const writes = lanes.keys.map((lane) => open(WRITES_QUEUE, lane));
     const ranges = lanes.keys.map((lane) => open(RANGES_QUEUE, lane));
     const maintenance = open(MAINTENANCE_QUEUE, keys);
@@ -62,8 +60,7 @@ export async function openSources(
       await closeQueues();
       throw error;
     });
-    const parts = { config, log, keys, lanes, queue, cache, generation, items, pool, shards };
-    return { ...parts, writes, ranges, maintenance };
+    return { config, log, keys, lanes, queue, cache, generation, items, shards, writes, ranges, maintenance };
   });
   const close = async () => {
     await closeQueues();

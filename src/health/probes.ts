@@ -51,9 +51,9 @@ export async function startProbes(
   if (port === undefined) return NO_PROBES;
   checkToken(host, token);
   const backends = new Backends(config, log, 1);
-  const { queue, cache, pool } = backends;
+  const { queue, cache, shards } = backends;
   const lanes = () => backends.lanesForFigures();
-  const readiness = new Readiness({ queue, pool, lanes, config, log });
+  const readiness = new Readiness({ queue, shards, lanes, config, log });
   const server = await backends.opening(async () => {
     const opened = await createProbeServer({ readiness, metrics: registry, log }, token);
     await listen(opened, host, port);
@@ -62,7 +62,7 @@ export async function startProbes(
   const address = server.server.address() as AddressInfo;
   log.info({ host: address.address, port: address.port }, 'probes listening');
   addProcessMetrics(registry);
-  if (deployment) addDeploymentMetrics(registry, { queue, cache, db: pool, lanes, config, log });
+  if (deployment) addDeploymentMetrics(registry, { queue, cache, shards, lanes, config, log });
   backends.connect('queue', 'cache');
   return {
     running: () => readiness.enter('running'),

@@ -4,15 +4,15 @@ import { SchemaMissingError } from '../errors.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { pendingMigrations } from '../postgres/migrator.ts';
-import type { Pool } from '../postgres/pool.ts';
 import { checkPostgres } from '../postgres/server.ts';
+import type { Shard, Shards } from '../postgres/shards.ts';
 import { readBacklog } from '../redis/backlog.ts';
 import type { Redis } from '../redis/connect.ts';
 
 export interface ReadinessSources {
   /** `failFast` connection of the queue. */
   readonly queue: Redis;
-  readonly pool: Pool;
+  readonly shards: Shards;
   readonly lanes: () => Promise<Lanes>;
   readonly config: Config;
   readonly log: Logger;
@@ -66,10 +66,10 @@ export class Readiness {
   }
 
   async #look(): Promise<readonly Check[]> {
-    const { queue, pool, lanes, config } = this.#sources;
+    const { queue, shards, lanes, config } = this.#sources;
     const [[redis, lag], postgres] = await Promise.all([
       this.#redis(async () => readBacklog(queue, await lanes()), config.readyLagMs),
-      this.#postgres(pool),
+      this.#allPostgres(shards),
     ]);
     return [redis, ...postgres, lag];
   }
@@ -86,7 +86,20 @@ export class Readiness {
     }
   }
 
-  async #postgres(pool: Pool): Promise<Check[]> {
+  /** One check for all shards; what is wrong names them. */
+  async #allPostgres({ all, isOne }: Shards): Promise<Check[]> {
+    const found = await Promise.all(all.map((shard) => this.#postgres(shard)));
+    if (isOne) return found[0] as Check[];
+    return (['postgres', 'schema'] as const).map((name) => {
+      const details = found.flatMap((checks, i) => {
+        const check = checks.find((one) => one.name === name);
+        return check === undefined || check.ok ? [] : [`shard ${all[i]?.name}: ${check.detail}`];
+      });
+      return details.length === 0 ? { name, ok: true } : failed(name, details.join('; '));
+    });
+  }
+
+  async #postgres({ pool }: Shard): Promise<Check[]> {
     try {
       await within(ANSWER_MS, checkPostgres(pool));
       const missing = await within(ANSWER_MS, pendingMigrations(pool));

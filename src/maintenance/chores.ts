@@ -3,7 +3,6 @@ import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-delta.ts';
 import { endSwitch } from '../postgres/map-changes.ts';
-import type { Pool } from '../postgres/pool.ts';
 import { purgeRanges } from '../postgres/range-deletes.ts';
 import type { Shards } from '../postgres/shards.ts';
 import { sweepBytes } from '../redis/backlog.ts';
@@ -36,7 +35,6 @@ export interface Chore {
 }
 
 export interface ChoreParts {
-  readonly pool: Pool;
   readonly shards: Shards;
   /** A `failFast` connection to the queue's Redis. */
   readonly queue: Redis;
@@ -47,13 +45,13 @@ export interface ChoreParts {
 
 /** The recurring chores by name. */
 export function choresOf(
-  { pool, shards, queue, lanes, config, log }: ChoreParts,
+  { shards, queue, lanes, config, log }: ChoreParts,
   copies: CopySweep,
 ): Readonly<Record<string, Chore>> {
   const orphanAge = () => orphanAgeUs(queue, lanes.home, config.enqueueTimeoutMs);
-  const filters = lanes.keys.map((_, partition) => new FilterSource(pool, queue, lanes, partition, log));
+  const filters = lanes.keys.map((_, partition) => new FilterSource(shards, queue, lanes, partition, log));
   return {
-    fold: { everyMs: config.foldEveryMs, run: () => foldDeltas(pool) },
+    fold: { everyMs: config.foldEveryMs, run: () => shards.each(({ pool }) => foldDeltas(pool)) },
     orphans: {
       everyMs: SWEEP_CHUNKS_EVERY_MS,
       run: async () => {
@@ -75,8 +73,10 @@ export function choresOf(
       everyMs: PURGE_EVERY_MS,
       run: async () => {
         const horizon = (Date.now() - config.purgeAfterMs) * 1000;
-        await purgeTombstones(pool, horizon);
-        await purgeRanges(pool, horizon);
+        await shards.each(async ({ pool }) => {
+          await purgeTombstones(pool, horizon);
+          await purgeRanges(pool, horizon);
+        });
       },
     },
     // With one shard nothing can move.

@@ -1,12 +1,14 @@
-import type { Pool } from '../postgres/pool.ts';
-import { readRows } from '../postgres/read-items.ts';
+import type { Lanes } from '../lanes.ts';
+import { rowsOfIds } from '../postgres/all-items.ts';
+import type { Shards } from '../postgres/shards.ts';
 import type { CopyValue } from '../redis/copies.ts';
 import type { Redis } from '../redis/connect.ts';
 import { type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
 import type { CopyStore } from '../tiers/tier.ts';
 
 export interface RepairParts {
-  readonly pool: Pool;
+  readonly shards: Shards;
+  readonly lanes: Lanes;
   readonly cache: Redis;
   readonly items: CopyStore;
   readonly config: Lifetimes;
@@ -27,9 +29,12 @@ export async function refreshCopies(parts: RepairParts, ids: readonly string[]):
 }
 
 /** @returns the ids whose copies came too late */
-async function refreshOnce({ pool, items, config }: RepairParts, ids: readonly string[]): Promise<string[]> {
+async function refreshOnce(
+  { shards, lanes, items, config }: RepairParts,
+  ids: readonly string[],
+): Promise<string[]> {
   const look = items.look();
-  const rows = await readRows(pool, ids);
+  const rows = await rowsOfIds(shards, lanes, ids);
   const entries = rows.map((row) => storedEntry(row, config));
   const fates = await items.setNewer(entries, look);
   return entries.filter((_, i) => fates[i] === 'late').map(({ id }) => id);

@@ -1,6 +1,6 @@
 import { isOlderGeneration } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { rowDigests } from '../postgres/read-items.ts';
+import { digestsOfIds } from '../postgres/all-items.ts';
 import {
   type CopyFigures,
   type CopyKey,
@@ -232,10 +232,11 @@ export class CopySweep {
   }
 
   async #judge(values: readonly CopyValue[]): Promise<Verdict[]> {
-    const { pool, digester, config } = this.#parts;
+    const { shards, lanes, digester, config } = this.#parts;
     // The copies were read before the rows. A row is committed before its copy is written, so the row cannot be the older one.
-    const rows = await rowDigests(
-      pool,
+    const rows = await digestsOfIds(
+      shards,
+      lanes,
       values.map(({ id }) => id),
     );
     const horizon = purgedBelow(config);
@@ -254,7 +255,7 @@ export class CopySweep {
       CopyValue[]
     >;
     if (suspects.length === 0) return found;
-    const { cache, pool } = this.#parts;
+    const { cache } = this.#parts;
     const before = await this.#inFlight(suspects);
     for await (const values of readCopies(cache, suspects)) {
       const verdicts = await this.#judge(values);
@@ -266,7 +267,7 @@ export class CopySweep {
           found.inFlight.push(value);
         else if (
           verdict === 'newer' &&
-          (await coverOf(pool, decodeStored(value.id, value.value as string))) === 'covered'
+          (await coverOf(this.#parts, decodeStored(value.id, value.value as string))) === 'covered'
         ) {
           found.deleted.push(value);
         } else found[verdict].push(value);

@@ -7,9 +7,11 @@ import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
-import { failureKind, type Pool, type Queryable } from '../postgres/pool.ts';
+import { digestsOfIds } from '../postgres/all-items.ts';
+import { failureKind } from '../postgres/pool.ts';
 import { rangeCover } from '../postgres/range-deletes.ts';
-import { type RowDigest, rowDigests } from '../postgres/read-items.ts';
+import type { RowDigest } from '../postgres/read-items.ts';
+import type { PartitionRows } from '../postgres/shards.ts';
 import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
 import { copyKeysOf, type CopyValue, forgetLost, readCopies } from '../redis/copies.ts';
@@ -57,11 +59,12 @@ export function copiesOf(
 
 /** @param values read before this is called. A copy is written after its row, so a row that is older now has lost the write. */
 export async function lostAmong(
-  { pool, digester, config }: LostWriteParts,
+  { shards, lanes, digester, config }: LostWriteParts,
   values: readonly CopyValue[],
 ): Promise<LostWrite[]> {
-  const rows = await rowDigests(
-    pool,
+  const rows = await digestsOfIds(
+    shards,
+    lanes,
     values.map(({ id }) => id),
   );
   return values.flatMap((value) => {
@@ -81,11 +84,14 @@ export function purgedBelow({ purgeAfterMs }: Pick<Config, 'purgeAfterMs'>): Sta
  * Whether a later range delete covers a lost write, which must then not come back (I4). `unclear`: later writes hide what the
  * range would have found.
  */
-export async function coverOf(db: Queryable, copy: StoredItem): Promise<'covered' | 'free' | 'unclear'> {
+export async function coverOf(
+  { shards, lanes }: Pick<LostWriteParts, 'shards' | 'lanes'>,
+  copy: StoredItem,
+): Promise<'covered' | 'free' | 'unclear'> {
   const { id, kind, contentVersion, stateVersion, state } = copy;
   if (kind === 'deleted') return 'free';
   const stamp = contentVersion === UNWRITTEN ? stateVersion : contentVersion;
-  const cover = await rangeCover(db, id, stamp, state);
+  const cover = await shards.rowsOf(lanes.of(id)).read((db) => rangeCover(db, id, stamp, state));
   if (cover === 'free') return 'free';
   return cover === 'covered' && stateVersion <= stamp ? 'covered' : 'unclear';
 }
@@ -194,29 +200,28 @@ async function restoreGroup(
 
 /** Writes all that may come back in one statement. Returns outcomes in the order of `lost`. */
 async function applyLost(parts: LostWriteParts, lost: readonly LostWrite[]): Promise<LostOutcome[]> {
-  const { pool, digester } = parts;
+  const { shards, lanes, digester } = parts;
+  // They are of one lane.
+  const partition = shards.rowsOf(lanes.of(lost[0]?.id ?? ''));
   const barred = await Promise.all(lost.map((write) => whyNot(parts, write)));
   const rows = lost.filter((_, i) => barred[i] === undefined).map(({ copy }) => rowOf(copy, digester));
-  const applied = new Map((await applyEach(pool, rows)).map((outcome) => [outcome.id, outcome]));
+  const applied = new Map((await applyEach(partition, rows)).map((outcome) => [outcome.id, outcome]));
   return lost.map(({ id }, i) => barred[i] ?? (applied.get(id) as LostOutcome));
 }
 
 /** Why a write must not come back, as its outcome; undefined when it may. */
-async function whyNot(
-  { pool, config }: LostWriteParts,
-  { id, copy }: LostWrite,
-): Promise<LostOutcome | undefined> {
+async function whyNot(parts: LostWriteParts, { id, copy }: LostWrite): Promise<LostOutcome | undefined> {
   if (copy.kind === 'fence') {
     const reason =
       "its content was never in L2 (`tiers: 'durable'`): submit the item again, or discard the lost write";
     return { id, status: 'refused', reason };
   }
   // Tombstones of that time may have been purged, so this could bring back an item that was deleted since.
-  if (versionOf(copy) < (Date.now() - 0.9 * config.purgeAfterMs) * 1000) {
+  if (versionOf(copy) < (Date.now() - 0.9 * parts.config.purgeAfterMs) * 1000) {
     const reason = 'older than the purge horizon: submit the item again, or discard the lost write';
     return { id, status: 'refused', reason };
   }
-  const cover = await coverOf(pool, copy);
+  const cover = await coverOf(parts, copy);
   if (cover === 'covered') return { id, status: 'superseded', reason: 'a later range delete covers it' };
   if (cover === 'free') return undefined;
   const reason =
@@ -243,10 +248,10 @@ function rowOf(copy: LostWrite['copy'], digester: Digester): Row {
 }
 
 /** Writes all in one statement, or one by one when Postgres refuses one of them. */
-async function applyEach(pool: Pool, rows: readonly Row[]): Promise<LostOutcome[]> {
+async function applyEach(partition: PartitionRows, rows: readonly Row[]): Promise<LostOutcome[]> {
   if (rows.length === 0) return [];
   try {
-    const { differing } = await applyRows(pool, rows, randomUUID());
+    const { differing } = await partition.write((db) => applyRows(db, rows, randomUUID()));
     return rows.map(({ id, contentVersion, stateVersion }) => {
       const now = differing.get(id);
       const isIn =
@@ -261,7 +266,7 @@ async function applyEach(pool: Pool, rows: readonly Row[]): Promise<LostOutcome[
     if (failureKind(error) !== 'data') throw error;
     if (rows.length === 1) return rows.map(({ id }) => ({ id, status: 'refused', reason: messageOf(error) }));
     const outcomes: LostOutcome[] = [];
-    for (const row of rows) outcomes.push(...(await applyEach(pool, [row])));
+    for (const row of rows) outcomes.push(...(await applyEach(partition, [row])));
     return outcomes;
   }
 }
@@ -274,5 +279,5 @@ async function replaceByRows(
   const ids = writes.map(({ id }) => id);
   await dropCopies(parts, writes);
   await refreshCopies(parts, ids);
-  return rowDigests(parts.pool, ids);
+  return digestsOfIds(parts.shards, parts.lanes, ids);
 }

@@ -1,6 +1,7 @@
 import { DelayedError, type Job, type Queue } from 'bullmq';
 import { z } from 'zod';
 import { VERIFY_STEPS, verifyStep } from '../postgres/merkle-verify.ts';
+import type { Shard } from '../postgres/shards.ts';
 import { type CopyTurn, copyTurnSchema } from '../redis/copies.ts';
 import type { CopySweep } from './copy-sweep.ts';
 import { finishReplay, isRunning, type ReplayOutcome, type ReplayParts, startReplay } from './replay.ts';
@@ -101,18 +102,23 @@ export async function runOnDemand(
   return undefined;
 }
 
-async function verify(job: Job, token: string | undefined, { pool }: ReplayParts): Promise<VerifyResult> {
+async function verify(job: Job, token: string | undefined, { shards }: ReplayParts): Promise<VerifyResult> {
   const before = verifyDataSchema.parse(job.data);
   const startedMs = before.startedMs ?? Date.now();
-  const { rows, differences } = await verifyStep(pool, before.step);
+  // One shard after the other.
+  const shard = shards.all[Math.floor(before.step / VERIFY_STEPS)] as Shard;
+  const { rows, differences } = await shards.named(shard, () =>
+    verifyStep(shard.pool, before.step % VERIFY_STEPS),
+  );
+  const steps = VERIFY_STEPS * shards.all.length;
   const now = {
     step: before.step + 1,
     rows: before.rows + rows,
     differences: [...before.differences, ...differences].slice(0, MAX_DIFFERENCES),
     startedMs,
   };
-  await job.updateProgress({ done: now.step, of: VERIFY_STEPS, rows: now.rows });
-  if (now.step < VERIFY_STEPS) {
+  await job.updateProgress({ done: now.step, of: steps, rows: now.rows });
+  if (now.step < steps) {
     await job.updateData(now);
     await putBack(job, token, 0);
   }

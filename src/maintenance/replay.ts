@@ -6,15 +6,10 @@ import type { Config } from '../config.ts';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import {
-  areApplied,
-  deadLettersOfChunk,
-  type DeadLetterWithPayload,
-  deleteDeadLetters,
-  findDeadLetter,
-} from '../postgres/dead-letters.ts';
-import type { Pool } from '../postgres/pool.ts';
+import { areAllApplied, deleteLetters, findLetter, lettersOfChunk } from '../postgres/all-letters.ts';
+import type { DeadLetterWithPayload } from '../postgres/dead-letters.ts';
 import { rangeCover } from '../postgres/range-deletes.ts';
+import type { Shards } from '../postgres/shards.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
 import type { Redis } from '../redis/connect.ts';
@@ -35,7 +30,7 @@ import {
  * nothing (I2). The operations of an atomic call are replayed together.
  */
 export interface ReplayParts {
-  readonly pool: Pool;
+  readonly shards: Shards;
   /** A `failFast` connection to the queue's Redis. */
   readonly redis: Redis;
   /** The writes queues, by partition. */
@@ -67,10 +62,10 @@ export type ReplayOutcome = Readonly<z.output<typeof replayOutcomeSchema>>;
 
 /** Puts one letter, or all letters of an atomic call, back into the queue, or tells why not. */
 export async function startReplay(parts: ReplayParts, seq: number): Promise<RunningReplay | ReplayOutcome> {
-  const { pool, redis, writes, lanes, config } = parts;
-  const letter = await findDeadLetter(pool, seq);
+  const { shards, redis, writes, lanes, config } = parts;
+  const letter = await findLetter(shards, seq);
   if (letter === undefined) return { status: 'gone', letters: 0 };
-  const group = await groupOf(pool, letter);
+  const group = await groupOf(shards, letter);
   if (typeof group === 'string') return { status: 'refused', letters: 1, reason: group };
   const { operations, seqs } = group;
 
@@ -97,14 +92,14 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
     // Look after the note: a range delete that settled before it is in the table, and a later one waits for the note.
     const covers = await Promise.all(
       operations.map(async ({ id, stamp, state, kind }) => {
-        const cover = await rangeCover(pool, id, stamp, state);
+        const cover = await shards.rowsOf(partition).read((db) => rangeCover(db, id, stamp, state));
         // A delete brings no item back, so it may always be replayed.
         return cover === 'hidden' && kind === 'delete' ? 'free' : cover;
       }),
     );
     if (covers.every((cover) => cover === 'covered')) {
       await forgetReplay(redis, keys, chunkId);
-      await deleteDeadLetters(pool, seqs);
+      await deleteLetters(shards, seqs);
       return { status: 'superseded', letters: seqs.length, reason: 'a later range delete covers it' };
     }
     if (covers.some((cover) => cover !== 'free')) {
@@ -130,7 +125,7 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
 
 /** What became of a replay; undefined while it has not settled. Removes its letters unless it failed. */
 export async function finishReplay(
-  { pool, redis, lanes }: ReplayParts,
+  { shards, redis, lanes }: ReplayParts,
   { chunkId, partition, epoch, seqs }: RunningReplay,
 ): Promise<ReplayOutcome | undefined> {
   const {
@@ -139,7 +134,7 @@ export async function finishReplay(
   if (fate === undefined || fate.state === 'inflight') return undefined;
   const { outcome } = fate.state === 'lost' ? {} : fate;
   // A Redis that lost only its newest data looks as if the chunk had settled: the rows tell.
-  if (fate.state === 'lost' || (outcome === undefined && !(await areApplied(pool, seqs)))) {
+  if (fate.state === 'lost' || (outcome === undefined && !(await areAllApplied(shards, seqs)))) {
     return { status: 'lost', letters: seqs.length, reason: 'Redis lost its data meanwhile; replay it again' };
   }
   const { exceptions = [], refused } = outcome ?? {};
@@ -147,7 +142,7 @@ export async function finishReplay(
   if (dead !== undefined || refused !== undefined) {
     return { status: 'dead', letters: seqs.length, reason: refused ?? dead?.reason };
   }
-  await deleteDeadLetters(pool, seqs);
+  await deleteLetters(shards, seqs);
   const status = EXCEPTION_STATUSES.find((one) => exceptions.some((exception) => exception.status === one));
   return { status: status ?? 'replayed', letters: seqs.length };
 }
@@ -176,13 +171,13 @@ export async function replayLetter(
 
 /** The operations to replay with a letter, or why it cannot be. */
 async function groupOf(
-  pool: Pool,
+  shards: Shards,
   letter: DeadLetterWithPayload,
 ): Promise<{ operations: readonly DeadPayload[]; seqs: readonly number[] } | string> {
   const own = parsePayload(letter);
   if (own === undefined) return 'its payload is not an operation of Tierline';
   if (!own.atomic) return { operations: [own], seqs: [letter.seq] };
-  const letters = await deadLettersOfChunk(pool, letter.chunkId);
+  const letters = await lettersOfChunk(shards, letter.chunkId);
   const operations = letters.map(parsePayload).filter((operation) => operation !== undefined);
   const first = operations[0]?.stamp ?? 0;
   if (operations.length < letters.length || operations.some(({ stamp }, i) => stamp !== first + i)) {
@@ -207,10 +202,16 @@ export interface OpenReplay {
 }
 
 /** @param redis a `failFast` connection that is ready. */
-export function openReplay(pool: Pool, redis: Redis, lanes: Lanes, config: Config, log: Logger): OpenReplay {
+export function openReplay(
+  shards: Shards,
+  redis: Redis,
+  lanes: Lanes,
+  config: Config,
+  log: Logger,
+): OpenReplay {
   const writes = lanes.keys.map((keys) => openQueue(WRITES_QUEUE, redis, keys, log));
   return {
-    parts: { pool, redis, writes, lanes, config },
+    parts: { shards, redis, writes, lanes, config },
     close: async () => {
       await Promise.all(writes.map((queue) => queue.close()));
     },

@@ -34,7 +34,7 @@ export async function startMaintenance(
   const config = loadConfig(options);
   const log = createLogger('maintenance', config.logLevel);
   const backends = new Backends(config, log, POOL_SIZE);
-  const { queue, cache, pool, shards, items } = backends;
+  const { queue, cache, shards, items } = backends;
   const digester = new Digester(config.merkleKey);
 
   const { worker, queues } = await backends.opening(async () => {
@@ -43,14 +43,14 @@ export async function startMaintenance(
     backends.connect('cache');
     await checkQueueServer(queue, log);
     await backends.postgresReady();
-    await checkMerkleKey(pool, config.merkleKey);
+    await shards.each(({ pool }) => checkMerkleKey(pool, config.merkleKey));
     const lanes = await backends.lanes();
-    const copies = new CopySweep({ pool, queue, cache, items, lanes, digester, config, log, observer });
-    const chores = choresOf({ pool, shards, queue, lanes, config, log }, copies);
+    const copies = new CopySweep({ shards, queue, cache, items, lanes, digester, config, log, observer });
+    const chores = choresOf({ shards, queue, lanes, config, log }, copies);
     const maintenance = openQueue(MAINTENANCE_QUEUE, queue, lanes.home, log);
     const writes = lanes.keys.map((keys) => openQueue(WRITES_QUEUE, queue, keys, log));
     await schedule(maintenance, chores);
-    const onDemand = { pool, redis: queue, writes, lanes, config, copies };
+    const onDemand = { shards, redis: queue, writes, lanes, config, copies };
     const run = (job: Job, token?: string) => {
       const chore = chores[job.name];
       return chore === undefined ? runOnDemand(job, token, onDemand) : observed(observer, job.name, chore);

@@ -3,8 +3,9 @@ import type { Config } from '../config.ts';
 import { keysOf } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import { readTotals, type Totals } from '../postgres/totals.ts';
-import type { Queryable } from '../postgres/pool.ts';
+import { type AllTotals, totalsOf } from '../postgres/all-items.ts';
+import type { Shards } from '../postgres/shards.ts';
+import { pingPostgres } from '../postgres/pool.ts';
 import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import type { Redis } from '../redis/connect.ts';
@@ -16,7 +17,7 @@ export interface DeploymentSources {
   /** `failFast` connections. */
   readonly queue: Redis;
   readonly cache: Redis;
-  readonly db: Queryable;
+  readonly shards: Shards;
   readonly lanes: () => Promise<Lanes>;
   readonly config: Config;
   readonly log: Logger;
@@ -34,7 +35,7 @@ interface Snapshot {
   readonly lostWrites: number | undefined;
   /** The last whole turn of the sweep of L2. */
   readonly copyTurn: CopyTurn | undefined;
-  readonly totals: Totals | undefined;
+  readonly totals: AllTotals | undefined;
   readonly queueMemory: Memory | undefined;
   readonly cacheMemory: Memory | undefined;
 }
@@ -109,6 +110,7 @@ export function addDeploymentMetrics(registry: Registry, sources: DeploymentSour
     }));
   const make = new Instruments(registry);
   for (const [name, help, value] of FIGURES) make.gauge(name, help, async () => value(await read()));
+  addShards(registry, sources, read);
   addMemory(registry, read, 'tierline_redis_memory_bytes', 'Memory used by Redis', 'used');
   addMemory(
     registry,
@@ -127,6 +129,39 @@ export function addDeploymentMetrics(registry: Registry, sources: DeploymentSour
         const { backlog, totals } = await read();
         this.set({ backend: 'redis' }, backlog === undefined ? 0 : 1);
         this.set({ backend: 'postgres' }, totals === undefined ? 0 : 1);
+      },
+    }),
+  );
+}
+
+const PING_MS = 2000;
+
+/** One series a shard, when there are several. */
+function addShards(registry: Registry, { shards }: DeploymentSources, read: () => Promise<Snapshot>): void {
+  if (shards.isOne) return;
+  registry.registerMetric(
+    new Gauge({
+      name: 'tierline_shard_up',
+      help: '1 when the shard answered this scrape, else 0',
+      labelNames: ['shard'],
+      registers: [],
+      async collect() {
+        const answers = await Promise.allSettled(shards.all.map(({ pool }) => pingPostgres(pool, PING_MS)));
+        shards.all.forEach(({ name }, i) =>
+          this.set({ shard: name }, answers[i]?.status === 'fulfilled' ? 1 : 0),
+        );
+      },
+    }),
+  );
+  registry.registerMetric(
+    new Gauge({
+      name: 'tierline_shard_items',
+      help: 'Live items of each shard, by the Merkle tree',
+      labelNames: ['shard'],
+      registers: [],
+      async collect() {
+        this.reset();
+        for (const [shard, items] of (await read()).totals?.itemsByShard ?? []) this.set({ shard }, items);
       },
     }),
   );
@@ -156,7 +191,14 @@ function addMemory(
   );
 }
 
-async function readSnapshot({ queue, cache, db, lanes, config, log }: DeploymentSources): Promise<Snapshot> {
+async function readSnapshot({
+  queue,
+  cache,
+  shards,
+  lanes,
+  config,
+  log,
+}: DeploymentSources): Promise<Snapshot> {
   const orNothing = async <T>(figure: Promise<T>): Promise<T | undefined> => {
     try {
       return await figure;
@@ -170,7 +212,7 @@ async function readSnapshot({ queue, cache, db, lanes, config, log }: Deployment
     orNothing(lanes().then((known) => readBacklog(queue, known))),
     orNothing(countLost(queue, home)),
     orNothing(readTurns(queue, home)),
-    orNothing(readTotals(db)),
+    orNothing(totalsOf(shards)),
     orNothing(memoryOf(queue)),
     orNothing(memoryOf(cache)),
   ]);

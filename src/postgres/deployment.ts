@@ -119,6 +119,35 @@ export async function takesWrites(db: Queryable, partition: number): Promise<boo
   return rows[0]?.takes === true;
 }
 
+/** Which rows of a database count: all of them, or those of the partitions that the shard has. */
+export type RowScope = 'all' | 'own';
+
+/** The list is made once a statement. */
+const OWN = `ANY (ARRAY(
+  SELECT place::int - 1 FROM deployment, json_array_elements_text(shard_map -> 'owners') WITH ORDINALITY AS o (owner, place)
+  WHERE owner = shard_name))`;
+const placed = (place: string, bits: number) =>
+  `((${place}::bigint * (SELECT partitions FROM deployment)) >> ${bits})::int = ${OWN}`;
+
+/**
+ * Conditions on rows of `items`, and on leaves. With `own` they leave out what belongs to another partition: its rows are being
+ * copied to this shard, or are being deleted after they were copied away.
+ */
+export const IN_SCOPE: Readonly<Record<RowScope, string>> = { all: '', own: ` AND ${placed('id_hash', 31)}` };
+export const LEAF_IN_SCOPE: Readonly<Record<RowScope, string>> = {
+  all: '',
+  own: ` AND ${placed('(leaf & 65535)', 16)}`,
+};
+/**
+ * The live rows that do not count, as a table. The prefixes of the Merkle tree hold them, so they are taken off. Usually there are
+ * none, and each range costs a look into an index.
+ */
+export const OTHERS_ROWS = `(SELECT id, digest_hi, digest_lo FROM (
+    SELECT ((place - 1) * (2147483648 / partitions))::int AS first_hash, (place * (2147483648 / partitions) - 1)::int AS last_hash
+    FROM deployment, json_array_elements_text(shard_map -> 'owners') WITH ORDINALITY AS o (owner, place)
+    WHERE owner <> shard_name) others, items
+  WHERE tombstone_week = 0 AND id_hash >= first_hash AND id_hash <= last_hash) others_rows`;
+
 /** Tells databases apart, whatever URLs lead to them. */
 export async function databaseIdentity(db: Pick<Client, 'query'>): Promise<string> {
   const { rows } = await db.query<{ identity: string }>(

@@ -1,5 +1,6 @@
 import { LEAVES } from '../merkle/digest.ts';
 import type { HashNode, LeafItem, LeafOptions, MerkleChild, MerkleNode } from '../types/merkle.ts';
+import { IN_SCOPE, LEAF_IN_SCOPE, OTHERS_ROWS, type RowScope } from './deployment.ts';
 import { DELTA_PARENTS, NOT_EMPTY } from './merkle-delta.ts';
 import type { Queryable } from './pool.ts';
 import { DIGEST } from './read-items.ts';
@@ -11,18 +12,29 @@ const SUM = `coalesce(sum(item_count), 0)::bigint AS count,
 const NO_ITEMS: MerkleNode = { count: 0, digest: '0'.repeat(32) };
 
 /** Count and digest of all live rows, waiting deltas included. */
-export async function merkleRoot(db: Queryable): Promise<MerkleNode> {
+export async function merkleRoot(db: Queryable, scope: RowScope = 'all'): Promise<MerkleNode> {
   const { rows } = await db.query<MerkleNode>(
     `SELECT ${SUM} FROM (
        SELECT item_count, digest_hi, digest_lo FROM merkle_path WHERE path = ''
-       UNION ALL SELECT root_count, root_digest_hi, root_digest_lo FROM merkle_delta) nodes`,
+       UNION ALL SELECT root_count, root_digest_hi, root_digest_lo FROM merkle_delta
+       ${scope === 'all' ? '' : `UNION ALL SELECT -1, digest_hi, digest_lo FROM ${OTHERS_ROWS}`}) nodes`,
   );
   return rows[0] ?? NO_ITEMS;
 }
 
 /** The same of the live rows below one dotted prefix. */
-export async function merklePrefix(db: Queryable, path: string): Promise<MerkleNode> {
-  const { rows } = await db.query<MerkleNode>(`SELECT ${SUM} FROM merkle_path_now WHERE path = $1`, [path]);
+export async function merklePrefix(
+  db: Queryable,
+  path: string,
+  scope: RowScope = 'all',
+): Promise<MerkleNode> {
+  const others = `UNION ALL SELECT path, -1, digest_hi, digest_lo FROM ${OTHERS_ROWS}, merkle_ancestors(merkle_parent(id)) AS path`;
+  const { rows } = await db.query<MerkleNode>(
+    `SELECT ${SUM} FROM (
+       SELECT path, item_count, digest_hi, digest_lo FROM merkle_path_now ${scope === 'all' ? '' : others}) nodes
+     WHERE path = $1`,
+    [path],
+  );
   return rows[0] ?? NO_ITEMS;
 }
 
@@ -36,13 +48,17 @@ export async function merkleChildren(
   path: string,
   after: string,
   limit: number,
+  scope: RowScope = 'all',
 ): Promise<{ children: MerkleChild[]; next: string | undefined }> {
+  const below = `path <> '' AND merkle_parent(path) = $1 AND path > $2 COLLATE "C"`;
+  const others = `UNION ALL
+         SELECT path, -1, digest_hi, digest_lo FROM ${OTHERS_ROWS}, merkle_ancestors(merkle_parent(id)) AS path WHERE ${below}`;
   const { rows } = await db.query<MerkleChild>(
     `SELECT path, ${SUM} FROM (
          (SELECT path, item_count, digest_hi, digest_lo FROM merkle_path WHERE parent = $1 AND path > $2 ORDER BY path LIMIT $3)
          UNION ALL
          SELECT path, item_count, digest_hi, digest_lo FROM merkle_delta, ${DELTA_PARENTS}, merkle_ancestors(parent) AS path
-         WHERE path <> '' AND merkle_parent(path) = $1 AND path > $2 COLLATE "C") nodes
+         WHERE ${below} ${scope === 'all' ? '' : others}) nodes
        GROUP BY path ORDER BY path COLLATE "C" LIMIT $3`,
     [path, after, limit],
   );
@@ -59,10 +75,11 @@ const LEAF_BITS = 16;
 export async function hashNodes(
   db: Queryable,
   { bits = LEAF_BITS, within }: LeafOptions,
+  scope: RowScope = 'all',
 ): Promise<HashNode[]> {
   const { rows } = await db.query<HashNode>(
     `SELECT leaf >> $1 AS node, ${SUM}
-     FROM merkle_leaf_now WHERE leaf < ${LEAVES} AND ($2::int[] IS NULL OR leaf >> $3 = ANY($2))
+     FROM merkle_leaf_now WHERE leaf < ${LEAVES} AND ($2::int[] IS NULL OR leaf >> $3 = ANY($2))${LEAF_IN_SCOPE[scope]}
      GROUP BY 1 ${NOT_EMPTY} ORDER BY 1`,
     [LEAF_BITS - bits, within?.nodes ?? null, LEAF_BITS - (within?.bits ?? 0)],
   );
@@ -70,10 +87,14 @@ export async function hashNodes(
 }
 
 /** The live items of some leaves, in no order. */
-export async function leafItems(db: Queryable, leaves: readonly number[]): Promise<LeafItem[]> {
+export async function leafItems(
+  db: Queryable,
+  leaves: readonly number[],
+  scope: RowScope = 'all',
+): Promise<LeafItem[]> {
   const { rows } = await db.query<LeafItem>(
     `SELECT id, greatest(content_version, state_version) AS version, ${DIGEST} AS digest
-     FROM unnest($1::int[]) leaf, items WHERE tombstone_week = 0 AND id_hash >= leaf << 15 AND id_hash <= (leaf << 15) + 32767`,
+     FROM unnest($1::int[]) leaf, items WHERE tombstone_week = 0 AND id_hash >= leaf << 15 AND id_hash <= (leaf << 15) + 32767${IN_SCOPE[scope]}`,
     [leaves],
   );
   return rows;

@@ -12,6 +12,9 @@ import {
 } from './deployment.ts';
 import { HAS_DATA, otherPartitions, underLock } from './migrator.ts';
 
+/** Dead letters are called by number, so each shard gives numbers of its own. */
+const LETTERS_OF_A_SHARD = 2 ** 40;
+
 interface Database extends DeploymentRow {
   readonly name: string;
   readonly db: Knex;
@@ -92,6 +95,10 @@ async function nameShards(databases: readonly Database[], partitions: number | u
     await db.raw(
       'UPDATE deployment SET deployment_id = ?, partitions = ?, shard_name = ?, shard_map = ?, map_version = ?',
       [first.id, wanted, name, storedText(map), map.version],
+    );
+    await db.raw(
+      "SELECT setval(seq, greatest(nextval(seq), ?::bigint)) FROM pg_get_serial_sequence('dead_letters', 'seq') seq",
+      [map.shards.indexOf(name) * LETTERS_OF_A_SHARD + 1],
     );
   }
 }

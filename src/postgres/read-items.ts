@@ -4,6 +4,7 @@ import { type Digest, keyHash } from '../merkle/digest.ts';
 import { TIERS } from '../schema/job.ts';
 import { decodeStored, KINDS, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
+import { IN_SCOPE, type RowScope } from './deployment.ts';
 import { type Queryable, readL3, timed } from './pool.ts';
 import type { Selection } from './selection.ts';
 
@@ -161,17 +162,18 @@ export async function selectRows(
   after: string,
   limit: number,
   timeoutMs?: number,
+  scope: RowScope = 'all',
 ): Promise<Rows<StoredItem>> {
   const { name, where, values } = selection.after(after);
   const { rows } = await db.query<[...ItemRow, found: number]>({
     rowMode: 'array',
     ...timed({
-      name: `tierline-page-${name}`,
+      name: `tierline-page-${name}-${scope}`,
       // pg_column_size does not read a large content: the row holds a pointer to it and its size.
       text: `SELECT ${ITEM_COLUMNS}, found FROM (
              SELECT p.*, count(*) OVER ()::int AS found, coalesce(sum(size) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
              FROM (SELECT *, coalesce(pg_column_size(content), pg_column_size(content_bytes)) AS size
-                   FROM items WHERE ${where} AND NOT deleted ORDER BY id LIMIT $1) p) q
+                   FROM items WHERE ${where} AND NOT deleted${IN_SCOPE[scope]} ORDER BY id LIMIT $1) p) q
            WHERE before < ${PAGE_BYTES} ORDER BY id`,
       values: [limit + 1, ...values],
       timeoutMs,
@@ -188,12 +190,13 @@ export async function selectIds(
   after: string,
   limit: number,
   timeoutMs?: number,
+  scope: RowScope = 'all',
 ): Promise<Rows<string>> {
   const { name, where, values } = selection.after(after);
   const { rows } = await db.query<{ id: string }>(
     timed({
-      name: `tierline-ids-${name}`,
-      text: `SELECT id FROM items WHERE ${where} AND NOT deleted ORDER BY id LIMIT $1`,
+      name: `tierline-ids-${name}-${scope}`,
+      text: `SELECT id FROM items WHERE ${where} AND NOT deleted${IN_SCOPE[scope]} ORDER BY id LIMIT $1`,
       values: [limit + 1, ...values],
       timeoutMs,
     }),
@@ -201,11 +204,15 @@ export async function selectIds(
   return { rows: rows.slice(0, limit).map(({ id }) => id), more: rows.length > limit };
 }
 
-export async function countRows(db: Queryable, selection: Selection): Promise<number> {
+export async function countRows(
+  db: Queryable,
+  selection: Selection,
+  scope: RowScope = 'all',
+): Promise<number> {
   const { name, where, values } = selection.after('');
   const { rows } = await db.query<{ n: number }>({
-    name: `tierline-count-${name}`,
-    text: `SELECT count(*) AS n FROM items WHERE $1::int IS NOT NULL AND ${where} AND NOT deleted`,
+    name: `tierline-count-${name}-${scope}`,
+    text: `SELECT count(*) AS n FROM items WHERE $1::int IS NOT NULL AND ${where} AND NOT deleted${IN_SCOPE[scope]}`,
     values: [0, ...values],
   });
   return rows[0]?.n ?? 0;

@@ -11,7 +11,7 @@ import type { Lanes } from '../lanes.ts';
 import { type Logger, serverOf } from '../log.ts';
 import type { ShardOption } from '../shard-list.ts';
 import { hasPartition, type ShardMap } from '../shard-map.ts';
-import { type DeploymentRow, mapVersion, readDeployment, takesWrites } from './deployment.ts';
+import { type DeploymentRow, mapVersion, readDeployment, type RowScope, takesWrites } from './deployment.ts';
 import { closePool, createPool, inTransaction, type Pool, type Queryable, readL3 } from './pool.ts';
 
 /** One database of the deployment. */
@@ -54,6 +54,7 @@ export class Shards {
   /** The newest that any shard, or Redis, told. */
   #map: ShardMap | undefined;
   #looking: Promise<void> | undefined;
+  #learned: Promise<DeploymentRow> | undefined;
 
   constructor(shards: readonly Shard[], log: Logger) {
     this.all = shards;
@@ -96,10 +97,24 @@ export class Shards {
    */
   async learn(): Promise<DeploymentRow> {
     const { row, counts } = await this.learnUneven();
-    if (counts.every((count) => count === row.partitions)) return row;
+    if (counts.every((count) => count === row.partitions)) {
+      this.#learned = Promise.resolve(row);
+      return row;
+    }
     throw new PartitionsError(
       `The shards have ${counts.join(' and ')} partitions: raising the number was not finished. Run \`tierline partitions raise ${row.partitions}\`.`,
     );
+  }
+
+  /** As `learn`, once. A process that knows only one of several shards must not take it for all. @throws as `learn` */
+  async known(): Promise<void> {
+    this.#learned ??= this.learn();
+    try {
+      await this.#learned;
+    } catch (error) {
+      this.#learned = undefined;
+      throw error;
+    }
   }
 
   /**
@@ -144,9 +159,21 @@ export class Shards {
     this.adopt(map);
   }
 
-  /** Asks every shard. @throws TierUnavailableError that names the shard */
-  each<T>(work: (shard: Shard) => Promise<T>): Promise<T[]> {
-    return Promise.all(this.all.map((shard) => this.#limit(() => this.named(shard, () => work(shard)))));
+  /** For statements that are sent to every shard. */
+  get scope(): RowScope {
+    return this.isOne ? 'all' : 'own';
+  }
+
+  /** Asks every shard, and waits for all of them. @throws TierUnavailableError that names the shard */
+  async each<T>(work: (shard: Shard) => Promise<T>): Promise<T[]> {
+    if (this.isOne) return [await work(this.all[0] as Shard)];
+    const answers = await Promise.allSettled(
+      this.all.map((shard) => this.#limit(() => this.named(shard, () => work(shard)))),
+    );
+    return answers.map((answer) => {
+      if (answer.status === 'rejected') throw answer.reason;
+      return answer.value;
+    });
   }
 
   /** Does work at one shard. @throws TierUnavailableError that names it */
@@ -162,10 +189,11 @@ export class Shards {
 
   /**
    * Reads of every shard what it has of its own partitions, so that each partition is read once whatever moves meanwhile.
-   * @param work must leave out rows of other partitions unless there is one shard
+   * @param work must leave out rows of other partitions (`scope`)
    * @throws TierUnavailableError when a shard is away, or a partition was on its way for too long
    */
   async whole<T>(work: (shard: Shard) => Promise<T>): Promise<T[]> {
+    await this.known();
     if (this.isOne) return [await readL3(() => work(this.all[0] as Shard))];
     return this.steadily(async () => {
       const maps = this.all.map((shard) => this.#seen.get(shard));
@@ -181,14 +209,16 @@ export class Shards {
    * Reads rows by their ids: each id at the shard of its partition. The rows come in no order.
    * @throws as `whole`, but only of the shards that have some of the ids
    */
-  ofIds<T>(
+  async ofIds<T>(
     lanes: Lanes,
     ids: readonly string[],
-    work: (shard: Shard, ids: readonly string[]) => Promise<readonly T[]>,
+    work: (shard: Shard, ids: readonly string[]) => Promise<T[]>,
   ): Promise<T[]> {
+    await this.known();
+    if (this.isOne) return readL3(() => work(this.all[0] as Shard, ids));
     return this.steadily(async () => {
       const parts = await Promise.all(
-        this.#split(lanes, ids).map(({ shard, own, partitions }) =>
+        this.split(lanes, ids).map(({ shard, own, partitions }) =>
           this.#limit(() =>
             this.named(shard, () =>
               readL3(async () => {
@@ -205,7 +235,8 @@ export class Shards {
     });
   }
 
-  #split(lanes: Lanes, ids: readonly string[]): readonly PartOfIds[] {
+  /** The parts of a list of ids, by the shard that is tried for them. */
+  split(lanes: Lanes, ids: readonly string[]): readonly PartOfIds[] {
     const parts = new Map<Shard, { own: string[]; partitions: Set<number> }>();
     for (const id of ids) {
       const partition = lanes.of(id);
@@ -281,6 +312,12 @@ export class PartitionRows {
   constructor(shards: Shards, partition: number) {
     this.#shards = shards;
     this.#partition = partition;
+  }
+
+  /** How many partitions share the shard; undefined when there is one shard. */
+  get neighbours(): number | undefined {
+    const { map } = this.#shards;
+    return map?.owners.filter((owner) => owner === this.shard).length;
   }
 
   /** Name of the shard that is tried for them. */

@@ -1,4 +1,5 @@
 import type { Stamp } from '../clock.ts';
+import { OTHERS_ROWS, type RowScope } from './deployment.ts';
 import { type Queryable, readL3 } from './pool.ts';
 
 export interface Totals {
@@ -10,13 +11,15 @@ export interface Totals {
 }
 
 /**
- * Figures of the whole deployment in one statement and one snapshot.
+ * Figures of one database in one statement and one snapshot.
  * @throws TierUnavailableError, SchemaMissingError
  */
-export async function readTotals(db: Queryable): Promise<Totals> {
+export async function readTotals(db: Queryable, scope: RowScope = 'all'): Promise<Totals> {
+  const others = `- (SELECT count(*) FROM ${OTHERS_ROWS})`;
   const { rows } = await readL3(() =>
     db.query<{ items: number; pending: number; dead: number }>(
-      `SELECT (coalesce((SELECT item_count FROM merkle_path WHERE path = ''), 0) + (SELECT coalesce(sum(root_count), 0) FROM merkle_delta))::bigint AS items,
+      `SELECT (coalesce((SELECT item_count FROM merkle_path WHERE path = ''), 0) + (SELECT coalesce(sum(root_count), 0) FROM merkle_delta)
+                ${scope === 'all' ? '' : others})::bigint AS items,
               (SELECT count(*) FROM merkle_delta)::bigint AS pending,
               (SELECT count(*) FROM dead_letters)::bigint AS dead`,
     ),

@@ -8,7 +8,7 @@ import { pendingStamps } from '../redis/in-flight.ts';
 import { type StoredHead, versionOf } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
 import type { CopyTier } from '../tiers/copy-tier.ts';
-import type { ReplicaTier } from '../tiers/replicas.ts';
+import type { Replicas } from '../tiers/shard-replicas.ts';
 import type { Status } from '../types/read.ts';
 import type { Floors } from './floors.ts';
 import type { ItemReads } from './item-reads.ts';
@@ -39,7 +39,7 @@ export class ExistenceCheck {
   readonly #l2: CopyTier;
   readonly #l3: PostgresTier;
   readonly #filter: AbsenceFilter;
-  readonly #replicas: ReplicaTier | undefined;
+  readonly #replicas: Replicas | undefined;
   readonly #limit: LimitFunction;
   readonly #chunkItems: number;
   #waiting: Question[] = [];
@@ -51,7 +51,7 @@ export class ExistenceCheck {
     l3: PostgresTier,
     filter: AbsenceFilter,
     config: Config,
-    replicas?: ReplicaTier,
+    replicas?: Replicas,
   ) {
     this.#floors = floors;
     this.#l2 = l2;

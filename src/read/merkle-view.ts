@@ -3,11 +3,13 @@ import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError } from '../errors.ts';
 import { diffTrees } from '../merkle/diff.ts';
 import { Digester } from '../merkle/digest.ts';
-import { hashNodes, leafItems, merkleChildren, merklePrefix, merkleRoot } from '../postgres/merkle-nodes.ts';
+import { compareIds } from '../postgres/all-items.ts';
+import { childrenOfAll, leafItemsOfAll, nodesOfAll, prefixOfAll, rootOfAll } from '../postgres/all-nodes.ts';
 import { checkMerkleKey } from '../postgres/merkle-key.ts';
 import { type Difference, verifyMerkle } from '../postgres/merkle-verify.ts';
 import { type RowsChecked, verifyRows } from '../postgres/verify-rows.ts';
-import { type Pool, readL3 } from '../postgres/pool.ts';
+import { readL3 } from '../postgres/pool.ts';
+import type { Shard, Shards } from '../postgres/shards.ts';
 import {
   callOptionsOf,
   diffOptionsOf,
@@ -40,26 +42,26 @@ const MAX_ROWS = 1000;
 
 /** The Merkle tables, read. Exact in any snapshot: what is not folded yet is added. */
 export class MerkleView implements Merkle {
-  readonly #pool: Pool;
+  readonly #shards: Shards;
   readonly #gate: CallGate;
   readonly #merkleKey: string | undefined;
 
-  constructor(pool: Pool, gate: CallGate, merkleKey: string | undefined) {
-    this.#pool = pool;
+  constructor(shards: Shards, gate: CallGate, merkleKey: string | undefined) {
+    this.#shards = shards;
     this.#gate = gate;
     this.#merkleKey = merkleKey;
   }
 
   /** @throws TierUnavailableError of L3, SchemaMissingError, ClosedError, or the signal's reason */
   root(options?: CallOptions): Promise<MerkleNode> {
-    return this.#gate.call(callOptionsOf, options, () => readL3(() => merkleRoot(this.#pool)));
+    return this.#gate.call(callOptionsOf, options, () => rootOfAll(this.#shards));
   }
 
   /** @throws as `root`, InvalidItemError */
   prefix(path: string, options?: CallOptions): Promise<MerkleNode> {
     return this.#gate.call(callOptionsOf, options, async () => {
       checkPath(path);
-      return readL3(() => merklePrefix(this.#pool, path));
+      return prefixOfAll(this.#shards, path);
     });
   }
 
@@ -73,23 +75,21 @@ export class MerkleView implements Merkle {
         mayHold: (id: string) => path === '' || id.startsWith(`${path}.`),
       };
       const from = idOfCursor(listing, after);
-      const { children, next } = await readL3(() => merkleChildren(this.#pool, path, from, limit));
+      const { children, next } = await childrenOfAll(this.#shards, path, from, limit);
       return next === undefined ? { items: children } : { items: children, next: cursorAfter(listing, next) };
     });
   }
 
   /** @throws as `prefix` */
   leaves(options?: LeafOptions & CallOptions): Promise<readonly HashNode[]> {
-    return this.#gate.call(leafOptionsOf, options, ({ leaves }) =>
-      readL3(() => hashNodes(this.#pool, leaves)),
-    );
+    return this.#gate.call(leafOptionsOf, options, ({ leaves }) => nodesOfAll(this.#shards, leaves));
   }
 
   /** @throws as `prefix` */
   leafItems(leaves: readonly number[], options?: CallOptions): Promise<readonly LeafItem[]> {
     return this.#gate.call(callOptionsOf, options, async () => {
       const parsed = leavesOf(leaves);
-      return readL3(() => leafItems(this.#pool, parsed));
+      return leafItemsOfAll(this.#shards, parsed);
     });
   }
 
@@ -108,12 +108,13 @@ export class MerkleView implements Merkle {
   verify(options?: VerifyOptions): Promise<MerkleVerification> {
     return this.#gate.call(verifyOptionsOf, options, async ({ content, after, onProgress, signal }) => {
       const from = idOfCursor(ALL_ROWS, after);
-      if (content) await checkMerkleKey(this.#pool, this.#merkleKey);
-      const tree = await readL3(() => verifyMerkle(this.#pool));
+      if (content) await this.#shards.each(({ pool }) => checkMerkleKey(pool, this.#merkleKey));
+      // Each shard by itself, with the rows that are on their way: its tree holds them too.
+      const trees = await this.#shards.each(({ pool }) => readL3(() => verifyMerkle(pool)));
       const { rows, differences } = content
         ? await this.#verifyRows(from, onProgress, signal)
         : { rows: 0, differences: [] };
-      const all = [...tree.differences, ...differences];
+      const all = [...trees.flatMap((tree) => tree.differences), ...differences];
       return { ok: all.length === 0, rows, differences: all };
     });
   }
@@ -126,15 +127,22 @@ export class MerkleView implements Merkle {
     const digester = new Digester(this.#merkleKey);
     const differences: Difference[] = [];
     let rows = 0;
-    for (let last: string | undefined = from; last !== undefined; ) {
+    // Each shard from where it was left. The one that is furthest back goes on, so a cursor names one place for all of them.
+    const places = new Map<Shard, string>(this.#shards.all.map((shard) => [shard, from]));
+    while (places.size > 0) {
       signal?.throwIfAborted();
-      const checked: RowsChecked = await verifyRows(this.#pool, digester, last);
+      const [shard, place] = furthestBack(places);
+      const checked: RowsChecked = await this.#shards.named(shard, () =>
+        verifyRows(shard.pool, digester, place),
+      );
       rows += checked.rows;
       for (const { id, fault } of checked.faults.slice(0, MAX_ROWS - differences.length)) {
         differences.push({ kind: fault, node: id, rows: 1, tree: 1 });
       }
-      last = checked.last;
-      if (last !== undefined) onProgress?.({ rows, cursor: cursorAfter(ALL_ROWS, last) });
+      if (checked.last === undefined) places.delete(shard);
+      else places.set(shard, checked.last);
+      const last = places.size === 0 ? '' : furthestBack(places)[1];
+      if (last !== '') onProgress?.({ rows, cursor: cursorAfter(ALL_ROWS, last) });
     }
     return { rows, differences };
   }
@@ -144,4 +152,8 @@ function checkPath(path: string): void {
   if (typeof path !== 'string' || path.includes('\0') || !path.isWellFormed()) {
     throw new InvalidItemError('path', 'must be text without NUL or lone surrogates');
   }
+}
+
+function furthestBack(places: ReadonlyMap<Shard, string>): readonly [Shard, string] {
+  return [...places].reduce((a, b) => (compareIds(b[1], a[1]) < 0 ? b : a));
 }

@@ -11,7 +11,8 @@ import { FilterSource } from '../tiers/filter-source.ts';
 import { MemoryTier } from '../tiers/memory.ts';
 import { PostgresTier } from '../tiers/postgres.ts';
 import { CopyTier } from '../tiers/copy-tier.ts';
-import { openReplicas, primaryTimeoutMs, type ReplicaTier } from '../tiers/replicas.ts';
+import { openReplicas, primaryTimeoutMs } from '../tiers/replicas.ts';
+import type { Replicas } from '../tiers/shard-replicas.ts';
 import type { Reader, ReadCounters } from '../types/read.ts';
 import { Coherence } from './coherence.ts';
 import { ExistenceCheck } from './existence.ts';
@@ -62,7 +63,7 @@ export async function connectReader(
   { ownWrites = NO_OWN_WRITES, needsRedis = true }: ReaderConnection = {},
 ): Promise<TieredReader> {
   const backends = new Backends(config, log, config.poolSize);
-  const { queue, cache, generation, pool } = backends;
+  const { queue, cache, generation, shards } = backends;
   // A caller that lets reads wait longer for Redis lets opening wait as long.
   const startTimeoutMs = Math.max(START_TIMEOUT_MS, config.l2TimeoutMs);
   const closers: (() => void | Promise<void> | undefined)[] = [];
@@ -78,17 +79,17 @@ export async function connectReader(
   const open = async () => {
     await withRedis(() => backends.ready(startTimeoutMs, 'queue'));
     await backends.postgresReady();
-    await checkGivenMerkleKey(pool, config.merkleKey);
+    await shards.each(({ pool }) => checkGivenMerkleKey(pool, config.merkleKey));
     const lanes = await backends.lanes();
     const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
     const l2 = new CopyTier(backends.items, { ...config, timeoutMs: config.l2TimeoutMs }, log);
-    const l3 = new PostgresTier(backends.shards, lanes, primaryTimeoutMs(config));
+    const l3 = new PostgresTier(shards, lanes, primaryTimeoutMs(config));
     const tails = backends.feeds(lanes);
-    const replicas = openReplicas({ pool, queue, lanes, tails }, config, log);
+    const replicas = openReplicas({ shards, queue, lanes, tails }, config, log);
     const ofReplicas = replicas?.listeners(lanes.count) ?? [];
     const filterOptions = { maxBytes: config.filterMaxBytes / lanes.count, timeoutMs: config.l2TimeoutMs };
     const filters = tails.map((tail, partition) => {
-      const source = new FilterSource(pool, queue, lanes, partition, log);
+      const source = new FilterSource(shards, queue, lanes, partition, log);
       return new TrustedFilter(source, tail, queue, lanes.keys[partition] as Keys, filterOptions, log);
     });
     const filter = filters.length === 1 ? (filters[0] as TrustedFilter) : new LaneFilters(lanes, filters);
@@ -137,10 +138,10 @@ export async function connectReader(
     filter,
     existence,
     ownWrites,
-    queries: new Queries(pool, reconciler, config.l3TimeoutMs, gate),
+    queries: new Queries(shards, reconciler, config.l3TimeoutMs, gate),
     status: { queue, lanes, timeoutMs: config.l2TimeoutMs, l2, l3, floors, reads, ownWrites },
-    health: { queue, cache, pool, timeoutMs: START_TIMEOUT_MS, feed: feedsAsOne(tails), filter, replicas },
-    merkle: new MerkleView(pool, gate, config.merkleKey),
+    health: { queue, cache, shards, timeoutMs: START_TIMEOUT_MS, feed: feedsAsOne(tails), filter, replicas },
+    merkle: new MerkleView(shards, gate, config.merkleKey),
     counters: () =>
       countersOf({ l1, reads, pendingReads, coherence, lookup, l2, l3, replicas, existence, filter, tails }),
     async release() {
@@ -167,7 +168,7 @@ interface Counted {
   readonly lookup: TierLookup;
   readonly l2: CopyTier;
   readonly l3: PostgresTier;
-  readonly replicas: ReplicaTier | undefined;
+  readonly replicas: Replicas | undefined;
   readonly existence: ExistenceCheck;
   readonly filter: AbsenceFilter;
   readonly tails: readonly FeedTail[];

@@ -1,6 +1,6 @@
-import { type Pool, readL3 } from '../postgres/pool.ts';
-import { countRows, selectIds, selectRows } from '../postgres/read-items.ts';
+import { countAll, selectAll, selectAllIds } from '../postgres/all-items.ts';
 import type { Selection } from '../postgres/selection.ts';
+import type { Shards } from '../postgres/shards.ts';
 import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import { toItem } from '../schema/live-item.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
@@ -25,16 +25,16 @@ interface ReadPage {
 
 /** Reads of many items by their state or prefix. Postgres answers; `RowReconciler` makes its rows agree with other reads. */
 export class Queries {
-  readonly #pool: Pool;
+  readonly #shards: Shards;
   readonly #reconciler: RowReconciler;
   readonly #gate: CallGate;
   readonly #timeoutMs: number;
 
   /** @param timeoutMs milliseconds one page may take. A count reads every row it counts and has no limit. */
-  constructor(pool: Pool, reconciler: RowReconciler, timeoutMs: number, gate: CallGate) {
+  constructor(shards: Shards, reconciler: RowReconciler, timeoutMs: number, gate: CallGate) {
     this.#gate = gate;
     this.#timeoutMs = timeoutMs;
-    this.#pool = pool;
+    this.#shards = shards;
     this.#reconciler = reconciler;
   }
 
@@ -59,7 +59,7 @@ export class Queries {
   async ids(selection: Selection, { limit, after, signal }: PageRead): Promise<Page<string>> {
     const from = idOfCursor(selection, after);
     const { rows, more } = await this.#ask(
-      () => selectIds(this.#pool, selection, from, limit, this.#timeoutMs),
+      () => selectAllIds(this.#shards, selection, from, limit, this.#timeoutMs),
       signal,
     );
     const last = rows.at(-1);
@@ -67,7 +67,7 @@ export class Queries {
   }
 
   count(selection: Selection): Promise<number> {
-    return readL3(() => countRows(this.#pool, selection));
+    return countAll(this.#shards, selection);
   }
 
   async #heldPage(
@@ -101,7 +101,7 @@ export class Queries {
   ): Promise<ReadPage> {
     const from = idOfCursor(selection, after);
     const { rows, more } = await this.#ask(
-      () => selectRows(this.#pool, selection, from, limit, this.#timeoutMs),
+      () => selectAll(this.#shards, selection, from, limit, this.#timeoutMs),
       signal,
     );
     const now = await this.#gate.run(signal, () => this.#reconciler.reconcile(rows));
@@ -114,7 +114,7 @@ export class Queries {
   }
 
   #ask<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-    return this.#gate.run(signal, () => readL3(work));
+    return this.#gate.run(signal, work);
   }
 }
 

@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import type { Look } from '../tiers/tier.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';
-import type { ReplicaAnswer, ReplicaTier } from '../tiers/replicas.ts';
+import type { ReplicaAnswer, Replicas } from '../tiers/shard-replicas.ts';
 import type { CopyTier } from '../tiers/copy-tier.ts';
 
 /** Statements that Postgres gets for one chunk: 1,000 ids by four statements at once took a quarter less time than by two. */
@@ -55,7 +55,7 @@ export class TierLookup {
   readonly #l2: CopyTier;
   readonly #l3: PostgresTier;
   readonly #absence: AbsenceProof;
-  readonly #replicas: ReplicaTier | undefined;
+  readonly #replicas: Replicas | undefined;
   readonly #l2Limit: LimitFunction;
   readonly #l3Limit: LimitFunction;
   readonly #replicaLimit: LimitFunction;
@@ -69,7 +69,7 @@ export class TierLookup {
     absence: AbsenceProof,
     config: Config,
     log: Logger,
-    replicas?: ReplicaTier,
+    replicas?: Replicas,
   ) {
     this.#l2 = l2;
     this.#l3 = l3;

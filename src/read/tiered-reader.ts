@@ -1,7 +1,8 @@
 import { within } from '../abortable.ts';
 import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError, messageOf } from '../errors.ts';
-import { type Pool, pingPostgres } from '../postgres/pool.ts';
+import { pingPostgres, readL3 } from '../postgres/pool.ts';
+import type { Shard, Shards } from '../postgres/shards.ts';
 import { ofPrefix, ofState } from '../postgres/selection.ts';
 import { pingRedis, type Redis } from '../redis/connect.ts';
 import type { FeedTail } from '../redis/feed.ts';
@@ -220,7 +221,7 @@ interface HealthParts {
   readonly queue: Redis;
   /** The same server as the queue's, when there is one. */
   readonly cache: Redis;
-  readonly pool: Pool;
+  readonly shards: Shards;
   readonly replicas: { readonly servers: readonly ReplicaServer[] } | undefined;
   /** Milliseconds a backend may take. */
   readonly timeoutMs: number;
@@ -230,11 +231,11 @@ interface HealthParts {
 
 /** Asks every backend once, all at the same time. Never rejects: it says which of them do not answer. */
 async function readerHealth(parts: HealthParts): Promise<Health> {
-  const { queue, cache, pool, timeoutMs, feed, filter } = parts;
+  const { queue, cache, shards, timeoutMs, feed, filter } = parts;
   const [queueHealth, cacheHealth, postgres, replicas] = await Promise.all([
     asked(() => pingRedis(queue), timeoutMs),
     asked(() => pingRedis(cache), timeoutMs),
-    asked(() => pingPostgres(pool, timeoutMs), timeoutMs),
+    asked(() => shards.each((shard) => pingShard(shards, shard, timeoutMs)), timeoutMs),
     Promise.all((parts.replicas?.servers ?? []).map((server) => replicaHealth(server, timeoutMs))),
   ]);
   const backends = [queueHealth, cacheHealth, postgres];
@@ -249,6 +250,12 @@ async function readerHealth(parts: HealthParts): Promise<Health> {
     feed: { live: feed.live },
     filter: { trusted: filter.isTrusted },
   };
+}
+
+/** With several shards the error names the one that is away. */
+function pingShard(shards: Shards, { pool }: Shard, timeoutMs: number): Promise<void> {
+  const ping = () => pingPostgres(pool, timeoutMs);
+  return shards.isOne ? ping() : readL3(ping);
 }
 
 async function replicaHealth(server: ReplicaServer, timeoutMs: number): Promise<Health['replicas'][number]> {

@@ -2,9 +2,9 @@ import type { Config } from '../config.ts';
 import { messageOf, PartitionsError, TierUnavailableError } from '../errors.ts';
 import { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import { type Pool, postgresFix } from '../postgres/pool.ts';
+import { postgresFix } from '../postgres/pool.ts';
 import { checkPostgres } from '../postgres/server.ts';
-import { type Shard, Shards } from '../postgres/shards.ts';
+import { Shards } from '../postgres/shards.ts';
 import { RedisBackend, type RedisConfig } from '../redis/backend.ts';
 import { agreedPartitions, areMarked, markPartitions } from '../redis/partitions.ts';
 import { shardsOf } from '../shard-list.ts';
@@ -20,10 +20,6 @@ export class Backends extends RedisBackend {
   constructor(config: RedisConfig & Pick<Config, 'databaseUrl' | 'shards'>, log: Logger, poolSize: number) {
     super(config, log);
     this.shards = Shards.open(shardsOf(config), poolSize, log);
-  }
-
-  get pool(): Pool {
-    return (this.shards.all[0] as Shard).pool;
   }
 
   /** @throws TierUnavailableError, UnsafeServerError, SchemaMissingError */

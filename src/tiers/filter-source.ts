@@ -4,7 +4,7 @@ import type { Keys } from '../keys.ts';
 import { type HashRange, hashRangeOf, type Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { readSnapshot, writeSnapshot } from '../postgres/filter-snapshots.ts';
-import type { Pool } from '../postgres/pool.ts';
+import type { PartitionRows, Shards } from '../postgres/shards.ts';
 import { liveIdsAfter } from '../postgres/read-items.ts';
 import { estimatedRows } from '../postgres/totals.ts';
 import type { Redis } from '../redis/connect.ts';
@@ -24,27 +24,27 @@ export interface FilterAt {
 
 /** Builds membership filters of the live ids of one partition: from a stored snapshot and the feed since, or from the rows. */
 export class FilterSource {
-  readonly #pool: Pool;
+  readonly #rows: PartitionRows;
+  readonly #partitions: number;
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #partition: number;
-  readonly #partitions: number;
   readonly #hashes: HashRange;
   readonly #log: Logger;
 
-  constructor(pool: Pool, redis: Redis, lanes: Lanes, partition: number, log: Logger) {
-    this.#pool = pool;
+  constructor(shards: Shards, redis: Redis, lanes: Lanes, partition: number, log: Logger) {
+    this.#rows = shards.rowsOf(partition);
+    this.#partitions = lanes.count;
     this.#redis = redis;
     this.#keys = lanes.keys[partition] as Keys;
     this.#partition = partition;
-    this.#partitions = lanes.count;
     this.#hashes = hashRangeOf(partition, lanes.count);
     this.#log = log;
   }
 
   /** The stored snapshot as it is; undefined when there is none that can be used. */
   async snapshot(): Promise<FilterAt | undefined> {
-    const stored = await readSnapshot(this.#pool, this.#partition);
+    const stored = await this.#rows.read((db) => readSnapshot(db, this.#partition));
     if (stored === undefined) return undefined;
     try {
       const filter = decodeFilter(stored.filter);
@@ -80,7 +80,7 @@ export class FilterSource {
   /** An empty filter with room for the rows there are, and the place from which changes must be added to it. */
   async begin(): Promise<FilterAt> {
     const position = await feedHead(this.#redis, this.#keys);
-    const rows = (await estimatedRows(this.#pool)) / this.#partitions;
+    const rows = (await this.#rows.read(estimatedRows)) / (this.#rows.neighbours ?? this.#partitions);
     return { filter: MembershipFilter.withCapacity(Math.max(1000, rows * HEADROOM)), position };
   }
 
@@ -92,7 +92,7 @@ export class FilterSource {
    */
   async addLiveIds(filter: MembershipFilter, goOn: () => boolean): Promise<boolean> {
     for (let after = ''; goOn(); ) {
-      const ids = await liveIdsAfter(this.#pool, after, PAGE_IDS, this.#hashes);
+      const ids = await this.#rows.read((db) => liveIdsAfter(db, after, PAGE_IDS, this.#hashes));
       for (const id of ids) filter.add(id);
       const last = ids[ids.length - 1];
       if (last === undefined || ids.length < PAGE_IDS) return true;
@@ -103,7 +103,9 @@ export class FilterSource {
 
   /** Stores a filter for readers that start. */
   store({ filter, position }: FilterAt): Promise<void> {
-    return writeSnapshot(this.#pool, this.#partition, position, filter.count, encodeFilter(filter));
+    return this.#rows.write((db) =>
+      writeSnapshot(db, this.#partition, position, filter.count, encodeFilter(filter)),
+    );
   }
 
   /** The maintenance chore: the stored snapshot brought up to date, or a new one from the rows. */

@@ -1,7 +1,7 @@
 import type { Lanes } from '../lanes.ts';
-import { type Pool, readL3 } from '../postgres/pool.ts';
+import type { Pool } from '../postgres/pool.ts';
 import { readHeads, readRows } from '../postgres/read-items.ts';
-import type { Shard, Shards } from '../postgres/shards.ts';
+import type { Shards } from '../postgres/shards.ts';
 import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
 import type { Tier } from './tier.ts';
 
@@ -36,8 +36,6 @@ export class PostgresTier implements Tier {
   async #ask<T>(ids: readonly string[], read: Read<T>): Promise<T[]> {
     this.#requests++;
     try {
-      const { isOne, all } = this.#shards;
-      if (isOne) return await readL3(() => read((all[0] as Shard).pool, ids, this.#timeoutMs));
       return await this.#shards.ofIds(this.#lanes, ids, ({ pool }, own) => read(pool, own, this.#timeoutMs));
     } catch (error) {
       this.#failures++;

@@ -4,6 +4,7 @@ import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import { type Logger, serverOf } from '../log.ts';
 import { closePool, createPool, type Pool } from '../postgres/pool.ts';
+import type { Shard, Shards } from '../postgres/shards.ts';
 import { primaryPlace, readReplicaHeads, readReplicaRows, type ReplicaRows } from '../postgres/replica.ts';
 import type { Redis } from '../redis/connect.ts';
 import { feedNumber, type FeedTail } from '../redis/feed.ts';
@@ -12,6 +13,7 @@ import type { StoredHead, StoredItem } from '../schema/stored-item.ts';
 import type { ReadCounters } from '../types/read.ts';
 import { ReplayNeeds } from './replay-needs.ts';
 import { ReplicaServer } from './replica-server.ts';
+import { type ReplicaAnswer, type ReplicaFollower, type Replicas, ShardReplicas } from './shard-replicas.ts';
 
 /** Milliseconds between two looks at every server, which renew what is told of its lag. */
 const LOOK_MS = 5000;
@@ -20,7 +22,7 @@ const LOOK_MS = 5000;
 const REPLICA_SHARE = 0.25;
 
 export interface ReplicaParts {
-  readonly pool: Pool;
+  readonly shards: Shards;
   readonly queue: Redis;
   readonly lanes: Lanes;
   /** By partition. */
@@ -28,15 +30,27 @@ export interface ReplicaParts {
 }
 
 /** The replicas of the configuration; undefined when it names none. */
-export function openReplicas(
-  { pool, queue, lanes, tails }: ReplicaParts,
+export function openReplicas(parts: ReplicaParts, config: Config, log: Logger): Replicas | undefined {
+  const { shards, lanes } = parts;
+  if (config.replicas.length === 0) return undefined;
+  const tiers = shards.all.flatMap((shard) => {
+    const tier = replicasOf(shard, parts, config, log);
+    return tier === undefined ? [] : ([[shard, tier]] as const);
+  });
+  return shards.isOne ? tiers[0]?.[1] : new ShardReplicas(shards, lanes, new Map(tiers));
+}
+
+function replicasOf(
+  { name, pool }: Shard,
+  { shards, queue, lanes, tails }: ReplicaParts,
   config: Config,
   log: Logger,
 ): ReplicaTier | undefined {
-  if (config.replicas.length === 0) return undefined;
+  const own = config.replicas.filter(({ shard }) => shards.isOne || shard === name);
+  if (own.length === 0) return undefined;
   const timeoutMs = config.l3TimeoutMs * REPLICA_SHARE;
   const needs = new ReplayNeeds(() => primaryPlace(pool, timeoutMs), log);
-  const servers = config.replicas.map(
+  const servers = own.map(
     ({ url }) =>
       new ReplicaServer(serverOf(url), createPool(url, config.poolSize, log), needs, timeoutMs, log),
   );
@@ -69,17 +83,6 @@ export function primaryTimeoutMs({
  */
 export type HeadQuestion = (ids: readonly string[]) => Promise<() => boolean>;
 
-/** Hears of one feed. */
-interface ReplicaFollower {
-  onChanges(changes: FeedChanges): void;
-  onGap(): void;
-  onDown(): void;
-  onLive(): void;
-}
-
-/** Undefined: no replica has a current answer, ask the primary. `row` is undefined when there is none. */
-export type ReplicaAnswer<T> = { readonly row: T | undefined } | undefined;
-
 /**
  * Read replicas of Postgres, before L3. An answer counts when it shows everything that had settled before the question, and so
  * is as good as the primary's: also an absence. Two things are needed for that.
@@ -91,7 +94,7 @@ export type ReplicaAnswer<T> = { readonly row: T | undefined } | undefined;
  * What has not settled may be missing. The caller compares with its floors, as with every answer. The rows must not be written
  * to L2: a newer row may have been committed whose copy L2 has lost again.
  */
-export class ReplicaTier {
+export class ReplicaTier implements Replicas {
   readonly servers: readonly ReplicaServer[];
   readonly #needs: ReplayNeeds;
   readonly #head: HeadQuestion;

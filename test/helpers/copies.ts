@@ -9,12 +9,12 @@ import { encodeStored, decodeStored, type StoredItem } from '../../src/schema/st
 import type { Deployment } from './deployment.ts';
 
 export function lostWritePartsOf(
-  { pool, redis, cache, items, lanes, options }: Deployment,
+  { shards, redis, cache, items, lanes, options }: Deployment,
   extra: Options = {},
 ): LostWriteParts {
   const config = loadConfig({ ...options, ...extra });
   return {
-    pool,
+    shards,
     queue: redis,
     cache,
     items,

@@ -16,7 +16,8 @@ import { FilterSource } from '../../src/tiers/filter-source.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
 import { CopyTier } from '../../src/tiers/copy-tier.ts';
-import { openReplicas, type ReplicaTier } from '../../src/tiers/replicas.ts';
+import { openReplicas } from '../../src/tiers/replicas.ts';
+import type { Replicas } from '../../src/tiers/shard-replicas.ts';
 import type { Deployment } from './deployment.ts';
 
 /** While it is shut, answers are held back after the tier has given them: what happens meanwhile comes too late for them. */
@@ -75,7 +76,7 @@ export interface ReadSide {
   readonly l2: GatedCopyTier;
   readonly l3: GatedPostgresTier;
   /** Those of `config`. */
-  readonly replicas: ReplicaTier | undefined;
+  readonly replicas: Replicas | undefined;
   readonly tail: FeedTail;
   readonly coherence: Coherence;
   readonly filter: TrustedFilter;
@@ -87,7 +88,7 @@ export interface ReadSide {
 
 /** @param feedUrl where the tail connects, when not as everything else. */
 export async function openReadSide(
-  { config, keys, lanes, log, redis, items, pool, shards }: Deployment,
+  { config, keys, lanes, log, redis, items, shards }: Deployment,
   feedUrl = config.redisUrl,
 ): Promise<ReadSide> {
   const timeoutMs = config.l2TimeoutMs;
@@ -95,15 +96,15 @@ export async function openReadSide(
   const l1 = new MemoryTier<L1Entry>({ maxBytes: config.l1MaxBytes, ttlMs: config.l1TtlMs });
   const l2 = new GatedCopyTier(items, { ...config, timeoutMs }, log);
   const l3 = new GatedPostgresTier(shards, lanes, config.l3TimeoutMs);
-  const replicas = openReplicas({ pool, queue: redis, lanes, tails: [tail] }, config, log);
-  const source = new FilterSource(pool, redis, lanes, 0, log);
+  const replicas = openReplicas({ shards, queue: redis, lanes, tails: [tail] }, config, log);
+  const source = new FilterSource(shards, redis, lanes, 0, log);
   const filterOptions = { maxBytes: config.filterMaxBytes, timeoutMs };
   const filter = new TrustedFilter(source, tail, redis, keys, filterOptions, log);
   const floors = new Floors(l1, settledQuestion(redis, lanes, timeoutMs), log);
   const epochs = new Epochs(lanes);
   const lookup = new TierLookup(l2, l3, filter, config, log, replicas);
   const pendingReads = new PendingReads(l1, floors, lookup, epochs);
-  const listeners = [filter, l2, ...(replicas === undefined ? [] : [replicas])];
+  const listeners = [filter, l2, ...(replicas?.listeners(1) ?? [])];
   const coherence = new Coherence(l1, floors, pendingReads, NO_OWN_WRITES, listeners, epochs, 0, log);
   tail.listen(coherence);
   await tail.start(20_000);

@@ -70,7 +70,7 @@ async function rowOf({ pool }: Deployment, id: string): Promise<unknown> {
 
 test('I4: a chunk whose job comes after its note was swept is written nowhere, below a range delete that has settled', async (t) => {
   const { deployment, store, writes, drain } = await setUp(t);
-  const { redis, keys, pool, config } = deployment;
+  const { redis, keys, shards, config } = deployment;
   const late = await stamped(deployment, ['late.a', 'late.b']);
   t.deepEqual(await sweepOrphans(redis, keys, 0), { chunks: 1, ids: 2 });
   await drain();
@@ -101,14 +101,14 @@ test('I4: a chunk whose job comes after its note was swept is written nowhere, b
   );
 
   const [letter] = await letters(deployment);
-  const parts = { pool, redis, writes: [writes], lanes: deployment.lanes, config };
+  const parts = { shards, redis, writes: [writes], lanes: deployment.lanes, config };
   t.like(await replayLetter(parts, letter?.seq ?? 0), { status: 'superseded' }, 'the range delete covers it');
   t.is(await rowOf(deployment, 'late.b'), undefined);
 });
 
 test('I3: a late chunk is kept as it was, and its replay stores it', async (t) => {
   const { deployment, store, writes, drain } = await setUp(t);
-  const { redis, keys, pool, config } = deployment;
+  const { redis, keys, shards, config } = deployment;
   const late = await stamped(deployment, ['kept']);
   await sweepOrphans(redis, keys, 0);
   await drain();
@@ -117,7 +117,7 @@ test('I3: a late chunk is kept as it was, and its replay stores it', async (t) =
   t.is(await store.get('kept'), undefined);
 
   const [letter] = await letters(deployment);
-  const parts = { pool, redis, writes: [writes], lanes: deployment.lanes, config };
+  const parts = { shards, redis, writes: [writes], lanes: deployment.lanes, config };
   t.is((await replayLetter(parts, letter?.seq ?? 0)).status, 'replayed');
   t.like(await store.get('kept'), { content: 'late', state: 'late', version: late.job.first });
   t.deepEqual(await letters(deployment), []);
@@ -125,7 +125,7 @@ test('I3: a late chunk is kept as it was, and its replay stores it', async (t) =
 
 test('I3: a replay whose note was swept before its job came keeps its letter', async (t) => {
   const { deployment, writes, drain } = await setUp(t);
-  const { redis, keys, pool, config } = deployment;
+  const { redis, keys, shards, config } = deployment;
   const late = await stamped(deployment, ['kept']);
   await sweepOrphans(redis, keys, 0);
   await drain();
@@ -140,7 +140,7 @@ test('I3: a replay whose note was swept before its job came keeps its letter', a
       return job;
     },
   };
-  const parts = { pool, redis, writes: [slow], lanes: deployment.lanes, config };
+  const parts = { shards, redis, writes: [slow], lanes: deployment.lanes, config };
   t.is((await replayLetter(parts, letter?.seq ?? 0)).status, 'dead');
   t.is((await letters(deployment)).length, 1);
   t.is(await rowOf(deployment, 'kept'), undefined);

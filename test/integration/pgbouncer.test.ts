@@ -10,6 +10,7 @@ import { listDeadLetters } from '../../src/postgres/dead-letters.ts';
 import { readSnapshot } from '../../src/postgres/filter-snapshots.ts';
 import { migrate, rollback } from '../../src/postgres/migrator.ts';
 import { createPool } from '../../src/postgres/pool.ts';
+import { Shards } from '../../src/postgres/shards.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -81,7 +82,13 @@ test('everything works through PgBouncer in transaction mode, with fewer connect
   const [letter] = await listDeadLetters(pool, 10);
   const writes = use(openQueue(WRITES_QUEUE, redis, keys, log));
   const replayed = await replayLetter(
-    { pool, redis, writes: [writes], lanes: deployment.lanes, config },
+    {
+      shards: new Shards([{ name: 'main', pool, server: '' }], log),
+      redis,
+      writes: [writes],
+      lanes: deployment.lanes,
+      config,
+    },
     letter?.seq ?? 0,
   );
   t.is(replayed.status, 'replayed');

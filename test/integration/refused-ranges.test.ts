@@ -96,7 +96,7 @@ test('I4 I9: a row that Postgres refuses is left alone by its range delete, whic
   const writes = foreignQueue(t, deployment, WRITES_QUEUE);
   for (const { seq } of letters) {
     const { status } = await replayLetter(
-      { pool, redis, writes: [writes], lanes: deployment.lanes, config },
+      { shards: deployment.shards, redis, writes: [writes], lanes: deployment.lanes, config },
       seq,
     );
     t.true(status === 'replayed' || status === 'superseded', status);

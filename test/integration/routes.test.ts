@@ -7,7 +7,7 @@ import { createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
   const { deployment, use, drain } = await createSetting(t);
-  const { redis, keys, pool } = deployment;
+  const { redis, keys, shards, lanes } = deployment;
   await drain();
   const producer = use(await openProducer(deployment.options));
   // Reads go to L2 and L3.
@@ -21,7 +21,9 @@ async function setUp(t: ExecutionContext) {
     drop: (id: string) => redis.del(keys.item(id)),
     /** What the sweep of the copies does with one that is older than its row. */
     refresh: (id: string) =>
-      refreshCopies({ pool, cache: redis, items: deployment.items, config: deployment.config }, [id]),
+      refreshCopies({ shards, lanes, cache: redis, items: deployment.items, config: deployment.config }, [
+        id,
+      ]),
     /** Reads until what was read before it has been filled in. */
     async untilFilled(id: string) {
       await eventually(async () => {

@@ -5,6 +5,7 @@ import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
 import { countLost, lostIds } from '../../src/redis/copies.ts';
+import { Shards } from '../../src/postgres/shards.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { copyKey, lostWritePartsOf, readCopy, restamped, plantCopy, sweepAll } from '../helpers/copies.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
@@ -107,7 +108,8 @@ test('I4: restoring a lost write never undoes a newer one', async (t) => {
       return (pool.query as (...given: unknown[]) => unknown)(...args);
     },
   });
-  const [outcome] = await restoreCopies({ ...parts, pool: racing }, ['raced']);
+  const shards = new Shards([{ name: 'main', pool: racing, server: '' }], deployment.log);
+  const [outcome] = await restoreCopies({ ...parts, shards }, ['raced']);
   t.is(outcome?.status, 'superseded');
   t.is(raced?.body, '"lost"');
   t.is((await store.get('written'))?.content, 'newer');

@@ -21,7 +21,7 @@ import { refusePoison } from '../helpers/poison.ts';
 
 async function setUp(t: ExecutionContext) {
   const deployment = await createDeployment(ONE_LANE);
-  const { options, pool, redis, keys, config } = deployment;
+  const { options, pool, shards, redis, keys, config } = deployment;
   const store = await openStore(options);
   const drain = await startDrain(options);
   const queueOf = (name: string) => new Queue(name, { connection: redis, prefix: keys.queuePrefix });
@@ -32,7 +32,7 @@ async function setUp(t: ExecutionContext) {
     await deployment.close();
   });
   const poison = await refusePoison(pool);
-  const parts: ReplayParts = { pool, redis, writes: [writes], lanes: deployment.lanes, config };
+  const parts: ReplayParts = { shards, redis, writes: [writes], lanes: deployment.lanes, config };
   const letters = () => listDeadLetters(pool, 100);
   const seqOf = async (id: string) => {
     const letter = (await letters()).find(({ itemId }) => itemId === id);

@@ -5,7 +5,7 @@ import { SettleTimeoutError } from '../../errors.ts';
 import { MAINTENANCE_QUEUE } from '../../keys.ts';
 import type { LostOutcome, LostWrite, LostWriteParts } from '../../maintenance/lost-writes.ts';
 import { Digester } from '../../merkle/digest.ts';
-import { claimMerkleKey } from '../../postgres/merkle-key.ts';
+import { claimMerkleKeys } from '../../postgres/merkle-key.ts';
 import { type CopyTurn, countLost, lostIds, MAX_LISTED } from '../../redis/copies.ts';
 import { versionOf } from '../../schema/stored-item.ts';
 import {
@@ -116,12 +116,13 @@ export const copies = new Command('copies')
 
 async function partsOf({ connections }: Context): Promise<LostWriteParts> {
   const { config } = connections;
-  const pool = connections.pool();
-  await claimMerkleKey(pool, config.merkleKey);
+  const { shards } = connections;
+  await shards.known();
+  await claimMerkleKeys(shards, config.merkleKey);
   const { cache, items } = await connections.copies();
   const digester = new Digester(config.merkleKey);
   const queue = await connections.redis();
-  return { pool, queue, cache, items, lanes: await connections.lanes(), digester, config };
+  return { shards, queue, cache, items, lanes: await connections.lanes(), digester, config };
 }
 
 function described({ id, copy, row }: LostWrite) {

@@ -1,14 +1,8 @@
 import { Command, Option } from '@commander-js/extra-typings';
 import { SettleTimeoutError } from '../../errors.ts';
 import type { ReplayOutcome, ReplayParts } from '../../maintenance/replay.ts';
-import {
-  deleteDeadLetters,
-  findDeadLetter,
-  type DeadLetterWithPayload,
-  type DeadLetter,
-  listDeadLetters,
-  purgeDeadLetters,
-} from '../../postgres/dead-letters.ts';
+import { deleteLetters, findLetter, listLetters, purgeLetters } from '../../postgres/all-letters.ts';
+import type { DeadLetter, DeadLetterWithPayload } from '../../postgres/dead-letters.ts';
 import { checkGivenMerkleKey } from '../../postgres/merkle-key.ts';
 import { printable } from '../../printable.ts';
 import {
@@ -35,7 +29,7 @@ const list = command('list', 'List the writes that Postgres refused, newest firs
   .addHelpText('after', examples(['tierline dead-letters list', 'number, id, time and reason of each']))
   .action(
     action(async ({ terminal, connections, json }, { limit = PAGE }) => {
-      const letters = await listDeadLetters(connections.pool(), limit);
+      const letters = await listLetters(connections.shards, limit);
       if (json) {
         for (const letter of letters) await terminal.print(JSON.stringify(letter));
       } else if (letters.length === 0) {
@@ -63,7 +57,7 @@ const show = command('show', 'Show one dead letter with its payload')
   )
   .action(
     action(async ({ terminal, connections, json }, number) => {
-      const letter = await findDeadLetter(connections.pool(), number);
+      const letter = await findLetter(connections.shards, number);
       if (letter === undefined) {
         terminal.complain(`tierline dead-letters show: there is no letter ${number}`);
         return EXIT.failed;
@@ -88,12 +82,13 @@ const replay = command('replay', 'Put dead letters back into the queue with thei
     action(async (context, numbers = [], { all, timeout = REPLAY_TIMEOUT_MS }) => {
       checkNumbers(numbers, all);
       const { connections } = context;
-      const pool = connections.pool();
-      await checkGivenMerkleKey(pool, connections.config.merkleKey);
+      const { shards } = connections;
+      await shards.known();
+      await shards.each(({ pool }) => checkGivenMerkleKey(pool, connections.config.merkleKey));
       const seqs = all ? (await allLetters(context)).map(({ seq }) => seq) : numbers;
       const { openReplay } = await import('../../maintenance/replay.ts');
       const opened = openReplay(
-        pool,
+        shards,
         await connections.redis(),
         await connections.lanes(),
         connections.config,
@@ -122,10 +117,10 @@ const purge = command('purge', 'Drop dead letters for good')
     action(async ({ terminal, connections, json }, numbers = [], { all, olderThan }) => {
       if (olderThan === undefined) checkNumbers(numbers, all);
       else if (numbers.length > 0) throw new UsageError('numbers exclude --older-than');
-      const pool = connections.pool();
+      const { shards } = connections;
       const before = olderThan === undefined ? Number.MAX_SAFE_INTEGER : Date.now() - olderThan * DAY_MS;
       const purged =
-        numbers.length > 0 ? await deleteDeadLetters(pool, numbers) : await purgeDeadLetters(pool, before);
+        numbers.length > 0 ? await deleteLetters(shards, numbers) : await purgeLetters(shards, before);
       await terminal.print(json ? JSON.stringify({ purged }) : `${groupedDigits(purged)} purged`);
       return purged < new Set(numbers).size ? EXIT.failed : EXIT.ok;
     }),
@@ -151,7 +146,7 @@ function checkNumbers(numbers: readonly number[], all: true | undefined): void {
 async function allLetters({ connections }: Context): Promise<DeadLetter[]> {
   const letters: DeadLetter[] = [];
   for (;;) {
-    const page = await listDeadLetters(connections.pool(), PAGE, letters.at(-1)?.seq);
+    const page = await listLetters(connections.shards, PAGE, letters.at(-1)?.seq);
     letters.push(...page);
     if (page.length < PAGE) return letters;
   }

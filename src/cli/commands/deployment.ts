@@ -1,7 +1,7 @@
 import { TierlineError, TierUnavailableError } from '../../errors.ts';
 import { sqlState } from '../../postgres/pool.ts';
 import { isPartitionCount } from '../../lanes.ts';
-import { readTotals } from '../../postgres/totals.ts';
+import { totalsOf } from '../../postgres/all-items.ts';
 import { printable } from '../../printable.ts';
 import { pressureOf } from '../../producer/admission.ts';
 import { readBacklog, waitingOf } from '../../redis/backlog.ts';
@@ -61,12 +61,15 @@ function withoutL1(id: string, status: Exclude<Status, { status: 'missing' }>): 
 
 async function ofDeployment({ terminal, connections, json }: Context): Promise<ExitCode> {
   const backlog = await readBacklog(await connections.redis(), await connections.lanesForFigures());
-  const totals = await readTotals(connections.pool());
+  const totals = await totalsOf(connections.shards);
   const { pendingItems, chunksWaiting, chunksActive, oldestMs, feedLength } = backlog;
+  const { itemsByShard, ...sums } = totals;
+  const shards = Object.fromEntries(itemsByShard);
   if (json) {
     await terminal.print(
       JSON.stringify({
-        ...totals,
+        ...sums,
+        ...(itemsByShard.size > 0 && { shards }),
         pendingItems,
         chunksWaiting,
         chunksActive,
@@ -79,6 +82,7 @@ async function ofDeployment({ terminal, connections, json }: Context): Promise<E
   await terminal.print(
     facts([
       ['items', totals.items],
+      ...Array.from(itemsByShard, ([shard, items]) => [`items at ${shard}`, items] as const),
       ['unsettled items', pendingItems],
       ['chunks waiting', chunksWaiting],
       ['chunks at workers', chunksActive],

@@ -1,7 +1,9 @@
 import type { Config } from '../../config.ts';
+import { PartitionsError, ShardsError } from '../../errors.ts';
 import { withoutCredentials } from '../../log.ts';
-import { readDeployment } from '../../postgres/deployment.ts';
-import { readTotals, type Totals } from '../../postgres/totals.ts';
+import { totalsOf } from '../../postgres/all-items.ts';
+import type { Shard, Shards } from '../../postgres/shards.ts';
+import type { Totals } from '../../postgres/totals.ts';
 import { printable } from '../../printable.ts';
 import { pressureOf } from '../../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../../redis/backlog.ts';
@@ -43,8 +45,8 @@ async function examine({ connections }: Context): Promise<Finding[]> {
   const [queue, cache, postgres, replicas] = await Promise.all([
     redisFindings('redis', config, log),
     ownCache ? redisFindings('cache', config, log) : [],
-    postgresFindings(connections.pool()),
-    replicaFindings(connections.pool(), config, log),
+    perShard(connections.shards, ({ pool }) => postgresFindings(pool)),
+    perShard(connections.shards, (shard) => replicaFindings(shard, connections.shards.isOne, config, log)),
   ]);
   return [
     ok('node', 'version', `Tierline ${VERSION} on Node ${process.versions.node}`),
@@ -53,9 +55,26 @@ async function examine({ connections }: Context): Promise<Finding[]> {
     ...postgres,
     ...replicas,
     // When Postgres does not answer, the findings above say so.
-    ...(await merkleKeyFindings(connections.pool(), config.merkleKey).catch(() => [])),
+    ...(await perShard(connections.shards, ({ pool }) =>
+      merkleKeyFindings(pool, config.merkleKey).catch(() => []),
+    )),
     ...(await work(connections)),
   ];
+}
+
+/** Of several shards each finding says which one it is about. */
+async function perShard(
+  { all, isOne }: Shards,
+  examineOne: (shard: Shard) => Promise<Finding[]>,
+): Promise<Finding[]> {
+  const found = await Promise.all(
+    all.map(async (shard) =>
+      (await examineOne(shard)).map((finding) =>
+        isOne ? finding : { ...finding, about: `${shard.name} ${finding.about}` },
+      ),
+    ),
+  );
+  return found.flat();
 }
 
 /** Leaves out what a server does not answer: the findings of that server say so. */
@@ -69,7 +88,7 @@ async function work(connections: Context['connections']): Promise<Finding[]> {
       .redis()
       .then((redis) => countLost(redis, connections.keys))
       .catch(() => undefined),
-    readTotals(connections.pool()).catch(() => undefined),
+    totalsOf(connections.shards).catch(() => undefined),
   ]);
   return [
     ...(await partitionFindings(connections)),
@@ -83,7 +102,7 @@ async function work(connections: Context['connections']): Promise<Finding[]> {
 async function partitionFindings(connections: Context['connections']): Promise<Finding[]> {
   const { config } = connections;
   try {
-    const { partitions } = await readDeployment(connections.pool());
+    const { partitions } = await connections.shards.learn();
     const inRedis = (await partitionsInRedis(await connections.redis(), connections.keys)) ?? partitions;
     const counts = [partitions, inRedis, config.partitions ?? partitions];
     return [
@@ -96,7 +115,10 @@ async function partitionFindings(connections: Context['connections']): Promise<F
             `correct what is of another deployment; after a raise that was interrupted, tierline partitions raise ${Math.max(partitions, inRedis)}`,
           ),
     ];
-  } catch {
+  } catch (error) {
+    if (error instanceof ShardsError || error instanceof PartitionsError) {
+      return [fail('postgres', 'shards', error.message, 'correct TIERLINE_SHARDS or DATABASE_URL')];
+    }
     return [];
   }
 }

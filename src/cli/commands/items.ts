@@ -1,6 +1,5 @@
 import { Option } from '@commander-js/extra-typings';
-import { readL3 } from '../../postgres/pool.ts';
-import { countRows } from '../../postgres/read-items.ts';
+import { countAll } from '../../postgres/all-items.ts';
 import { printable } from '../../printable.ts';
 import { ofPrefix, ofState } from '../../postgres/selection.ts';
 import type { Item } from '../../types/read.ts';
@@ -150,7 +149,7 @@ export const count = command('count', 'Count the items of a prefix or a state, o
   .action(
     action(async ({ terminal, connections, json }, { prefix = '', state }) => {
       const selection = state === undefined ? ofPrefix(prefix) : ofState(state);
-      const items = await readL3(() => countRows(connections.pool(), selection));
+      const items = await countAll(connections.shards, selection);
       await terminal.print(json ? JSON.stringify({ count: items }) : groupedDigits(items));
       return EXIT.ok;
     }),

@@ -1,8 +1,9 @@
 import type { Config } from '../../config.ts';
 import { messageOf } from '../../errors.ts';
 import { type Logger, serverOf } from '../../log.ts';
-import { closePool, createPool, type Pool } from '../../postgres/pool.ts';
+import { closePool, createPool } from '../../postgres/pool.ts';
 import { primaryPlace, replicaPlace, type WalPlace } from '../../postgres/replica.ts';
+import type { Shard } from '../../postgres/shards.ts';
 import { replicaFix, replicaState } from '../../tiers/replica-server.ts';
 import { standingAt } from '../../tiers/replay-needs.ts';
 import { groupedDigits } from '../table.ts';
@@ -13,11 +14,17 @@ const TIMEOUT_MS = 2000;
 const LAG_BYTES = 16 * 1024 * 1024;
 
 /** Whether reads can use each replica. One that they cannot use is a warning, because the primary answers instead. */
-export async function replicaFindings(primary: Pool, config: Config, log: Logger): Promise<Finding[]> {
-  if (config.replicas.length === 0) return [];
+export async function replicaFindings(
+  { name, pool: primary }: Shard,
+  isOnly: boolean,
+  config: Config,
+  log: Logger,
+): Promise<Finding[]> {
+  const replicas = config.replicas.filter(({ shard }) => isOnly || shard === name);
+  if (replicas.length === 0) return [];
   // When the primary does not answer, its own findings say so.
   const place = await primaryPlace(primary, TIMEOUT_MS).catch(() => undefined);
-  return Promise.all(config.replicas.map(({ url }) => replicaFinding(url, place, log)));
+  return Promise.all(replicas.map(({ url }) => replicaFinding(url, place, log)));
 }
 
 async function replicaFinding(url: string, primary: WalPlace | undefined, log: Logger): Promise<Finding> {
