@@ -9,8 +9,8 @@ import { startWorker } from '../helpers/worker-process.ts';
 
 const SECONDS = 15;
 /** Where a round takes seconds, as many more rounds as show something. */
-const MAX_SECONDS = 120;
-const MIN_ASKED = 1000;
+const MAX_SECONDS = 90;
+const MIN_ASKED = 300;
 const WORKERS = 3;
 const ADDED = 100;
 const DELETED = 60;

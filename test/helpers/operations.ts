@@ -12,6 +12,22 @@ export type TestOp = { readonly id: string; readonly stamp: number } & (
 
 const KINDS = { json: 'putJson', binary: 'putBinary', delete: 'delete', state: 'setState' } as const;
 
+const operationsOf = new WeakMap<Chunk, readonly TestOp[]>();
+
+/** The operations of chunks that `chunkOf` made, each as a chunk of its own, by what `groupOf` says of their ids. */
+export function regrouped(
+  chunks: readonly Chunk[],
+  groupOf: (id: string) => number,
+): ReadonlyMap<number, Chunk[]> {
+  const groups = new Map<number, Chunk[]>();
+  for (const op of chunks.flatMap((chunk) => operationsOf.get(chunk) ?? [])) {
+    const group = groups.get(groupOf(op.id)) ?? [];
+    groups.set(groupOf(op.id), group);
+    group.push(chunkOf([op]));
+  }
+  return groups;
+}
+
 /** A queue job of operations whose stamps follow each other, as stamps of one chunk do. */
 export function chunkOf(ops: readonly TestOp[]): Chunk {
   const first = ops[0]?.stamp ?? 1;
@@ -31,5 +47,7 @@ export function chunkOf(ops: readonly TestOp[]): Chunk {
       traceParent: null,
     };
   });
-  return { chunkId: randomUUID(), job: toChunkJob(first, operations, false) };
+  const chunk = { chunkId: randomUUID(), job: toChunkJob(first, operations, false) };
+  operationsOf.set(chunk, ops);
+  return chunk;
 }

@@ -2,9 +2,9 @@ import test from 'ava';
 import * as fc from 'fast-check';
 import { InvalidItemError } from '../../src/errors.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { chunkOf } from '../helpers/operations.ts';
-import { writerOf } from '../helpers/writer.ts';
+import { lanesWriterOf } from '../helpers/writer.ts';
 import { closing } from '../helpers/setting.ts';
 
 const IDS = ['tenantA.secret', 'tenantB.1', 'tenantB.2', 'tenantB.x.1', 'tenantC.1', 'tenantB'];
@@ -24,9 +24,9 @@ async function idsOf(items: AsyncIterable<{ id: string }>): Promise<string[]> {
 
 /** Every way to ask with a cursor: what it answers, and which ids may be in the answer. */
 async function setUp(t: { teardown(fn: () => Promise<void>): void }) {
-  const deployment = closing(t, await createDeployment(ONE_LANE));
+  const deployment = closing(t, await createDeployment());
   const reader = closing(t, await openReader(deployment.options));
-  await writerOf(deployment).write([
+  await lanesWriterOf(deployment).write([
     chunkOf(
       IDS.map((id, i) => ({
         id,

@@ -5,9 +5,9 @@ import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import type { MerkleNode } from '../../src/types/merkle.ts';
 import type { Reader } from '../../src/types/read.ts';
-import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
-import { writerOf } from '../helpers/writer.ts';
+import { lanesWriterOf } from '../helpers/writer.ts';
 import { closing } from '../helpers/setting.ts';
 
 const FIRST = 1_795_000_000_000_000;
@@ -26,9 +26,9 @@ interface Side {
 }
 
 async function openSide(t: ExecutionContext): Promise<Side> {
-  const deployment = closing(t, await createDeployment(ONE_LANE));
+  const deployment = closing(t, await createDeployment());
   const reader = closing(t, await openReader(deployment.options));
-  const writer = writerOf(deployment);
+  const writer = lanesWriterOf(deployment);
   return { deployment, reader, write: (ops) => writer.write([chunkOf(ops)]) };
 }
 

@@ -4,15 +4,15 @@ import { InvalidItemError } from '../../src/errors.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import type { Page } from '../../src/types/call.ts';
 import type { Item, Reader } from '../../src/types/read.ts';
-import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
-import { writerOf } from '../helpers/writer.ts';
+import { lanesWriterOf } from '../helpers/writer.ts';
 import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = closing(t, await createDeployment(ONE_LANE));
-  const writer = writerOf(deployment);
+  const deployment = closing(t, await createDeployment());
+  const writer = lanesWriterOf(deployment);
   const reader = closing(t, await openReader(deployment.options));
   let stamp = 1;
   return {

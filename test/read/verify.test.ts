@@ -1,16 +1,16 @@
 import test, { type ExecutionContext } from 'ava';
 import { CorruptItemError } from '../../src/errors.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
+import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
-import { writerOf } from '../helpers/writer.ts';
+import { lanesWriterOf } from '../helpers/writer.ts';
 import { closing } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext) {
-  const deployment = closing(t, await createDeployment(ONE_LANE));
+  const deployment = closing(t, await createDeployment());
   const reader = closing(t, await openReader(deployment.options));
-  const writer = writerOf(deployment);
+  const writer = lanesWriterOf(deployment);
   await writer.write([
     chunkOf([
       { id: 'json', stamp: 10, kind: 'json', body: '{"1":-0,"b":1,"é":"\\u0000"}' },
@@ -100,7 +100,7 @@ test('I8: verify: corrupt content in L3 is an error that says so, and stays in n
 
 test('verify: JSON that another program wrote with other spacing is not taken for corrupt', async (t) => {
   const { deployment, reader } = await setUp(t);
-  await writerOf(deployment).write([
+  await lanesWriterOf(deployment).write([
     chunkOf([{ id: 'foreign', stamp: 20, kind: 'json', body: '{ "b": 1.0, "1": 2 }' }]),
   ]);
   t.deepEqual((await reader.get('foreign', verify))?.content, { b: 1, 1: 2 });
