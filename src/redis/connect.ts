@@ -171,7 +171,7 @@ export async function whenConnected(redis: Redis, timeoutMs: number): Promise<vo
     let lastError: unknown;
     const onReady = () => finish(resolve);
     const onError = (error: unknown) => {
-      lastError = error;
+      lastError = saidByServer(error);
     };
     const onEnd = () =>
       finish(() => reject(new Error(`not connected: ${messageOf(lastError ?? 'connection ended')}`)));
@@ -192,6 +192,11 @@ export async function whenConnected(redis: Redis, timeoutMs: number): Promise<vo
     redis.on('error', onError);
     redis.on('end', onEnd);
   });
+}
+
+/** A cluster of which no server gave an answer says only that: why is what the last of its servers said. */
+function saidByServer(error: unknown): unknown {
+  return error instanceof Error && 'lastNodeError' in error ? (error.lastNodeError ?? error) : error;
 }
 
 /** Cuts a connection, which then connects again by itself: the server may be gone without having closed it. */

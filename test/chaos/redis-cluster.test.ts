@@ -129,6 +129,16 @@ test.serial('I3: one master of a cluster that may evict is refused', async (t) =
   });
 });
 
+test.serial('I8: a password that a cluster does not take is told with the fix', async (t) => {
+  const cluster = await startRedisCluster();
+  t.teardown(() => cluster.close());
+  const redisUrl = cluster.url.replace('://', '://nobody:wrong@');
+  await t.throwsAsync(openProducer({ redisUrl, enqueueTimeoutMs: 5000, logLevel: 'silent' }), {
+    instanceOf: QueueUnavailableError,
+    message: /WRONGPASS.*correct user and password in REDIS_URL/,
+  });
+});
+
 test.serial(
   'all connections of a process to one cluster together ask every two seconds who has which slot',
   async (t) => {

@@ -7,6 +7,7 @@ import { redisFix } from '../../src/redis/connect.ts';
 import { ServerInfo } from '../../src/redis/server-info.ts';
 import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
+import { serversOf } from '../helpers/redis-keys.ts';
 
 const deployment = await createDeployment(ONE_LANE);
 test.after.always(() => deployment.close());
@@ -82,9 +83,10 @@ const REFUSED: readonly (readonly [
 test.serial('what refuses a user is not told to be started', async (t) => {
   const role = `weak_${deployment.options.namespace}`;
   await deployment.pool.query(`CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
-  await deployment.redis.acl('SETUSER', 'weak', 'on', '>secret', '+ping', '~*');
+  const servers = serversOf(deployment.redis);
+  for (const server of servers) await server.acl('SETUSER', 'weak', 'on', '>secret', '+ping', '~*');
   t.teardown(async () => {
-    await deployment.redis.acl('DELUSER', 'weak');
+    for (const server of servers) await server.acl('DELUSER', 'weak');
     await deployment.pool.query(`DROP ROLE ${role}`);
   });
   for (const [name, change, fix] of REFUSED) {
@@ -106,9 +108,7 @@ for (const [reply, fix] of [
 }
 
 function withUser(url: string, user: string, password: string): string {
-  const changed = new URL(url);
-  [changed.username, changed.password] = [user, password];
-  return changed.href;
+  return url.replace(/:\/\/(?:[^@/]*@)?/, `://${user}:${password}@`);
 }
 
 const INFO =

@@ -1,7 +1,12 @@
-import type { Redis } from '../../src/redis/connect.ts';
-import { allKeys, perKey } from '../../src/redis/masters.ts';
+import type { Redis, Server } from '../../src/redis/connect.ts';
+import { allKeys, isCluster, perKey } from '../../src/redis/masters.ts';
 
 // Tests meddle with keys of any slot, on one server and on a cluster.
+
+/** Every server, replicas too: each has users and settings of its own. */
+export function serversOf(redis: Redis): Server[] {
+  return isCluster(redis) ? redis.nodes('all') : [redis];
+}
 
 /** All keys that match the pattern. */
 export async function keysLike(redis: Redis, pattern: string): Promise<string[]> {

@@ -5,14 +5,14 @@ import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { isCluster } from '../../src/redis/masters.ts';
+import { serversOf } from '../helpers/redis-keys.ts';
 
 for (const [name, open] of Object.entries({ openProducer, openReader, openStore, startDrain })) {
   test(`${name}: a signal frees the caller, and what opens after that is closed again`, async (t) => {
     const deployment = await createDeployment();
     t.teardown(() => deployment.close());
     const { redis } = deployment;
-    const servers = isCluster(redis) ? redis.nodes('all') : [redis];
+    const servers = serversOf(redis);
     const clients = async () => (await Promise.all(servers.map((server) => server.client('LIST')))).join();
     const named = `tierline-opening-${name}`;
     for (const server of servers) await server.acl('SETUSER', named, 'on', 'nopass', '~*', '&*', '+@all');
