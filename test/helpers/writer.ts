@@ -19,7 +19,7 @@ export function lanesWriterOf(deployment: Deployment): { write(chunks: readonly 
   return {
     async write(chunks) {
       const parts = regrouped(chunks, (id) => lanes.of(id));
-      await Promise.all(Array.from(parts, ([lane, part]) => writers[lane]?.write(part)));
+      await Promise.all(Array.from(parts, ([lane, part]) => (writers[lane] as BatchWriter).write(part)));
     },
   };
 }
