@@ -39,6 +39,7 @@ export function itemOfJson(text: string, idField: string | undefined): NewItem {
   const record = value as Readonly<Record<string, JsonValue>>;
   if (idField !== undefined) return { id: idOf(record[idField], idField), content: record };
 
+  if (isBare(record)) return record as unknown as NewItem;
   const fields = Object.entries(record).filter(([name]) => name !== 'contentType' && !PRINTED_ONLY.has(name));
   const item = Object.fromEntries(fields) as unknown as NewItem;
   if (!('content' in item)) {
@@ -49,6 +50,12 @@ export function itemOfJson(text: string, idField: string | undefined): NewItem {
     throw new BrokenLineError('has a "contentType" that is neither "json" nor "binary"');
   }
   return contentType === 'binary' ? { ...item, content: binaryOf(item.content) } : item;
+}
+
+/** Most lines have an id and content alone: they need no copy. */
+function isBare(record: Readonly<Record<string, JsonValue>>): boolean {
+  for (const key in record) if (key !== 'id' && key !== 'content') return false;
+  return 'content' in record;
 }
 
 /** The item of one CSV record. Its content is an object with a text for each column. @throws BrokenLineError */

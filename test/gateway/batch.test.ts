@@ -164,11 +164,32 @@ test('I10: a line that comes too slowly ends the batch, however often a byte com
 test('I8: without Redis a batch is refused with 503, and nothing of it is told as accepted', async (t) => {
   const { deployment } = await createSetting(t);
   const proxy = closing(t, await startProxy(deployment.options.redisUrl));
-  const gateway = await startTestGateway(t, deployment, { redisUrl: proxy.url, enqueueTimeoutMs: 1500 });
+  const gateway = await startTestGateway(t, deployment, { redisUrl: proxy.url, enqueueTimeoutMs: 5000 });
   await proxy.refuse();
   const refused = await gateway.send('POST', '/v1/items:batch', '{"id":"a","content":1}', NDJSON);
   t.true(Number(refused.headers.get('retry-after')) >= 1);
   t.deepEqual(await refusalOf(refused), [503, 'application/problem+json', 'ERR_QUEUE_UNAVAILABLE']);
+  await proxy.open();
+});
+
+test('I3: when Redis goes away in the middle, the last line says from where on nothing was queued', async (t) => {
+  const { deployment } = await createSetting(t);
+  const proxy = closing(t, await startProxy(deployment.options.redisUrl));
+  const options = { redisUrl: proxy.url, enqueueTimeoutMs: 5000 };
+  const { sending, ended, outcomes } = openBatch(await startTestGateway(t, deployment, options));
+  sending.write('{"id":"a","content":1}\n');
+  await eventually(() => outcomes().length === 1, 'the first outcome');
+  await proxy.refuse();
+  sending.write('{"id":"b","content":1}\n{"id":"c","content":1}\n');
+  await ended;
+  t.deepEqual(
+    outcomes().map(({ line, status, code }) => [line, status, code]),
+    [
+      [1, 'accepted', undefined],
+      [2, 'stopped', 'ERR_QUEUE_UNAVAILABLE'],
+    ],
+  );
+  sending.destroy();
   await proxy.open();
 });
 

@@ -1,4 +1,8 @@
 import test from 'ava';
+import { ChangesGoneError } from '../../src/errors.ts';
+import { ChangeFeeds } from '../../src/gateway/change-feeds.ts';
+import { ChangeFollower } from '../../src/gateway/change-follower.ts';
+import { openStore } from '../../src/store/open-store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type Call, refusalOf, startTestGateway } from '../helpers/gateway.ts';
 import { createSetting, closing } from '../helpers/setting.ts';
@@ -168,6 +172,24 @@ test('a place that the feed no longer holds, or that was made up, is refused', a
   await deployment.redis.xtrim(deployment.keys.feed, 'MAXLEN', 0);
   const gone = await call('/v1/changes', { headers: { 'last-event-id': later } });
   t.deepEqual(await refusalOf(gone), [410, PROBLEM, 'ERR_CHANGES_GONE']);
+});
+
+test('I8: a follower that falls behind what the feed holds is told so, and skips nothing silently', async (t) => {
+  const { deployment, drain, use } = await createSetting(t, { partitions: 1 });
+  await drain();
+  const feeds = use(await ChangeFeeds.open(deployment.config, deployment.log));
+  const store = use(await openStore(deployment.options));
+  const behind = new ChangeFollower(feeds, feeds.head, '', deployment.log);
+  for (const id of ['a', 'b', 'c']) await (await store.submit({ id, content: 1 })).settled();
+  await deployment.redis.xtrim(deployment.keys.feed, 'MAXLEN', 1);
+  const signal = new AbortController().signal;
+  await t.throwsAsync(
+    async () => {
+      for await (const { changes } of behind.batches(60_000, signal)) t.fail(JSON.stringify(changes));
+    },
+    { instanceOf: ChangesGoneError },
+  );
+  t.is(feeds.followers, 0);
 });
 
 test('I8: when Redis loses its data, a stream says so and ends', async (t) => {

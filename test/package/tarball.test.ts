@@ -20,6 +20,7 @@ import { startMaintenance } from 'tierline/maintenance';
 import { TierlineError } from 'tierline/errors';
 import { createServiceMetrics } from 'tierline/metrics';
 import { dashboard, openDashboard } from 'tierline/dashboard';
+import { startGateway } from 'tierline/gateway';
 // @ts-expect-error: how the parts of Tierline open each other is no part of its interface.
 import { connectProducer } from 'tierline/producer';
 // @ts-expect-error
@@ -35,7 +36,7 @@ export async function use(): Promise<Item | undefined> {
   await using reader = await openReader();
   return reader.get('a');
 }
-console.log(openStore, startDrain, startMaintenance, createServiceMetrics, use);
+console.log(openStore, startDrain, startMaintenance, startGateway, createServiceMetrics, use);
 console.log(new InvalidItemError('content', 'refused') instanceof TierlineError);
 `;
 
