@@ -39,4 +39,6 @@ export async function down(knex: Knex): Promise<void> {
   );
   await knex.raw('ALTER TABLE range_deletes DROP COLUMN first_hash, DROP COLUMN last_hash');
   await knex.raw('DROP TABLE deployment');
+  // Of several shards only; its triggers go with it.
+  await knex.raw('DROP FUNCTION IF EXISTS tierline_in_turn() CASCADE');
 }

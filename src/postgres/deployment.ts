@@ -66,7 +66,19 @@ const MAP_LOCK = 7_409_134_023;
  * For statements that keep the map from changing until their transaction ends. Share locks on a row never queue behind an update
  * that waits for the row, so on a busy shard the update would wait for ever. Advisory locks do queue.
  */
-export const DEPLOYMENT_IN_TURN = `(SELECT pg_advisory_xact_lock_shared(${MAP_LOCK}) OFFSET 0) AS turn, deployment`;
+export const DEPLOYMENT_IN_TURN = `(SELECT pg_advisory_xact_lock_shared(${MAP_LOCK}), set_config('tierline.in_turn', '1', true) OFFSET 0) AS turn, deployment`;
+
+/** Refuse what is written by a process that was started with one database and does not know of the others. */
+export const REFUSE_OUT_OF_TURN = `
+  CREATE OR REPLACE FUNCTION tierline_in_turn() RETURNS trigger LANGUAGE plpgsql AS $$
+  BEGIN
+    IF current_setting('tierline.in_turn', true) IS DISTINCT FROM '1' THEN
+      RAISE EXCEPTION 'this database is one of several shards: restart this process with TIERLINE_SHARDS' USING ERRCODE = 'TL001';
+    END IF;
+    RETURN NULL;
+  END $$;
+  CREATE OR REPLACE TRIGGER tierline_in_turn BEFORE INSERT ON merkle_delta EXECUTE FUNCTION tierline_in_turn();
+  CREATE OR REPLACE TRIGGER tierline_in_turn BEFORE INSERT ON range_deletes EXECUTE FUNCTION tierline_in_turn()`;
 
 /**
  * Writes a newer map into the row of one shard. Waits for the transactions that write rows there; those that begin later see the

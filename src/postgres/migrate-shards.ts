@@ -5,6 +5,7 @@ import type { ShardOption } from '../shard-list.ts';
 import { type ShardMap, spread } from '../shard-map.ts';
 import {
   databaseIdentity,
+  REFUSE_OUT_OF_TURN,
   deploymentOf,
   DEPLOYMENT_COLUMNS,
   type DeploymentRow,
@@ -96,6 +97,7 @@ async function nameShards(databases: readonly Database[], partitions: number | u
       'UPDATE deployment SET deployment_id = ?, partitions = ?, shard_name = ?, shard_map = ?, map_version = ?',
       [first.id, wanted, name, storedText(map), map.version],
     );
+    if (map.shards.length > 1) await db.raw(REFUSE_OUT_OF_TURN);
     await db.raw(
       "SELECT setval(seq, greatest(nextval(seq), ?::bigint)) FROM pg_get_serial_sequence('dead_letters', 'seq') seq",
       [map.shards.indexOf(name) * LETTERS_OF_A_SHARD + 1],

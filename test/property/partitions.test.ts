@@ -4,7 +4,8 @@ import { Queue } from 'bullmq';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../../src/keys.ts';
 import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
-import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
+import { compareIds } from '../../src/postgres/all-items.ts';
+import { rootOfAll } from '../../src/postgres/all-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { CHUNK_JOB, RANGE_JOB, WRITE_JOB_OPTIONS } from '../../src/schema/job.ts';
 import { openStore } from '../../src/store/open-store.ts';
@@ -18,7 +19,15 @@ import { Random } from '../helpers/random.ts';
 import { expandRanges, type MixedOp } from '../helpers/range-model.ts';
 import { storedRows } from '../helpers/stored-rows.ts';
 
-const COUNTS = [1, 2, 8];
+/** Partitions, and the names of the shards that have them; one shard has no name. */
+const SHAPES: readonly (readonly [partitions: number, shards: readonly string[] | undefined])[] = [
+  [1, undefined],
+  [2, undefined],
+  [8, undefined],
+  [1, ['a', 'b']],
+  [2, ['a', 'b']],
+  [8, ['a', 'b']],
+];
 const RUNS = Number(process.env['SOAK_PARTITIONS'] ?? 3);
 const IDS = [
   ...Array.from({ length: 24 }, (_, i) => `a.${i % 3}.${i}`),
@@ -31,7 +40,9 @@ const PREFIXES = ['a.0.', 'a.1.', '{order.1}', 'ünï'];
 const STATES = ['open', 'shut', 'default'];
 
 async function deploymentsOf(t: ExecutionContext): Promise<Deployment[]> {
-  const deployments = await Promise.all(COUNTS.map((partitions) => createDeployment({ partitions })));
+  const deployments = await Promise.all(
+    SHAPES.map(([partitions, shards]) => createDeployment({ partitions }, shards)),
+  );
   t.teardown(() => Promise.all(deployments.map((deployment) => deployment.close())));
   return deployments;
 }
@@ -88,7 +99,7 @@ async function settleSteps({ lanes, redis }: Deployment, steps: readonly MixedOp
   await Promise.all([...writes, ...ranges].map((queue) => queue.close()));
 }
 
-test('I2 I5: the same stamped operations end in the same rows, counts and Merkle root, whatever the number of partitions', async (t) => {
+test('I2 I5: the same stamped operations end in the same rows, counts and Merkle root, whatever the numbers of partitions and shards', async (t) => {
   const deployments = await deploymentsOf(t);
   const drains = await Promise.all(deployments.map(({ options }) => startDrain(options)));
   t.teardown(() => Promise.all(drains.map((drain) => drain.close())));
@@ -97,15 +108,23 @@ test('I2 I5: the same stamped operations end in the same rows, counts and Merkle
     const steps = stampedSteps(new Random(seed));
     const rows = modelRows(expandRanges(steps.flat()));
     for (const deployment of deployments) {
-      const what = `seed ${seed}, ${deployment.lanes.count} partitions`;
-      const { pool } = deployment;
-      await pool.query('TRUNCATE items, merkle_leaf, merkle_path, merkle_delta, range_deletes');
+      const what = `seed ${seed}, ${deployment.lanes.count} partitions, ${deployment.shards.all.length} shards`;
+      const { shards } = deployment;
+      await shards.each(({ pool }) =>
+        pool.query('TRUNCATE items, merkle_leaf, merkle_path, merkle_delta, range_deletes'),
+      );
       await settleSteps(deployment, steps, new Random(seed + deployment.lanes.count));
-      t.deepEqual(await storedRows(pool), rows, what);
-      t.deepEqual(await merkleRoot(pool), modelRoot(rows), what);
-      await foldDeltas(pool);
-      t.deepEqual(await merkleRoot(pool), modelRoot(rows), what);
-      t.deepEqual((await verifyMerkle(pool)).differences, [], what);
+      const stored = (await shards.each(({ pool }) => storedRows(pool))).flat();
+      t.deepEqual(
+        stored.toSorted((a, b) => compareIds(a.id, b.id)),
+        rows,
+        what,
+      );
+      t.deepEqual(await rootOfAll(shards), modelRoot(rows), what);
+      await shards.each(({ pool }) => foldDeltas(pool));
+      t.deepEqual(await rootOfAll(shards), modelRoot(rows), what);
+      for (const { differences } of await shards.each(({ pool }) => verifyMerkle(pool)))
+        t.deepEqual(differences, [], what);
     }
   }
 });
@@ -137,7 +156,7 @@ async function actAlike(store: Store, random: Random): Promise<unknown[]> {
   return told;
 }
 
-test('the same calls have the same outcomes and leave the same items, whatever the number of partitions', async (t) => {
+test('the same calls have the same outcomes and leave the same items, whatever the numbers of partitions and shards', async (t) => {
   const deployments = await deploymentsOf(t);
   const seed = Date.now() % 1_000_000;
   const ends = [];
