@@ -1,4 +1,5 @@
 import type { Config } from '../config.ts';
+import { PartitionMovedError } from '../errors.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { foldDeltas, purgeTombstones } from '../postgres/merkle-delta.ts';
@@ -86,8 +87,15 @@ export function choresOf(
       everyMs: config.filterSnapshotEveryMs,
       run: async () => {
         if (config.filterMaxBytes === 0) return;
-        for (const filter of filters) await filter.refresh(config.filterMaxBytes / lanes.count);
+        for (const filter of filters) {
+          await filter.refresh(config.filterMaxBytes / lanes.count).catch(unlessMoving);
+        }
       },
     },
   };
+}
+
+/** Nothing is stored of a partition that is being moved. The next turn comes when it has arrived. */
+function unlessMoving(error: unknown): void {
+  if (!(error instanceof PartitionMovedError)) throw error;
 }

@@ -6,6 +6,7 @@ import { levelMaps } from '../../src/postgres/map-changes.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import type { ShardMap } from '../../src/shard-map.ts';
+import type { Store } from '../../src/types/read.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { type RunningCommand, startCommand } from '../helpers/command-line.ts';
 import { createDeployment } from '../helpers/deployment.ts';
@@ -21,7 +22,7 @@ import { storedRows } from '../helpers/stored-rows.ts';
 const PARTITIONS = 4;
 const MOVES = 3;
 const KILLS_OF_A_MOVE = 3;
-/** Rows that nobody writes meanwhile, so that a copy takes a while. */
+/** Rows that nobody writes meanwhile, in a state that no range delete is of, so that a copy takes a while. */
 const FILLING = 40_000;
 
 const deployment = await createDeployment({ partitions: PARTITIONS }, ['a', 'b']);
@@ -85,12 +86,16 @@ test('I3 I4 I5 I6 I7: a partition moves three times under writes and reads, the 
   }
   const stores = await Promise.all(
     [0, 4096, undefined].map((l1MaxBytes) =>
-      openStore({ ...options, filterMaxBytes: 0, ...(l1MaxBytes !== undefined && { l1MaxBytes }) }),
+      openStore({ ...options, ...(l1MaxBytes !== undefined && { l1MaxBytes }) }),
     ),
   );
   for (const store of stores) closers.push(() => store.close());
-  const filling = Array.from({ length: FILLING }, (_, i) => ({ id: `filling.${i}`, content: i }));
-  await (await (stores[0] as (typeof stores)[0]).submitMany(filling)).settled();
+  const filling = Array.from({ length: FILLING }, (_, i) => ({
+    id: `filling.${i}`,
+    content: i,
+    state: 'filling',
+  }));
+  await (await (stores[0] as Store).submitMany(filling)).settled();
 
   const history = new History(async (id) => Number(await redis.hget(lanes.keysOf(id).clock, 'entries')));
   const seen = stores.map(() => new ObservedVersions());
@@ -107,7 +112,7 @@ test('I3 I4 I5 I6 I7: a partition moves three times under writes and reads, the 
           settled.catch(() => undefined);
           settling.push(settled);
         } else {
-          await actor.read('ids');
+          await actor.read();
         }
         await sleep(own.upTo(25));
       }
@@ -115,6 +120,18 @@ test('I3 I4 I5 I6 I7: a partition moves three times under writes and reads, the 
     }),
   );
   acting.catch(() => undefined);
+  const reader = stores[0] as Store;
+  const filled = await reader.merkle.prefix('filling');
+  t.is(filled.count, FILLING);
+  const watching = (async () => {
+    for (let looks = 0; ; looks++) {
+      if (moving.signal.aborted) return looks;
+      t.deepEqual(await reader.merkle.prefix('filling'), filled);
+      t.is(await reader.countPrefix('filling.'), FILLING);
+      await sleep(random.upTo(100));
+    }
+  })();
+  watching.catch(() => undefined);
   for (let move = 0; move < MOVES; move++) {
     const { owners } = await levelMaps(shards);
     const to = owners[moved] === 'a' ? 'b' : 'a';
@@ -125,6 +142,8 @@ test('I3 I4 I5 I6 I7: a partition moves three times under writes and reads, the 
   }
   moving.abort();
   await Promise.all((await acting).flat());
+  t.true((await watching) > 0);
+  t.deepEqual((await reader.merkle.verify({ content: true })).differences, []);
 
   t.deepEqual(history.violations, []);
   for (const { reads, violations } of seen) {

@@ -63,10 +63,9 @@ export class HistoryActor {
     return dice < 0.95 ? this.#deletePrefix() : this.#deleteByState();
   }
 
-  /** @param kinds `ids`: no queries by prefix or state */
-  async read(kinds: 'all' | 'ids' = 'all'): Promise<void> {
+  async read(): Promise<void> {
     const id = this.#random.pick(IDS);
-    const dice = this.#random.next() * (kinds === 'ids' ? 0.72 : 1);
+    const dice = this.#random.next();
     if (dice < 0.3) await this.#one(id, 'get', () => this.#store.get(id));
     else if (dice < 0.4) await this.#one(id, 'lookup', async () => (await this.#store.lookup(id)).item);
     else if (dice < 0.5) await this.#contains(id);

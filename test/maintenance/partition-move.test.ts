@@ -2,6 +2,7 @@ import test, { type ExecutionContext } from 'ava';
 import { MoveError } from '../../src/errors.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { hashSpanOf } from '../../src/lanes.ts';
+import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
 import { PartitionMove } from '../../src/maintenance/partition-move.ts';
 import { readDeployment, storeMap } from '../../src/postgres/deployment.ts';
 import { endSwitch, levelMaps } from '../../src/postgres/map-changes.ts';
@@ -211,6 +212,28 @@ test.serial('I5: while a shard takes part in a move its tombstones are not purge
   t.is(await purgeTombstones(pool, future), 0);
   await moveOf(deployment, 0).undo();
   t.true((await purgeTombstones(pool, future)) >= tombstones);
+});
+
+test.serial('filters of the other partitions are stored while one is being moved', async (t) => {
+  const deployment = await createDeployment({ partitions: PARTITIONS, filterSnapshotEveryMs: 1000 }, [
+    'a',
+    'b',
+  ]);
+  t.teardown(() => deployment.close());
+  const { shards } = deployment;
+  const busy = withMove(await levelMaps(shards), { partition: 0, from: 'a', to: 'b', step: 'copy' });
+  await shards.each(({ pool }) => storeMap(pool, busy));
+  const maintenance = await startMaintenance(deployment.options);
+  const stored = async () => {
+    const text = 'SELECT partition FROM filter_snapshots ORDER BY 1';
+    const lists = await shards.each(({ pool }) => pool.query<{ partition: number }>(text));
+    return lists.flatMap(({ rows }) => rows.map(({ partition }) => partition));
+  };
+  await eventually(async () => (await stored()).length === PARTITIONS - 1, 'stored');
+  t.deepEqual(await stored(), [1, 2, 3]);
+  await moveOf(deployment, 0).undo();
+  await eventually(async () => (await stored()).length === PARTITIONS, 'stored once the move has ended');
+  await maintenance.close();
 });
 
 const WRITERS = 16;
