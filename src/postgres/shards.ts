@@ -25,7 +25,7 @@ export interface Shard {
 /** Shards that are asked at once by one call. */
 const AT_ONCE = 8;
 /** How long a read looks for a partition that is on its way. The map changes within milliseconds. */
-const SETTLE_MS = 5000;
+const SETTLE_MS = 10_000;
 const FIRST_PAUSE_MS = 10;
 const LAST_PAUSE_MS = 250;
 /** One row by its primary key: a shard that takes longer is away. */
@@ -277,17 +277,23 @@ export class Shards {
     return this.#seen.get(shard);
   }
 
-  /** Repeats a read while a partition is on its way. @throws TierUnavailableError when that takes too long */
+  /**
+   * Repeats a read while a partition is on its way. Its time begins anew when the map has changed meanwhile: a move changes it four
+   * times, and a read of many rows may meet each of them.
+   * @throws TierUnavailableError when that takes too long
+   */
   async steadily<T>(attempt: () => Promise<T>): Promise<T> {
-    const until = performance.now() + SETTLE_MS;
+    let until = performance.now() + SETTLE_MS;
     for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LAST_PAUSE_MS)) {
+      const version = this.#map?.version;
       try {
         return await attempt();
       } catch (error) {
         if (!(error instanceof PartitionMovedError)) throw error;
-        if (performance.now() > until) throw new TierUnavailableError('l3', error);
         this.#log.debug({ partition: error.partition }, 'the map of partitions is looked at again');
         await this.look();
+        if (this.#map?.version !== version) until = performance.now() + SETTLE_MS;
+        else if (performance.now() > until) throw new TierUnavailableError('l3', error);
         await pause(wait * Math.random());
       }
     }

@@ -23,7 +23,7 @@ const PARTITIONS = 4;
 const MOVES = 3;
 const KILLS_OF_A_MOVE = 3;
 /** Rows that nobody writes meanwhile, in a state that no range delete is of, so that a copy takes a while. */
-const FILLING = 40_000;
+const FILLING = 30_000;
 
 const deployment = await createDeployment({ partitions: PARTITIONS }, ['a', 'b']);
 const { shards, lanes, redis, options } = deployment;
