@@ -6,7 +6,7 @@ const floors = [
   ['redis', 'postgres'],
   ['tiers'],
   ['producer', 'read', 'drain', 'maintenance'],
-  ['store', 'lifecycle'],
+  ['store', 'lifecycle', 'peers'],
   ['metrics'],
   ['health'],
   ['dashboard', 'gateway'],
@@ -20,6 +20,8 @@ const forbidden = {
   producer: ['tiers', 'postgres'],
   // It joins the write side and the read side of a service; workers are processes of their own.
   store: ['drain', 'maintenance'],
+  // It brings rows of other deployments in; drain workers write them.
+  peers: ['producer', 'drain'],
   // Start, signals and stop are the same for every process, whatever it runs.
   lifecycle: ['redis', 'postgres', 'tiers', 'producer', 'read', 'drain', 'maintenance'],
   // It shows what the workers do and never does their work.
@@ -31,7 +33,7 @@ const forbidden = {
 /** The only folders that may import a library. */
 const owners = {
   '@commander-js/extra-typings': ['cli'],
-  bullmq: ['redis', 'producer', 'drain', 'maintenance', 'dashboard'],
+  bullmq: ['redis', 'producer', 'drain', 'maintenance', 'peers', 'dashboard'],
   ioredis: ['redis'],
   knex: ['postgres'],
   pg: ['postgres'],

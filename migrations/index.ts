@@ -7,6 +7,7 @@ import * as rangeDeletes from './05_range_deletes.ts';
 import * as merkleKey from './06_merkle_key.ts';
 import * as hashTags from './07_hash_tags.ts';
 import * as deployment from './08_deployment.ts';
+import * as peers from './09_peers.ts';
 
 /**
  * All migrations by name, in the order in which they run. This is a list, because the folder may hold compiled files whose
@@ -21,4 +22,5 @@ export const migrations: Readonly<Record<string, Knex.Migration>> = {
   '06_merkle_key': merkleKey,
   '07_hash_tags': hashTags,
   '08_deployment': deployment,
+  '09_peers': peers,
 };

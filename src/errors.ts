@@ -181,6 +181,25 @@ export class MoveError extends TierlineError {
   readonly code = 'ERR_MOVE';
 }
 
+/**
+ * Two deployments cannot be compared or repaired: they have other digest keys, schemes or protocols, or are the same one, or were
+ * apart for so long that deleted items could come back. Nothing was moved; the message holds the fix.
+ */
+export class PeerRefusedError extends TierlineError {
+  readonly code = 'ERR_PEER_REFUSED';
+}
+
+/**
+ * Another deployment's gateway cannot be reached, or cannot do its work now. What was moved until then stays; try again later: a
+ * repair finds what still differs.
+ */
+export class PeerUnavailableError extends TierlineError {
+  readonly code = 'ERR_PEER_UNAVAILABLE';
+  constructor(url: string, reason: string, options?: { cause?: unknown }) {
+    super(`The peer at ${url} cannot be asked: ${reason.replace(/\.$/, '')}. Try again later.`, options);
+  }
+}
+
 /** A stored value cannot be read or does not match its hash. Restore the row, or submit the item again. */
 export class CorruptItemError extends TierlineError {
   readonly code = 'ERR_CORRUPT_ITEM';

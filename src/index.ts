@@ -13,6 +13,8 @@ export {
   JobRefusedError,
   MerkleKeyError,
   PartitionsError,
+  PeerRefusedError,
+  PeerUnavailableError,
   QueueLostError,
   QueueUnavailableError,
   SchemaMissingError,
@@ -23,6 +25,9 @@ export {
   UnsafeServerError,
   type ReachedLimit,
 } from './errors.ts';
+export { openPeer, type PeerOptions, type RemotePeer } from './peers/http-peer.ts';
+export { openLocalPeer, type OwnPeer } from './peers/local-peer.ts';
+export { repair } from './peers/repair.ts';
 export { openProducer } from './producer/open-producer.ts';
 export { openReader } from './read/open-reader.ts';
 export { openStore } from './store/open-store.ts';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { gatewayTokenList } from './gateway-tokens.ts';
 import { isPartitionCount } from './lanes.ts';
+import { PEER_OPTIONS } from './peer-options.ts';
 import { partitionList } from './partition-list.ts';
 import { MAX_PARTITIONS } from './partition.ts';
 import { flag, integer, option, postgresUrl, redisUrl, text } from './option.ts';
@@ -209,6 +210,7 @@ export const OPTIONS = {
     'Age at which tombstones leave L3; longer than any retry or replay.',
     integer(MINUTE).default(28 * 24 * HOUR),
   ),
+  ...PEER_OPTIONS,
   foldEveryMs: option(
     'TIERLINE_FOLD_EVERY_MS',
     'ms',

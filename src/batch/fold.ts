@@ -2,7 +2,15 @@ import { UNWRITTEN, type Stamp } from '../clock.ts';
 import { type Digest, type Digester, ZERO_DIGEST } from '../merkle/digest.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import { type ContentValue, isNewerContent, isNewerState } from '../schema/register-order.ts';
-import { type ChunkJob, kindAt, type OperationKind, tiersAt } from '../schema/job.ts';
+import {
+  type ChunkJob,
+  kindAt,
+  type OperationKind,
+  stampAt,
+  stateAt,
+  stateStampAt,
+  tiersAt,
+} from '../schema/job.ts';
 import type { Tiers } from '../types/write.ts';
 
 /** A chunk with the id of its job. */
@@ -16,6 +24,8 @@ export interface Op {
   readonly index: number;
   readonly id: string;
   readonly stamp: Stamp;
+  /** With which it writes the state, if it does. */
+  readonly stateStamp: Stamp;
   readonly kind: OperationKind;
   readonly tiers: Tiers;
 }
@@ -50,7 +60,8 @@ export function opsOf(chunk: Chunk): Op[] {
     chunk,
     index,
     id,
-    stamp: job.first + index,
+    stamp: stampAt(job, index),
+    stateStamp: stateStampAt(job, index),
     kind: kindAt(job, index),
     tiers: tiersAt(job, index),
   }));
@@ -96,7 +107,7 @@ export function emptyRow(id: string): Row {
 
 function write(row: Row, op: Op): void {
   const { job } = op.chunk;
-  const state = op.kind === 'delete' ? DEFAULT_STATE : job.states?.[op.index];
+  const state = stateAt(job, op.index);
   if (op.kind !== 'setState' && writesContent(op, row)) {
     row.contentVersion = op.stamp;
     row.deleted = op.kind === 'delete';
@@ -107,8 +118,8 @@ function write(row: Row, op: Op): void {
     row.ttlMs = job.ttls?.[op.index] ?? 0;
     row.traceParent = job.traces?.[op.index] ?? null;
   }
-  if (state != null && writesState(op, state, row)) {
-    row.stateVersion = op.stamp;
+  if (state !== undefined && writesState(op, state, row)) {
+    row.stateVersion = op.stateStamp;
     row.state = state;
   }
 }
@@ -119,9 +130,9 @@ function writesContent(op: Op, row: Row): boolean {
   return isNewerContent(contentOf(op), row);
 }
 
-function writesState({ stamp }: Op, state: string, row: Row): boolean {
-  if (stamp !== row.stateVersion) return stamp > row.stateVersion;
-  return isNewerState({ stateVersion: stamp, state }, row);
+function writesState({ stateStamp }: Op, state: string, row: Row): boolean {
+  if (stateStamp !== row.stateVersion) return stateStamp > row.stateVersion;
+  return isNewerState({ stateVersion: stateStamp, state }, row);
 }
 
 /** What an operation writes to the content register. */
@@ -151,7 +162,8 @@ function byId(a: Row, b: Row): number {
 export function newestStamps(ops: readonly Op[]): Map<string, Stamp> {
   const newest = new Map<string, Stamp>();
   for (const op of ops) {
-    if (op.stamp > (newest.get(op.id) ?? 0)) newest.set(op.id, op.stamp);
+    const stamp = Math.max(op.stamp, op.stateStamp);
+    if (stamp > (newest.get(op.id) ?? 0)) newest.set(op.id, stamp);
   }
   return newest;
 }

@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
+import { connectLocalPeer, type OwnPeer } from '../peers/local-peer.ts';
 import type { Shards } from '../postgres/shards.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
@@ -100,6 +101,11 @@ export class Connections {
 
   get shards(): Shards {
     return this.#backends.shards;
+  }
+
+  /** This deployment as a side of a repair. @throws as `openLocalPeer` */
+  localPeer(): Promise<OwnPeer> {
+    return this.#closing(connectLocalPeer(this.config, this.log));
   }
 
   /** Adds something that `close` closes too. */

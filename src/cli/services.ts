@@ -1,13 +1,17 @@
+import type { Registry } from 'prom-client';
 import type { Config } from '../config.ts';
 import { startDrain } from '../drain/start-drain.ts';
 import { startProbes } from '../health/probes.ts';
 import type { ServiceModule } from '../lifecycle/run-process.ts';
 import { startWithProbes } from '../lifecycle/with-probes.ts';
 import type { Logger } from '../log.ts';
-import { startMaintenance } from '../maintenance/start-maintenance.ts';
+import type { ChoreObserver } from '../maintenance/chores.ts';
+import { type Maintenance, startMaintenance } from '../maintenance/start-maintenance.ts';
 import { drainMetrics } from '../metrics/drain-metrics.ts';
 import { maintenanceMetrics } from '../metrics/maintenance-metrics.ts';
+import { peerMetrics } from '../metrics/peer-metrics.ts';
 import { createRegistry } from '../metrics/registry.ts';
+import { follow } from '../peers/follow.ts';
 
 export const worker: ServiceModule = {
   start(config: Config, log: Logger) {
@@ -26,10 +30,30 @@ export const maintenance: ServiceModule = {
     const metrics = maintenanceMetrics(registry);
     return startWithProbes(
       () => startProbes(config, log, registry, { deployment: true }),
-      () => startMaintenance({}, metrics),
+      () => startMaintenanceWithPeers(config, log, registry, metrics),
     );
   },
 };
+
+async function startMaintenanceWithPeers(
+  config: Config,
+  log: Logger,
+  registry: Registry,
+  metrics: ChoreObserver,
+): Promise<Maintenance> {
+  const running = await startMaintenance({}, metrics);
+  try {
+    const following = follow(config, log, peerMetrics(registry));
+    const close = async () => {
+      await following.close();
+      await running.close();
+    };
+    return { close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await running.close();
+    throw error;
+  }
+}
 
 export const dashboard: ServiceModule = {
   async start() {

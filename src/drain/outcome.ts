@@ -6,6 +6,7 @@ import {
   OUTCOME_STATUSES,
   type OutcomeStatus,
 } from '../schema/feed.ts';
+import { isMoved } from '../schema/job.ts';
 import { isNewerContent, isSameContent } from '../schema/register-order.ts';
 import { versionOf } from '../schema/stored-item.ts';
 
@@ -42,6 +43,8 @@ function exceptionOf(op: Op, result: BatchResult): OperationException | undefine
   const { index, stamp } = op;
   const reason = result.dead.get(op);
   if (reason !== undefined) return { index, status: 'dead', version: stamp, reason };
+  // Of a moved row each register wins or loses for itself. Whoever moves it compares both sides afterwards.
+  if (isMoved(op.chunk.job)) return undefined;
   if (op.tiers === 'cache') {
     const cached = result.cached.get(op.id);
     if (cached?.stored && isSameContent(cached.row, contentOf(op))) return undefined;

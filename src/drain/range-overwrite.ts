@@ -107,6 +107,7 @@ function letterOf(id: string, rangeId: string, { stamp }: RangeJob, refusal: Ref
     state: null,
     traceParent: null,
     atomic: false,
+    stateStamp: null,
   };
   return { itemId: id, stamp, chunkId: rangeId, payload: JSON.stringify(payload), ...refusal };
 }

@@ -7,6 +7,7 @@ import { gatewayMetrics } from '../metrics/gateway-metrics.ts';
 import { createRegistry } from '../metrics/registry.ts';
 import { createServiceMetrics } from '../metrics/service-metrics.ts';
 import { StopPhases } from '../stop-phases.ts';
+import { LazyPeer } from '../peers/lazy-peer.ts';
 import { openStore } from '../store/open-store.ts';
 import { ChangeFeeds } from './change-feeds.ts';
 import type { GatewayApp } from './parts.ts';
@@ -39,10 +40,11 @@ export async function startGateway(
   const stopping = new AbortController();
   let feeds: ChangeFeeds | undefined;
   let app: GatewayApp | undefined;
-  const closeConnections = () => Promise.all([store.close(), feeds?.close()]);
+  const peer = new LazyPeer(config, log);
+  const closeConnections = () => Promise.all([store.close(), feeds?.close(), peer.close()]);
   try {
     feeds = await ChangeFeeds.open(config, log);
-    const parts = { config, log, store, feeds, stopping: stopping.signal };
+    const parts = { config, log, store, feeds, peer: () => peer.open(), stopping: stopping.signal };
     app = await createGatewayServer(parts, tokens, gatewayMetrics(registry));
     await listen(app, config.gatewayHost, config.gatewayPort);
   } catch (error) {

@@ -9,6 +9,7 @@ import { closeUnread, refuseEncoded } from './body.ts';
 import { addChangesRoute } from './changes-route.ts';
 import { addItemRoutes } from './item-routes.ts';
 import { addListRoutes } from './list-routes.ts';
+import { addMerkleRoutes } from './merkle-routes.ts';
 import { addDocument, addTryItPage } from './openapi.ts';
 import type { GatewayApp, GatewayParts } from './parts.ts';
 import { answerFailure, requestError } from './problem.ts';
@@ -65,5 +66,6 @@ export async function createGatewayServer(
   await addListRoutes(app, parts);
   await addBatchRoute(app, parts);
   addChangesRoute(app, parts);
+  await addMerkleRoutes(app, parts);
   return app;
 }

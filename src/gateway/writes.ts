@@ -48,7 +48,7 @@ export const rangeSettledSchema = z
   .meta({ id: 'RangeSettled' });
 
 /** What an audit line calls a write. */
-type Operation = 'put' | 'delete' | 'state' | 'delete-prefix' | 'delete-state' | 'batch';
+type Operation = 'put' | 'delete' | 'state' | 'delete-prefix' | 'delete-state' | 'batch' | 'accept';
 
 /** One line a write: who wrote what. It holds no content and no token. */
 export function audit(

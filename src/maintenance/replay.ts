@@ -17,10 +17,12 @@ import { chunkStates } from '../redis/in-flight.ts';
 import { EXCEPTION_STATUSES } from '../schema/feed.ts';
 import {
   CHUNK_JOB,
+  type ChunkJob,
   type DeadPayload,
   deadPayloadSchema,
   replayChunkId,
   toChunkJob,
+  toMovedJob,
   WRITE_JOB_OPTIONS,
 } from '../schema/job.ts';
 
@@ -114,11 +116,7 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
     throw error;
   }
   // When this fails, the job may be there all the same. The note stays, and is swept if there is no job.
-  const job = toChunkJob(
-    operations[0]?.stamp ?? 0,
-    operations,
-    operations.some(({ atomic }) => atomic),
-  );
+  const job = jobOf(operations);
   await writes[partition]?.add(CHUNK_JOB, job, { ...WRITE_JOB_OPTIONS, jobId: chunkId });
   return { chunkId, partition, epoch, seqs };
 }
@@ -184,6 +182,18 @@ async function groupOf(
     return 'letters of its atomic call are missing, so it cannot be applied as a whole';
   }
   return { operations, seqs: letters.map(({ seq }) => seq) };
+}
+
+function jobOf(operations: readonly DeadPayload[]): ChunkJob {
+  const [first] = operations;
+  if (first !== undefined && first.stateStamp !== null) {
+    return toMovedJob(operations.map((one) => ({ ...one, stateStamp: one.stateStamp ?? 0 })));
+  }
+  return toChunkJob(
+    first?.stamp ?? 0,
+    operations,
+    operations.some(({ atomic }) => atomic),
+  );
 }
 
 function parsePayload({ payload }: DeadLetterWithPayload): DeadPayload | undefined {

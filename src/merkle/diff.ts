@@ -12,6 +12,10 @@ const LISTED_ITEMS = 5000;
 
 type Both = <T>(ask: (peer: MerklePeer) => Promise<T>) => Promise<[T, T]>;
 
+function bothOf(here: MerklePeer, there: MerklePeer): Both {
+  return (ask) => Promise.all([ask(here), ask(there)]);
+}
+
 interface Found extends MerkleDifference {
   /** Both digests. A write under way explains a difference once; the same one seen twice is real. */
   readonly evidence: string;
@@ -23,15 +27,17 @@ interface Found extends MerkleDifference {
  * SOSP 2007). A write under way reaches one side first. What differs is therefore compared again after `pause`, and reported
  * only when it differs in the same way.
  * @param limit most differences; `more` tells whether others were left out
+ * @param admitted rejects when the two cannot be compared; asked for together with the roots
  */
 export async function diffTrees(
   here: MerklePeer,
   there: MerklePeer,
   limit: number,
   pause: () => Promise<void>,
+  admitted: Promise<void> = Promise.resolve(),
 ): Promise<MerkleDiff> {
-  const both: Both = (ask) => Promise.all([ask(here), ask(there)]);
-  const [root, peerRoot] = await both((peer) => peer.root());
+  const both = bothOf(here, there);
+  const [[root, peerRoot]] = await Promise.all([both((peer) => peer.root()), admitted]);
   const differences: MerkleDifference[] = [];
   if (root.digest === peerRoot.digest && root.count === peerRoot.count) return { differences, more: false };
 
@@ -55,8 +61,35 @@ export async function diffTrees(
   return { differences: differences.slice(0, limit), more: differences.length > limit };
 }
 
-async function listed(both: Both, leaves: readonly number[] = []): Promise<Found[]> {
-  return compared(...(await both((peer) => peer.leafItems(leaves))));
+/** @param week as in `LeafOptions` */
+async function listed(both: Both, leaves: readonly number[] = [], week = 0): Promise<Found[]> {
+  return compared(
+    ...(await both((peer) => (week === 0 ? peer.leafItems(leaves) : peer.leafItems(leaves, { week })))),
+  );
+}
+
+/**
+ * The ids of one week, 0 for the live items, whose rows differ there, in groups.
+ * @param pause before a second look, after which only what differs in the same way is left; without it writes under way are among them
+ */
+export async function* differingIds(
+  here: MerklePeer,
+  there: MerklePeer,
+  week: number,
+  pause?: () => Promise<void>,
+): AsyncGenerator<string[]> {
+  const both = bothOf(here, there);
+  for (const page of pagesOf(await differingLeaves(both, week))) {
+    const found = await listed(both, page, week);
+    if (pause === undefined || found.length === 0) {
+      yield found.map(({ id }) => id);
+      continue;
+    }
+    const before = new Map(found.map(({ id, evidence }) => [id, evidence]));
+    await pause();
+    const again = await listed(both, page, week);
+    yield again.filter(({ id, evidence }) => before.get(id) === evidence).map(({ id }) => id);
+  }
 }
 
 /** The leaves in order, in groups that hold about `LISTED_ITEMS` items. */
@@ -80,9 +113,11 @@ interface DifferingNode {
   readonly count: number;
 }
 
-async function differingLeaves(both: Both): Promise<DifferingNode[]> {
-  const differing = async (options: LeafOptions) =>
-    differingNodes(...(await both((peer) => peer.leaves(options))));
+async function differingLeaves(both: Both, week = 0): Promise<DifferingNode[]> {
+  const differing = async (depths: LeafOptions) => {
+    const options = week === 0 ? depths : { ...depths, week };
+    return differingNodes(...(await both((peer) => peer.leaves(options))));
+  };
   let nodes = await differing({ bits: 8 });
   for (const [bits, outer] of [
     [12, 8],

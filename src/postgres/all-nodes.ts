@@ -1,7 +1,25 @@
 import { xorDigests, ZERO_DIGEST } from '../merkle/digest.ts';
-import type { HashNode, LeafItem, LeafOptions, MerkleChild, MerkleNode } from '../types/merkle.ts';
+import type {
+  HashNode,
+  LeafItem,
+  LeafOptions,
+  MerkleChild,
+  MerkleNode,
+  PeerRow,
+  PeerRows,
+  Registers,
+  TombstoneWeek,
+} from '../types/merkle.ts';
 import { compareIds } from './all-items.ts';
-import { hashNodes, leafItems, merkleChildren, merklePrefix, merkleRoot } from './merkle-nodes.ts';
+import {
+  hashNodes,
+  leafItems,
+  merkleChildren,
+  merklePrefix,
+  merkleRoot,
+  tombstoneWeeks,
+} from './merkle-nodes.ts';
+import { readPeerRows, readRegisters } from './peer-rows.ts';
 import type { Shards } from './shards.ts';
 
 /**
@@ -52,9 +70,42 @@ export async function nodesOfAll(shards: Shards, options: LeafOptions): Promise<
   return parts.length === 1 ? (parts[0] as HashNode[]) : parts.flat().toSorted((a, b) => a.node - b.node);
 }
 
-export async function leafItemsOfAll(shards: Shards, leaves: readonly number[]): Promise<LeafItem[]> {
+/** @param week as in `LeafOptions` */
+export async function leafItemsOfAll(
+  shards: Shards,
+  leaves: readonly number[],
+  week?: number,
+): Promise<LeafItem[]> {
   const { scope } = shards;
-  return (await shards.whole(({ pool }) => leafItems(pool, leaves, scope))).flat();
+  return (await shards.whole(({ pool }) => leafItems(pool, leaves, week, scope))).flat();
+}
+
+export async function tombstoneWeeksOfAll(shards: Shards): Promise<TombstoneWeek[]> {
+  const { scope } = shards;
+  const parts = await shards.whole(({ pool }) => tombstoneWeeks(pool, scope));
+  if (parts.length === 1) return parts[0] as TombstoneWeek[];
+  const byWeek = new Map<number, TombstoneWeek[]>();
+  for (const node of parts.flat()) byWeek.set(node.week, [...(byWeek.get(node.week) ?? []), node]);
+  return Array.from(byWeek, ([week, nodes]) => ({ week, ...sumOf(nodes) })).toSorted(
+    (a, b) => a.week - b.week,
+  );
+}
+
+export async function registersOfAll(shards: Shards, ids: readonly string[]): Promise<Registers[]> {
+  const { scope } = shards;
+  return (await shards.whole(({ pool }) => readRegisters(pool, ids, scope))).flat();
+}
+
+/** As `readPeerRows`. Each shard answers for as many of the ids as it can; the least of them is what all answer for. */
+export async function peerRowsOfAll(shards: Shards, ids: readonly string[]): Promise<PeerRows> {
+  const { scope } = shards;
+  const parts = await shards.whole(({ pool }) => readPeerRows(pool, ids, scope));
+  if (parts.length === 1) return parts[0] as PeerRows;
+  const answered = parts.reduce((least, part) => Math.min(least, part.answered), ids.length);
+  const places = new Map(ids.map((id, place) => [id, place]));
+  const place = ({ id }: PeerRow) => places.get(id) ?? 0;
+  const rows = parts.flatMap((part) => part.rows).filter((row) => place(row) < answered);
+  return { rows: rows.toSorted((a, b) => place(a) - place(b)), answered };
 }
 
 function sumOf(nodes: readonly MerkleNode[]): MerkleNode {

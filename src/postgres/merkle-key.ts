@@ -14,12 +14,32 @@ export type KeyMatch = 'same' | 'other' | 'unknown';
 
 /** @throws TierUnavailableError, SchemaMissingError */
 export async function matchMerkleKey(db: Queryable, key: string | undefined): Promise<KeyMatch> {
-  const { rows } = await readL3(() =>
-    db.query<{ scheme: number; check: string }>('SELECT scheme, key_check AS check FROM merkle_key'),
-  );
-  const stored = rows[0];
+  const stored = await readMerkleKey(db);
   if (stored === undefined) return 'unknown';
   return stored.scheme === SCHEME && stored.check === new Digester(key).check() ? 'same' : 'other';
+}
+
+/**
+ * Scheme and check value of the store's digests; of the given key while no worker has written yet.
+ * @throws TierUnavailableError, SchemaMissingError
+ */
+export async function merkleKeyCheck(
+  db: Queryable,
+  key: string | undefined,
+): Promise<{ readonly scheme: number; readonly keyCheck: Digest }> {
+  const stored = await readMerkleKey(db);
+  return stored === undefined
+    ? { scheme: SCHEME, keyCheck: new Digester(key).check() }
+    : { scheme: stored.scheme, keyCheck: stored.check };
+}
+
+async function readMerkleKey(
+  db: Queryable,
+): Promise<{ readonly scheme: number; readonly check: Digest } | undefined> {
+  const { rows } = await readL3(() =>
+    db.query<{ scheme: number; check: Digest }>('SELECT scheme, key_check AS check FROM merkle_key'),
+  );
+  return rows[0];
 }
 
 /** For processes that need the store's key. @throws MerkleKeyError, TierUnavailableError, SchemaMissingError */

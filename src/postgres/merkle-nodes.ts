@@ -1,5 +1,12 @@
 import { LEAVES } from '../merkle/digest.ts';
-import type { HashNode, LeafItem, LeafOptions, MerkleChild, MerkleNode } from '../types/merkle.ts';
+import type {
+  HashNode,
+  LeafItem,
+  LeafOptions,
+  MerkleChild,
+  MerkleNode,
+  TombstoneWeek,
+} from '../types/merkle.ts';
 import { IN_SCOPE, LEAF_IN_SCOPE, OTHERS_ROWS, type RowScope } from './deployment.ts';
 import { DELTA_PARENTS, NOT_EMPTY } from './merkle-delta.ts';
 import type { Queryable } from './pool.ts';
@@ -71,31 +78,42 @@ export async function merkleChildren(
 /** Bits of SHA-256(id) that choose a leaf. */
 const LEAF_BITS = 16;
 
-/** The nodes of the live hash tree at one depth that hold items, in order, waiting deltas included; one snapshot. */
+/** The nodes of the hash tree of a week, 0 for the live one, at one depth that hold items, in order, waiting deltas included; one snapshot. */
 export async function hashNodes(
   db: Queryable,
-  { bits = LEAF_BITS, within }: LeafOptions,
+  { bits = LEAF_BITS, within, week = 0 }: LeafOptions,
   scope: RowScope = 'all',
 ): Promise<HashNode[]> {
   const { rows } = await db.query<HashNode>(
-    `SELECT leaf >> $1 AS node, ${SUM}
-     FROM merkle_leaf_now WHERE leaf < ${LEAVES} AND ($2::int[] IS NULL OR leaf >> $3 = ANY($2))${LEAF_IN_SCOPE[scope]}
+    `SELECT (leaf - $4) >> $1 AS node, ${SUM}
+     FROM merkle_leaf_now
+     WHERE leaf >= $4 AND leaf < $4 + ${LEAVES} AND ($2::int[] IS NULL OR (leaf - $4) >> $3 = ANY($2))${LEAF_IN_SCOPE[scope]}
      GROUP BY 1 ${NOT_EMPTY} ORDER BY 1`,
-    [LEAF_BITS - bits, within?.nodes ?? null, LEAF_BITS - (within?.bits ?? 0)],
+    [LEAF_BITS - bits, within?.nodes ?? null, LEAF_BITS - (within?.bits ?? 0), week * LEAVES],
   );
   return rows;
 }
 
-/** The live items of some leaves, in no order. */
+/** Count and digest of the tombstones of each week that has some, waiting deltas included. */
+export async function tombstoneWeeks(db: Queryable, scope: RowScope = 'all'): Promise<TombstoneWeek[]> {
+  const { rows } = await db.query<TombstoneWeek>(
+    `SELECT leaf >> ${LEAF_BITS} AS week, ${SUM} FROM merkle_leaf_now WHERE leaf >= ${LEAVES}${LEAF_IN_SCOPE[scope]}
+     GROUP BY 1 ${NOT_EMPTY} ORDER BY 1`,
+  );
+  return rows;
+}
+
+/** The rows of some leaves of a week, 0 for the live items, in no order. */
 export async function leafItems(
   db: Queryable,
   leaves: readonly number[],
+  week = 0,
   scope: RowScope = 'all',
 ): Promise<LeafItem[]> {
   const { rows } = await db.query<LeafItem>(
     `SELECT id, greatest(content_version, state_version) AS version, ${DIGEST} AS digest
-     FROM unnest($1::int[]) leaf, items WHERE tombstone_week = 0 AND id_hash >= leaf << 15 AND id_hash <= (leaf << 15) + 32767${IN_SCOPE[scope]}`,
-    [leaves],
+     FROM unnest($1::int[]) leaf, items WHERE tombstone_week = $2 AND id_hash >= leaf << 15 AND id_hash <= (leaf << 15) + 32767${IN_SCOPE[scope]}`,
+    [leaves, week],
   );
   return rows;
 }

@@ -1,11 +1,22 @@
 import { pause } from '../abortable.ts';
 import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError } from '../errors.ts';
+import { checkComparable, type Comparable } from '../merkle/comparable.ts';
 import { diffTrees } from '../merkle/diff.ts';
 import { Digester } from '../merkle/digest.ts';
 import { compareIds } from '../postgres/all-items.ts';
-import { childrenOfAll, leafItemsOfAll, nodesOfAll, prefixOfAll, rootOfAll } from '../postgres/all-nodes.ts';
-import { checkMerkleKey } from '../postgres/merkle-key.ts';
+import {
+  childrenOfAll,
+  leafItemsOfAll,
+  nodesOfAll,
+  peerRowsOfAll,
+  prefixOfAll,
+  registersOfAll,
+  rootOfAll,
+  tombstoneWeeksOfAll,
+} from '../postgres/all-nodes.ts';
+import { readDeployment } from '../postgres/deployment.ts';
+import { checkMerkleKey, merkleKeyCheck } from '../postgres/merkle-key.ts';
 import { type Difference, verifyMerkle } from '../postgres/merkle-verify.ts';
 import { type RowsChecked, verifyRows } from '../postgres/verify-rows.ts';
 import { readL3 } from '../postgres/pool.ts';
@@ -13,17 +24,21 @@ import type { Shard, Shards } from '../postgres/shards.ts';
 import {
   callOptionsOf,
   diffOptionsOf,
+  leafItemOptionsOf,
   leafOptionsOf,
   leavesOf,
   pageOptionsOf,
+  peerIdsOf,
   peerOf,
   verifyOptionsOf,
 } from '../schema/options.ts';
+import { PEER_PROTOCOL } from '../schema/peer.ts';
 import type { CallOptions, Page, PageOptions } from '../types/call.ts';
 import type {
   DiffOptions,
   HashNode,
   LeafItem,
+  LeafItemOptions,
   LeafOptions,
   Merkle,
   MerkleChild,
@@ -31,6 +46,9 @@ import type {
   MerkleNode,
   MerklePeer,
   MerkleVerification,
+  PeerRows,
+  Registers,
+  TombstoneWeek,
   VerifyOptions,
 } from '../types/merkle.ts';
 import { cursorAfter, idOfCursor } from './paging.ts';
@@ -86,10 +104,34 @@ export class MerkleView implements Merkle {
   }
 
   /** @throws as `prefix` */
-  leafItems(leaves: readonly number[], options?: CallOptions): Promise<readonly LeafItem[]> {
-    return this.#gate.call(callOptionsOf, options, async () => {
+  leafItems(
+    leaves: readonly number[],
+    options?: LeafItemOptions & CallOptions,
+  ): Promise<readonly LeafItem[]> {
+    return this.#gate.call(leafItemOptionsOf, options, async ({ week }) => {
       const parsed = leavesOf(leaves);
-      return leafItemsOfAll(this.#shards, parsed);
+      return leafItemsOfAll(this.#shards, parsed, week);
+    });
+  }
+
+  /** @throws as `root` */
+  tombstoneWeeks(options?: CallOptions): Promise<readonly TombstoneWeek[]> {
+    return this.#gate.call(callOptionsOf, options, () => tombstoneWeeksOfAll(this.#shards));
+  }
+
+  /** @throws as `prefix` */
+  registers(ids: readonly string[], options?: CallOptions): Promise<readonly Registers[]> {
+    return this.#gate.call(callOptionsOf, options, async () => {
+      const parsed = peerIdsOf(ids);
+      return registersOfAll(this.#shards, parsed);
+    });
+  }
+
+  /** @throws as `prefix` */
+  rows(ids: readonly string[], options?: CallOptions): Promise<PeerRows> {
+    return this.#gate.call(callOptionsOf, options, async () => {
+      const parsed = peerIdsOf(ids);
+      return peerRowsOfAll(this.#shards, parsed);
     });
   }
 
@@ -100,8 +142,27 @@ export class MerkleView implements Merkle {
         await pause(recheckMs, { signal });
         signal?.throwIfAborted();
       };
-      return diffTrees(this, peerOf(peer), limit, beforeRecheck);
+      return diffTrees(this, peerOf(peer), limit, beforeRecheck, this.#admit(peer));
     });
+  }
+
+  /** What another deployment must know before it compares itself with this one. @throws as `root` */
+  async identity(): Promise<Comparable> {
+    // All shards have the same.
+    const { pool } = this.#shards.all[0] as Shard;
+    const [{ id, partitions }, key] = await Promise.all([
+      readDeployment(pool),
+      merkleKeyCheck(pool, this.#merkleKey),
+    ]);
+    return { protocol: PEER_PROTOCOL, deployment: id, partitions, ...key };
+  }
+
+  /** @throws PeerRefusedError when it is another deployment's that cannot be compared */
+  async #admit(peer: MerklePeer): Promise<void> {
+    if (!isIdentified(peer)) return;
+    const [own, other] = await Promise.all([this.identity(), peer.identity()]);
+    // Two readers of one deployment agree.
+    if (own.deployment !== other.deployment) checkComparable(own, other);
   }
 
   /** @throws as `prefix`; MerkleKeyError with `content` */
@@ -146,6 +207,10 @@ export class MerkleView implements Merkle {
     }
     return { rows, differences };
   }
+}
+
+function isIdentified(peer: MerklePeer): peer is MerklePeer & Pick<MerkleView, 'identity'> {
+  return 'identity' in peer && typeof peer.identity === 'function';
 }
 
 function checkPath(path: string): void {

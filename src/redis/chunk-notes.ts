@@ -259,3 +259,34 @@ export async function noteReplay(
 export async function forgetReplay(redis: Redis, keys: Keys, chunkId: string): Promise<void> {
   await redis.zrem(keys.inflight, chunkId);
 }
+
+const noteMovedScript = new Script('note-moved');
+const noteMovedReply = z.tuple([z.string(), z.coerce.number()]);
+
+/** A row to be noted as pending. `stamp`: the newer one of its two. */
+export interface NotedRow {
+  readonly id: string;
+  readonly stamp: Stamp;
+}
+
+/**
+ * Notes a chunk with rows of another deployment as in flight, and raises the clock to their stamps.
+ * @param maxAheadMs milliseconds that the stamps may be ahead of the clock of Redis
+ * @returns the epoch of Redis, undefined when a stamp is too far ahead and nothing was done; and the time of Redis in µs
+ */
+export async function noteMoved(
+  redis: Redis,
+  keys: Keys,
+  chunkId: string,
+  rows: readonly NotedRow[],
+  maxAheadMs: number,
+): Promise<{ readonly epoch: string | undefined; readonly now: Stamp }> {
+  const newest = rows.reduce((max, { stamp }) => Math.max(max, stamp), 0);
+  const reply = await noteMovedScript.run(
+    redis,
+    [keys.inflight, keys.pending, keys.clock],
+    [chunkId, randomUUID(), newest, maxAheadMs * 1000, ...rows.flatMap(({ id, stamp }) => [id, stamp])],
+  );
+  const [epoch, now] = noteMovedReply.parse(reply);
+  return { epoch: epoch === '' ? undefined : epoch, now };
+}

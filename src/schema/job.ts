@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Stamp } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import type { Tiers } from '../types/write.ts';
-import { isId, isState } from './item.ts';
+import { DEFAULT_STATE, isId, isState } from './item.ts';
 import { Letters } from './letters.ts';
 
 /**
@@ -57,6 +57,7 @@ const orNull =
     value === null || isElement(value);
 const isText = (value: unknown): value is string => typeof value === 'string';
 const isHash = (value: unknown): value is string => isText(value) && HASH.test(value);
+const isStamp = (value: unknown): value is Stamp => Number.isSafeInteger(value) && (value as number) >= 0;
 const isLifetime = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
 
 export const chunkSchema = z
@@ -81,13 +82,32 @@ export const chunkSchema = z
     traces: column(orNull(isText), 'a text').optional(),
     /** All operations are applied in one transaction, or none. */
     atomic: z.boolean().optional(),
+    /**
+     * Rows of another deployment with the stamps that they have there: of the content, or of the state where the kind is
+     * `setState`; and of the state, 0 where it was never set. Then `first` is the newest of them. A worker that is older than
+     * this column refuses such a chunk.
+     */
+    stamps: column(isStamp, 'a stamp').optional(),
+    stateStamps: column(isStamp, 'a stamp').optional(),
   })
   .refine(
     (chunk) =>
-      [chunk.kinds, chunk.bodies, chunk.hashes, chunk.tiers, chunk.ttls, chunk.states, chunk.traces].every(
-        (column) => column === undefined || column.length === chunk.ids.length,
-      ),
+      [
+        chunk.kinds,
+        chunk.bodies,
+        chunk.hashes,
+        chunk.tiers,
+        chunk.ttls,
+        chunk.states,
+        chunk.traces,
+        chunk.stamps,
+        chunk.stateStamps,
+      ].every((column) => column === undefined || column.length === chunk.ids.length),
     'columns differ in length',
+  )
+  .refine(
+    ({ stamps, stateStamps }) => (stamps === undefined) === (stateStamps === undefined),
+    'has one of two columns of stamps',
   );
 
 export type ChunkJob = z.output<typeof chunkSchema>;
@@ -113,6 +133,40 @@ export function toChunkJob(first: Stamp, operations: readonly Operation[], atomi
   };
 }
 
+/** A row as another deployment has it: an operation, and the stamps of both registers. */
+export interface StampedOperation extends Operation {
+  readonly stamp: Stamp;
+  readonly stateStamp: Stamp;
+}
+
+/** Writes rows of another deployment as a job. */
+export function toMovedJob(operations: readonly StampedOperation[]): ChunkJob {
+  const stamps = operations.map(({ stamp }) => stamp);
+  const stateStamps = operations.map(({ stateStamp }) => stateStamp);
+  const newest = [...stamps, ...stateStamps].reduce((a, b) => Math.max(a, b), 1);
+  return { ...toChunkJob(newest, operations, false), stamps, stateStamps };
+}
+
+export function stampAt({ first, stamps }: ChunkJob, index: number): Stamp {
+  return stamps === undefined ? first + index : (stamps[index] as Stamp);
+}
+
+/** The stamp with which an operation writes the state, if it does. */
+export function stateStampAt(job: ChunkJob, index: number): Stamp {
+  return job.stateStamps === undefined ? stampAt(job, index) : (job.stateStamps[index] as Stamp);
+}
+
+/** The state that an operation writes; undefined when it writes none. A delete writes the default one, unless the row was moved. */
+export function stateAt(job: ChunkJob, index: number): string | undefined {
+  if (job.stateStamps === undefined && kindAt(job, index) === 'delete') return DEFAULT_STATE;
+  return job.states?.[index] ?? undefined;
+}
+
+/** Whether its rows come from another deployment. */
+export function isMoved({ stamps }: ChunkJob): boolean {
+  return stamps !== undefined;
+}
+
 export function kindAt({ kinds }: ChunkJob, index: number): OperationKind {
   return KINDS.wordAt(kinds, index) as OperationKind;
 }
@@ -121,13 +175,14 @@ export function tiersAt({ tiers }: ChunkJob, index: number): Tiers {
   return tiers === undefined ? 'all' : (TIERS.wordAt(tiers, index) as Tiers);
 }
 
-export function setsState({ kinds }: ChunkJob): boolean {
-  return kinds.includes(KINDS.of.setState);
+/** Whether an operation has to find the item whose state it sets. A moved state was set elsewhere, and only its stamp counts. */
+export function setsState(job: ChunkJob): boolean {
+  return job.kinds.includes(KINDS.of.setState) && !isMoved(job);
 }
 
 const REPLAY_PREFIX = 'replay-';
 
-/** Id of a chunk that replays dead letters under the stamps they had. */
+/** Id of a chunk whose operations have stamps from before: a replay of dead letters, or rows of another deployment. */
 export function replayChunkId(unique: string): string {
   return REPLAY_PREFIX + unique;
 }
@@ -149,6 +204,8 @@ export const deadPayloadSchema = z.object({
   traceParent: z.string().nullable(),
   /** It is applied together with all others of its chunk, or not at all. */
   atomic: z.boolean().default(false),
+  /** Of a row of another deployment: the stamp of its state, 0 when that was never set. */
+  stateStamp: z.int().min(0).nullable().default(null),
 });
 export type DeadPayload = z.output<typeof deadPayloadSchema>;
 
@@ -156,7 +213,7 @@ export type DeadPayload = z.output<typeof deadPayloadSchema>;
 export function deadPayloadOf(job: ChunkJob, index: number): string {
   return JSON.stringify({
     id: job.ids[index] as string,
-    stamp: job.first + index,
+    stamp: stampAt(job, index),
     kind: kindAt(job, index),
     tiers: tiersAt(job, index),
     body: job.bodies[index] as string,
@@ -165,6 +222,7 @@ export function deadPayloadOf(job: ChunkJob, index: number): string {
     state: job.states?.[index] ?? null,
     traceParent: job.traces?.[index] ?? null,
     atomic: job.atomic === true,
+    stateStamp: job.stateStamps?.[index] ?? null,
   } satisfies DeadPayload);
 }
 

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
 import { LEAVES } from '../merkle/digest.ts';
-import type { LeafOptions, MerklePeer, VerifyProgress } from '../types/merkle.ts';
-import { checked, stateSchema } from './item.ts';
+import type { LeafOptions, MerklePeer, RepairCounts, VerifyProgress } from '../types/merkle.ts';
+import { checked, isId, stateSchema } from './item.ts';
 
 const MAX_PAGE_ITEMS = 1000;
 
@@ -93,10 +93,14 @@ const leaves = z
   )
   .max(LEAVES);
 
+/** As far as a leaf's number holds it. */
+const week = z.int().min(0).max(32_767);
+
 const leafOptions = z
   .strictObject({
     bits: depth.optional(),
     within: z.strictObject({ bits: innerDepth, nodes: leaves }).optional(),
+    week: week.optional(),
     signal: z.instanceof(AbortSignal).optional(),
   })
   .refine(({ bits = 16, within }) => within === undefined || within.bits < bits, {
@@ -146,10 +150,39 @@ export interface ParsedLeafOptions {
 
 /** @throws InvalidItemError */
 export function leafOptionsOf(options: unknown): ParsedLeafOptions {
-  const { bits, within, signal } = readLeafOptions(options);
-  const leaves = { ...(bits === undefined ? {} : { bits }), ...(within === undefined ? {} : { within }) };
-  return { leaves, signal };
+  const { bits, within, week = 0, signal } = readLeafOptions(options);
+  const depths = { ...(bits === undefined ? {} : { bits }), ...(within === undefined ? {} : { within }) };
+  return { leaves: { ...depths, week }, signal };
 }
+
+/** @throws InvalidItemError */
+export const leafItemOptionsOf = optionsReader(z.strictObject({ week: week.default(0), signal }));
+
+/** Ids of one question, and rows of one handover. */
+export const MAX_PEER_ROWS = 1000;
+
+const peerIds = z.array(z.string().refine(isId, 'is no id')).max(MAX_PEER_ROWS);
+
+/** @throws InvalidItemError */
+export function peerIdsOf(given: readonly string[]): readonly string[] {
+  return checked(peerIds, given, 'ids');
+}
+
+/** @throws InvalidItemError */
+export const repairOptionsOf = optionsReader(
+  z.strictObject({
+    direction: z.enum(['pull', 'push', 'both']).default('both'),
+    dryRun: z.boolean().default(false),
+    rate: z
+      .custom<number>((value) => typeof value === 'number' && value > 0, 'must be above 0 rows a second')
+      .default(Number.POSITIVE_INFINITY),
+    recheckMs: z.int().min(0).max(MAX_RECHECK_MS).default(0),
+    onProgress: z
+      .custom<(progress: RepairCounts) => void>((value) => typeof value === 'function', 'must be a function')
+      .optional(),
+    signal,
+  }),
+);
 
 /** @throws InvalidItemError */
 export function leavesOf(given: readonly number[]): readonly number[] {

@@ -71,6 +71,65 @@ export interface LeafOptions {
   readonly bits?: 8 | 12 | 16;
   /** Only nodes below these of a smaller depth. */
   readonly within?: { readonly bits: 8 | 12; readonly nodes: readonly number[] };
+  /** In place of the live items the tombstones of this week, as `tombstoneWeeks` numbers them. @default 0, the live items */
+  readonly week?: number;
+}
+
+/** Which rows of some leaves. */
+export interface LeafItemOptions {
+  /** As in `LeafOptions`. @default 0 */
+  readonly week?: number;
+}
+
+/** All tombstones whose newest stamp is of one week; purged together. */
+export interface TombstoneWeek extends MerkleNode {
+  /** 1 + weeks since 1970. */
+  readonly week: number;
+}
+
+/** Both registers of a row, without the content. Register never written: its version is 0. */
+export interface Registers {
+  readonly id: string;
+  readonly contentVersion: number;
+  readonly deleted: boolean;
+  /** SHA-256 of the content, hex; '' when deleted. */
+  readonly contentHash: string;
+  readonly stateVersion: number;
+  readonly state: string;
+}
+
+/** A row as one deployment hands it to another. */
+export interface PeerRow extends Registers {
+  readonly binary: boolean;
+  /** JSON text, or base64 when `binary`; '' when deleted. */
+  readonly body: string;
+  /** Its content is kept in Postgres alone. */
+  readonly durable: boolean;
+  readonly traceParent: string | null;
+  /** As the sender has it, 32 hex digits: the receiver computes it again. */
+  readonly digest: string;
+}
+
+/** What two deployments must know of each other before they compare. */
+export interface PeerIdentity {
+  /** Version of the peer protocol. */
+  readonly protocol: number;
+  /** Made once, with the first migration. */
+  readonly deployment: string;
+  /** It may differ: the tree does not depend on it. */
+  readonly partitions: number;
+  /** How digests are made, and a value that is equal for equal `TIERLINE_MERKLE_KEY`s. */
+  readonly scheme: number;
+  readonly keyCheck: string;
+  /** Milliseconds after which tombstones are purged. */
+  readonly purgeAfterMs: number;
+}
+
+/** What became of a row that was handed over. `refused`: it is not stored, and `reason` says why. */
+export interface AcceptedRow {
+  readonly id: string;
+  readonly status: 'taken' | 'refused';
+  readonly reason?: string;
 }
 
 export interface LeafItem {
@@ -85,7 +144,79 @@ export interface MerklePeer {
   /** All live items. */
   root(): Promise<MerkleNode>;
   leaves(options: LeafOptions): Promise<readonly HashNode[]>;
-  leafItems(leaves: readonly number[]): Promise<readonly LeafItem[]>;
+  leafItems(leaves: readonly number[], options?: LeafItemOptions): Promise<readonly LeafItem[]>;
+}
+
+/** What a repair needs of each side. */
+export interface RepairPeer extends MerklePeer {
+  identity(): Promise<PeerIdentity>;
+  tombstoneWeeks(): Promise<readonly TombstoneWeek[]>;
+  /** Of the ids that have a row, tombstones included, in no order. At most 1,000 ids. */
+  registers(ids: readonly string[]): Promise<readonly Registers[]>;
+  /** The rows of the first ids, as many as 4 MiB hold, but at least one. At most 1,000 ids. */
+  rows(ids: readonly string[]): Promise<PeerRows>;
+  /**
+   * Stores rows with their own stamps, each register only if it is newer than the one that is there. Resolves when they have
+   * settled. At most 1,000 rows.
+   */
+  accept(rows: readonly PeerRow[]): Promise<readonly AcceptedRow[]>;
+  /** When this side was last equal to another deployment, in milliseconds since 1970; left out where nothing is noted. */
+  lastEqualAt?(deployment: string): Promise<number | undefined>;
+  /** Notes that it is equal to another deployment now. */
+  noteEqual?(deployment: string): Promise<void>;
+}
+
+export interface PeerRows {
+  readonly rows: readonly PeerRow[];
+  /** How many of the ids these answer for, in their order: those without a row are counted too. */
+  readonly answered: number;
+}
+
+export interface RepairOptions extends CallOptions {
+  /** `pull`: to this side only. `push`: to the peer only. @default 'both' */
+  readonly direction?: 'pull' | 'push' | 'both';
+  /** Compares and counts, and moves nothing. @default false */
+  readonly dryRun?: boolean;
+  /** Most rows moved a second. @default Infinity */
+  readonly rate?: number;
+  /**
+   * Milliseconds after which what differs is looked at again; only what differs in the same way twice is moved. A row that is on its
+   * way by itself need not be moved, but it does no harm. @default 0, for no second look
+   */
+  readonly recheckMs?: number;
+  /** Called after each batch of rows. */
+  readonly onProgress?: (progress: RepairCounts) => void;
+}
+
+/** Rows and the bytes of their contents. */
+export interface Moved {
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+export interface RepairCounts {
+  /** From the peer to this side. With `dryRun`: that would be moved; then without bytes. */
+  readonly pulled: Moved;
+  /** From this side to the peer. */
+  readonly pushed: Moved;
+}
+
+/** A row that a side did not take. */
+export interface RefusedRow {
+  readonly id: string;
+  readonly side: 'here' | 'there';
+  readonly reason: string;
+}
+
+export interface RepairResult extends RepairCounts {
+  /** Both sides have the same rows, tombstones included. What is written meanwhile may be on its way to the other side. */
+  readonly equal: boolean;
+  /** Why they have not. */
+  readonly reason?: string;
+  /** Rows that still differ, as counted at the end: those that differed in the same way twice. */
+  readonly left: number;
+  /** At most 1,000. */
+  readonly refused: readonly RefusedRow[];
 }
 
 export interface DiffOptions extends CallOptions {
@@ -123,7 +254,13 @@ export interface Merkle extends MerklePeer {
   /** The nodes of the hash tree at one depth that hold live items. */
   leaves(options?: LeafOptions & CallOptions): Promise<readonly HashNode[]>;
   /** The live items of some leaves. */
-  leafItems(leaves: readonly number[], options?: CallOptions): Promise<readonly LeafItem[]>;
+  leafItems(leaves: readonly number[], options?: LeafItemOptions & CallOptions): Promise<readonly LeafItem[]>;
+  /** The weeks that have tombstones, in order. */
+  tombstoneWeeks(options?: CallOptions): Promise<readonly TombstoneWeek[]>;
+  /** Both registers of rows, tombstones included; ids without a row are left out. At most 1,000 ids. */
+  registers(ids: readonly string[], options?: CallOptions): Promise<readonly Registers[]>;
+  /** Whole rows, as many as 4 MiB hold, but at least one. At most 1,000 ids. */
+  rows(ids: readonly string[], options?: CallOptions): Promise<PeerRows>;
   /** The live items that this store and a peer do not agree on, found through both trees. Nothing is changed. */
   diff(peer: MerklePeer, options?: DiffOptions): Promise<MerkleDiff>;
   /**

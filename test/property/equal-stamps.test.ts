@@ -10,25 +10,14 @@ import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { Random } from '../helpers/random.ts';
+import { tiedOperations } from '../helpers/tied-operations.ts';
 import { asCopy, storedCopies, storedRows } from '../helpers/stored-rows.ts';
 import { writerPartsOf } from '../helpers/writer.ts';
 
 const RUNS = 30;
 const FIRST_STAMP = 1_795_000_000_000_000;
 
-const stamp = fc.integer({ min: FIRST_STAMP, max: FIRST_STAMP + 3 });
-const id = fc.constantFrom('a', 'b.c', 'ünï');
-// Their order in UTF-16 is not that in UTF-8.
-const state = fc.constantFrom('default', 'a', 'open', '\u{1f600}', '\uffff');
-const body = fc.constantFrom('1', '"two"', '{"three":3}');
-const binary = fc.constantFrom('', 'AAEC');
-const op: fc.Arbitrary<TestOp> = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('json' as const), id, stamp, body }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('json' as const), id, stamp, body, state }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('binary' as const), id, stamp, body: binary }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('delete' as const), id, stamp }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('state' as const), id, stamp, state }) },
-);
+const op = tiedOperations(FIRST_STAMP, ['a', 'b.c', 'ünï']);
 
 /** Copies that a writer gave up, because the machine was so slow that every look at Postgres was too old. */
 let dropped = 0;

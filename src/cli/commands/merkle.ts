@@ -3,6 +3,7 @@ import type { MerkleNode } from '../../types/merkle.ts';
 import { printable } from '../../printable.ts';
 import { action, type Context, command, examples, EXIT, UsageError } from '../command.ts';
 import { facts, groupedDigits, table } from '../table.ts';
+import { diff, repair } from './peers.ts';
 
 const TELL_EVERY_MS = 2000;
 
@@ -89,4 +90,6 @@ export const merkle = new Command('merkle')
   .description('The Merkle tables')
   .addCommand(root)
   .addCommand(prefix)
-  .addCommand(verify);
+  .addCommand(verify)
+  .addCommand(diff)
+  .addCommand(repair);

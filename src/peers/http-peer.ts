@@ -1,0 +1,178 @@
+import { z } from 'zod';
+import { pause } from '../abortable.ts';
+import { ConfigError, messageOf, PeerRefusedError, PeerUnavailableError } from '../errors.ts';
+import {
+  acceptAnswer,
+  identityAnswer,
+  itemsAnswer,
+  nodeAnswer,
+  nodesAnswer,
+  registersAnswer,
+  rowsAnswer,
+  weeksAnswer,
+} from '../schema/peer.ts';
+import type {
+  HashNode,
+  LeafItem,
+  LeafItemOptions,
+  LeafOptions,
+  PeerRow,
+  RepairPeer,
+} from '../types/merkle.ts';
+import { type JsonAnswer, JsonClient, type Traffic } from './json-request.ts';
+
+export interface PeerOptions {
+  /** A token with the scope `peer` that the other gateway knows. */
+  readonly token: string;
+  /** Milliseconds that one request may take, the time included in which rows settle there. Minimum 1. @default 90,000 */
+  readonly timeoutMs?: number;
+}
+
+/** Another deployment, reached through its gateway. */
+export interface RemotePeer extends RepairPeer {
+  readonly url: string;
+  /** Requests, and bytes of their bodies as sent and received, since it was opened. */
+  readonly traffic: Traffic;
+  close(): void;
+}
+
+const DEFAULT_TIMEOUT_MS = 90_000;
+/** Every request may be sent again: questions change nothing, and rows that are handed over twice change nothing either. */
+const ATTEMPTS = 6;
+const FIRST_PAUSE_MS = 100;
+/** Leaves of one question: about 15 items each when a million are stored. */
+const QUESTION_LEAVES = 1000;
+
+/**
+ * Makes the other side of `diff` and `repair` from the URL of a gateway (docs/peer-protocol.md). Nothing is asked yet.
+ * @throws ConfigError when the URL or the token cannot be used
+ */
+export function openPeer(url: string, { token, timeoutMs = DEFAULT_TIMEOUT_MS }: PeerOptions): RemotePeer {
+  return new HttpPeer(parseUrl(url), token, timeoutMs);
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
+    throw new ConfigError(
+      'The URL of a peer must be that of its gateway and begin with https:// or http://.',
+    );
+  }
+  if (url.username !== '' || url.search !== '') {
+    throw new ConfigError('The URL of a peer must hold no user and no query; give the token for itself.');
+  }
+  return url;
+}
+
+class HttpPeer implements RemotePeer {
+  readonly url: string;
+  readonly #client: JsonClient;
+
+  constructor(url: URL, token: string, timeoutMs: number) {
+    if (token === '') throw new ConfigError('The token of a peer is empty.');
+    this.url = url.href;
+    this.#client = new JsonClient(url, token, timeoutMs);
+  }
+
+  get traffic(): Traffic {
+    return this.#client.traffic;
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  identity() {
+    return this.#ask(identityAnswer, '/v1/merkle/identity');
+  }
+
+  root() {
+    return this.#ask(nodeAnswer, '/v1/merkle/root');
+  }
+
+  async leaves({ bits = 16, ...others }: LeafOptions): Promise<HashNode[]> {
+    const { nodes, counts, digests } = await this.#ask(nodesAnswer, '/v1/merkle/nodes', { bits, ...others });
+    return nodes.map((node, i) => ({ node, count: counts[i] as number, digest: digests[i] as string }));
+  }
+
+  async leafItems(leaves: readonly number[], { week = 0 }: LeafItemOptions = {}): Promise<LeafItem[]> {
+    const items: LeafItem[] = [];
+    for (let at = 0; at < leaves.length; at += QUESTION_LEAVES) {
+      const question = { leaves: leaves.slice(at, at + QUESTION_LEAVES), ...(week > 0 && { week }) };
+      const { ids, versions, digests } = await this.#ask(itemsAnswer, '/v1/merkle/items', question);
+      ids.forEach((id, i) =>
+        items.push({ id, version: versions[i] as number, digest: digests[i] as string }),
+      );
+    }
+    return items;
+  }
+
+  async tombstoneWeeks() {
+    return (await this.#ask(weeksAnswer, '/v1/merkle/weeks')).weeks;
+  }
+
+  async registers(ids: readonly string[]) {
+    return (await this.#ask(registersAnswer, '/v1/merkle/registers', { ids })).registers;
+  }
+
+  rows(ids: readonly string[]) {
+    return this.#ask(rowsAnswer, '/v1/merkle/rows', { ids });
+  }
+
+  async accept(rows: readonly PeerRow[]) {
+    return (await this.#ask(acceptAnswer, '/v1/merkle/accept', { rows })).rows;
+  }
+
+  /** @throws PeerUnavailableError, PeerRefusedError */
+  async #ask<T>(schema: z.ZodType<T>, path: string, body?: unknown): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const last = attempt === ATTEMPTS || this.#client.isClosed;
+      let answer: JsonAnswer | undefined;
+      try {
+        answer = await this.#client.ask(path, body);
+      } catch (error) {
+        if (last) throw new PeerUnavailableError(this.url, messageOf(error), { cause: error });
+      }
+      if (answer?.status === 200) return this.#parsed(schema, path, answer.text);
+      if (answer !== undefined && !isPassing(answer.status)) throw this.#refusal(answer);
+      if (answer !== undefined && last) throw new PeerUnavailableError(this.url, detailOf(answer));
+      // Others meet the same outage: spread their next attempts.
+      const pauseMs = FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.5 + Math.random());
+      await pause(Math.max(pauseMs, (answer?.retryAfterS ?? 0) * 1000));
+    }
+  }
+
+  #parsed<T>(schema: z.ZodType<T>, path: string, text: string): T {
+    let answer: unknown;
+    try {
+      answer = JSON.parse(text);
+    } catch {
+      answer = undefined;
+    }
+    const parsed = schema.safeParse(answer);
+    if (parsed.success) return parsed.data;
+    throw new PeerRefusedError(
+      `${this.url} answered ${path} with something that is not of the peer protocol. Is it the URL of a Tierline gateway of a version that speaks it?`,
+      { cause: parsed.error },
+    );
+  }
+
+  #refusal(answer: JsonAnswer): PeerRefusedError {
+    return new PeerRefusedError(`${this.url} refused the request (${answer.status}): ${detailOf(answer)}`);
+  }
+}
+
+/** Whether the same request may succeed later. */
+function isPassing(status: number): boolean {
+  return status === 408 || status === 429 || status >= 500;
+}
+
+const problemAnswer = z.object({ detail: z.string() });
+
+function detailOf({ status, text }: JsonAnswer): string {
+  try {
+    return problemAnswer.parse(JSON.parse(text)).detail;
+  } catch {
+    return `status ${status}`;
+  }
+}

@@ -1,0 +1,143 @@
+import test, { type ExecutionContext } from 'ava';
+import { loadConfig, type Options } from '../../src/config.ts';
+import { ConfigError, PeerRefusedError } from '../../src/errors.ts';
+import { createLogger } from '../../src/log.ts';
+import { follow, type PeerObserver } from '../../src/peers/follow.ts';
+import { openPeer } from '../../src/peers/http-peer.ts';
+import { openLocalPeer } from '../../src/peers/local-peer.ts';
+import { repair } from '../../src/peers/repair.ts';
+import { jsonOf, runCommand } from '../helpers/command-line.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { startTestGateway } from '../helpers/gateway.ts';
+import { chunkOf, type TestOp } from '../helpers/operations.ts';
+import { startProxy } from '../helpers/proxy.ts';
+import { closing, createSetting, type Setting } from '../helpers/setting.ts';
+import { storedRows } from '../helpers/stored-rows.ts';
+import { writerOf } from '../helpers/writer.ts';
+
+const ONE = { partitions: 1 };
+const log = createLogger('test', 'silent');
+const first = (Date.now() - 60_000) * 1000;
+
+async function write({ deployment }: Setting, ops: readonly TestOp[]): Promise<void> {
+  for (const op of ops) await writerOf(deployment).write([chunkOf([op])]);
+}
+
+/** Two deployments, of which the other one has a gateway behind a link that can be cut. */
+async function setUp(t: ExecutionContext) {
+  const [own, other] = await Promise.all([createSetting(t, ONE), createSetting(t, ONE)]);
+  const gateway = await startTestGateway(t, other.deployment);
+  const link = closing(t, await startProxy(gateway.url));
+  await Promise.all([own.drain(), other.drain()]);
+  const options: Options = {
+    ...own.deployment.options,
+    peers: [{ name: 'eu', url: link.url }],
+    peerTokens: [{ name: 'eu', token: 'peer' }],
+    peerEveryMs: 100,
+  };
+  return { own, other, link, options };
+}
+
+function following(t: ExecutionContext, options: Options) {
+  const heard = { equal: 0, failed: 0, moved: 0 };
+  const observer: PeerObserver = {
+    compared(_peer, { equal, pulled, pushed }) {
+      if (equal) heard.equal++;
+      heard.moved += pulled.rows + pushed.rows;
+    },
+    failed: () => void heard.failed++,
+  };
+  closing(t, follow(loadConfig(options), log, observer));
+  return heard;
+}
+
+test.serial(
+  'I2: deployments that are followed become equal again after each divergence and outage of the link',
+  async (t) => {
+    const { own, other, link, options } = await setUp(t);
+    const heard = following(t, options);
+    await eventually(() => heard.equal > 0, 'two empty deployments are equal');
+    await write(own, [{ id: 'a', stamp: first, kind: 'json', body: '1' }]);
+    await write(other, [{ id: 'b', stamp: first, kind: 'json', body: '1', state: 'x' }]);
+    const agree = async () => {
+      const [rows, others] = await Promise.all([own, other].map((side) => storedRows(side.deployment.pool)));
+      return rows?.length === 2 && JSON.stringify(rows) === JSON.stringify(others);
+    };
+    await eventually(agree, 'both have both');
+    await link.refuse();
+    await eventually(() => heard.failed > 0, 'an outage is told');
+    await write(own, [{ id: 'b', stamp: first + 1, kind: 'delete' }]);
+    await write(other, [{ id: 'a', stamp: first + 1, kind: 'state', state: 'y' }]);
+    await link.open();
+    await eventually(agree, 'both agree again');
+    const before = heard.equal;
+    await eventually(() => heard.equal > before, 'the repair has ended');
+    const { moved, equal } = heard;
+    await eventually(() => heard.equal > equal + 1, 'and they go on agreeing');
+    t.is(heard.moved, moved);
+  },
+);
+
+test.serial(
+  'I4: a peer that was apart for longer than tombstones are kept is refused, with the way out',
+  async (t) => {
+    const { own, other, link } = await setUp(t);
+    const here = own.use(await openLocalPeer(own.deployment.options));
+    const there = openPeer(link.url, { token: 'peer' });
+    t.teardown(() => there.close());
+    t.true((await repair(here, there)).equal);
+    await own.deployment.pool.query(`UPDATE peers SET equal_at = now() - interval '26 days'`);
+    await write(other, [{ id: 'a', stamp: first, kind: 'json', body: '1' }]);
+    const { message } = await t.throwsAsync(repair(here, there), { instanceOf: PeerRefusedError });
+    t.regex(message, /last equal on .*docs\/peers\.md/);
+    t.deepEqual(await storedRows(own.deployment.pool), []);
+    await own.deployment.pool.query(`UPDATE peers SET equal_at = now() - interval '20 days'`);
+    t.like(await repair(here, there), { equal: true, pulled: { rows: 1 } });
+  },
+);
+
+test.serial('tierline merkle diff and repair go to a configured peer', async (t) => {
+  const { own, other, link } = await setUp(t);
+  const ids = ['a', 'b', 'c'];
+  await write(
+    other,
+    ids.map((id, i) => ({ id, stamp: first + i, kind: 'json', body: '1' })),
+  );
+  const env = {
+    ...own.deployment.env,
+    TIERLINE_PEERS: `eu=${link.url}`,
+    TIERLINE_PEER_TOKENS: 'eu=peer',
+  };
+  const merkle = (...args: readonly string[]) => runCommand(env, ['merkle', ...args]);
+  const differing = await merkle('diff', 'eu');
+  t.is(differing.code, 1, differing.stderr);
+  t.regex(differing.stdout, /^a +– +\d{16}$/m);
+  const dry = await merkle('repair', link.url, '--dry-run', '--json');
+  t.is(dry.code, 0, dry.stderr);
+  t.like(jsonOf(dry.stdout)[0], { equal: false, left: 3, pulled: { rows: 3 } });
+  const pushed = await merkle('repair', 'eu', '--direction', 'push');
+  t.is(pushed.code, 1);
+  t.regex(pushed.stdout, /^equal +no: rows are newer/m);
+  const repaired = await merkle('repair', 'eu');
+  t.is(repaired.code, 0, repaired.stderr);
+  t.regex(repaired.stdout, /^pulled +3 rows/m);
+  t.is((await merkle('diff', 'eu')).stdout, 'the live items of both agree\n');
+  const unknown = await merkle('repair', 'us');
+  t.is(unknown.code, 1);
+  t.regex(unknown.stderr, /Name one of TIERLINE_PEERS.*: eu/);
+});
+
+test('a peer without a token, a name twice and a URL of another kind are refused', (t) => {
+  const peers = [{ name: 'eu', url: 'https://eu.example.com' }];
+  const refused = { instanceOf: ConfigError };
+  const observer: PeerObserver = { compared: () => undefined, failed: () => undefined };
+  t.throws(() => follow(loadConfig({ peers }), log, observer), { ...refused, message: /has no token/ });
+  t.throws(() => loadConfig({ peers: [...peers, ...peers] }), {
+    ...refused,
+    message: /entry 2 has the name/,
+  });
+  t.throws(() => loadConfig({ peers: [{ name: 'eu', url: 'redis://x' }] }), {
+    ...refused,
+    message: /entry 1 has a URL/,
+  });
+});
