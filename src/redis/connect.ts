@@ -4,6 +4,7 @@ import { messageOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { type HostPort, parseRedisAddress } from '../redis-address.ts';
 import { watchSlots } from './slot-watch.ts';
+import { keepConnecting } from './watched-master.ts';
 
 export type { ChainableCommander as Pipeline, Cluster, Redis as Server } from 'ioredis';
 /** A connection to one server, or to all servers of a cluster: then each command goes to the server that has its key. */
@@ -43,7 +44,7 @@ function connectionTo(text: string, mode: ConnectionMode): Redis {
     ...(tls && { tls: {} }),
   };
   if (address.kind === 'cluster') return clusterOf(text, hosts, access, mode);
-  return new Server({
+  const redis = new Server({
     ...options,
     ...access,
     sentinels: [...hosts],
@@ -56,6 +57,8 @@ function connectionTo(text: string, mode: ConnectionMode): Redis {
     // Cuts the connection when the Sentinels name another master: a frozen one would keep it open.
     failoverDetector: true,
   });
+  if (mode !== 'manual') keepConnecting(redis);
+  return redis;
 }
 
 function optionsOf(mode: ConnectionMode) {

@@ -1,27 +1,30 @@
 import test, { type ExecutionContext } from 'ava';
-import { startDrain } from '../../src/drain/start-drain.ts';
+import { openProducer } from '../../src/producer/open-producer.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Finding } from '../../src/cli/doctor/finding.ts';
 import { jsonOf, runCommand } from '../helpers/command-line.ts';
-import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startRedisCluster } from '../helpers/redis-cluster.ts';
 import { startWatchedRedis } from '../helpers/redis-sentinel.ts';
-import { openProducer } from '../../src/producer/open-producer.ts';
+import { closing, createSetting } from '../helpers/setting.ts';
 
 const TOPOLOGIES = { cluster: startRedisCluster, sentinel: startWatchedRedis };
 type Topology = keyof typeof TOPOLOGIES;
 
-async function setUp(t: ExecutionContext, redis: { readonly url: string; close(): Promise<void> }) {
-  const deployment = await createDeployment({ redisUrl: redis.url, enqueueTimeoutMs: 30_000 });
-  const drain = await startDrain(deployment.options);
-  const store = await openStore(deployment.options);
-  const reader = await openReader(deployment.options);
-  t.teardown(async () => {
-    for (const thing of [reader, store, drain, deployment, redis]) await thing.close();
+async function setUp(
+  t: ExecutionContext,
+  start: () => Promise<{ readonly url: string; close(): Promise<void> }>,
+) {
+  const redis = closing(t, await start());
+  const { deployment, use, drain } = await createSetting(t, {
+    redisUrl: redis.url,
+    enqueueTimeoutMs: 30_000,
   });
+  await drain();
+  const store = use(await openStore(deployment.options));
+  const reader = use(await openReader(deployment.options));
   return { deployment, store, reader };
 }
 
@@ -29,7 +32,7 @@ for (const topology of Object.keys(TOPOLOGIES) as Topology[]) {
   test.serial(
     `${topology}: writes settle, are read from each tier, and ranges of them are deleted`,
     async (t) => {
-      const { store, reader, deployment } = await setUp(t, await TOPOLOGIES[topology]());
+      const { store, reader, deployment } = await setUp(t, TOPOLOGIES[topology]);
       const ids = Array.from({ length: 1200 }, (_, n) => `${n % 3 === 0 ? 'gone' : 'kept'}.${n}`);
       const batch = await store.submitMany(ids.map((id) => ({ id, content: { id }, state: 'open' })));
       t.like(await batch.settled(), { total: ids.length, succeeded: ids.length, failed: 0 });
@@ -58,7 +61,7 @@ for (const topology of Object.keys(TOPOLOGIES) as Topology[]) {
   test.serial(
     `I1: ${topology}: calls of a producer that do not wait for each other keep their order`,
     async (t) => {
-      const { deployment } = await setUp(t, await TOPOLOGIES[topology]());
+      const { deployment } = await setUp(t, TOPOLOGIES[topology]);
       const producer = await openProducer({ ...deployment.options, chunkMaxItems: 1 });
       t.teardown(() => producer.close());
       const calls = Array.from({ length: 300 }, (_, n) =>
@@ -73,7 +76,7 @@ for (const topology of Object.keys(TOPOLOGIES) as Topology[]) {
   );
 
   test.serial(`${topology}: doctor, copies and the figures tell of all servers`, async (t) => {
-    const { store, deployment, reader } = await setUp(t, await TOPOLOGIES[topology]());
+    const { store, deployment, reader } = await setUp(t, TOPOLOGIES[topology]);
     await (await store.submitMany([1, 2, 3].map((n) => ({ id: `d.${n}`, content: n })))).settled();
     const { code, stdout, stderr } = await runCommand(deployment.env, ['doctor', '--json']);
     t.is(code, 0, stderr);
@@ -94,7 +97,7 @@ test.serial(
   'I3 I6: Sentinel: the master is killed, and the replica takes its place without the copies of before',
   async (t) => {
     const redis = await startWatchedRedis();
-    const { deployment, store, reader } = await setUp(t, redis);
+    const { deployment, store, reader } = await setUp(t, async () => redis);
     await (await store.submit({ id: 'a', content: 1 })).settled();
     const before = deployment.items.session?.copies.generation;
     await redis.failOver();
