@@ -16,7 +16,7 @@ export interface WatchedRedis {
 export async function startWatchedRedis(): Promise<WatchedRedis> {
   const closers: (() => unknown)[] = [];
   const close = async () => {
-    for (const closer of closers.reverse()) await closer();
+    for (const closer of closers.toReversed()) await closer();
   };
   try {
     const master = await startRedisServer();
