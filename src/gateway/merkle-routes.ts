@@ -17,7 +17,6 @@ import type { GatewayApp, GatewayParts } from './parts.ts';
 import { sendJson } from './representation.ts';
 import { audit } from './writes.ts';
 
-const TAGS = ['peers'];
 const MIB = 1024 * 1024;
 /** 65,536 leaves of six digits, or 1,000 ids of 255 bytes that take six times as much in JSON. */
 const QUESTION_BYTES = 2 * MIB;
@@ -27,7 +26,7 @@ const HANDOVER_BYTES = 16 * MIB;
 /** Answers that are written as text: a schema would be walked for each of their many elements. */
 const columns = z.looseObject({});
 
-/** The peer protocol: docs/peer-protocol.md. Only tokens with the scope `peer` and without a prefix may use it. */
+/** The peer protocol: docs/peer-protocol.md, and not the OpenAPI document, which is for clients. Only tokens with the scope `peer` and without a prefix may use it. */
 export async function addMerkleRoutes(root: GatewayApp, parts: GatewayParts): Promise<void> {
   const { config } = parts;
   const peerFor = (request: FastifyRequest): Promise<RepairPeer> => {
@@ -50,7 +49,7 @@ export async function addMerkleRoutes(root: GatewayApp, parts: GatewayParts): Pr
         schema: {
           summary: 'Store rows of another deployment with their own stamps',
           description: 'A register that is newer here stays. The answer comes when all rows have settled.',
-          tags: TAGS,
+          hide: true,
           body: rowsHandover,
           response: { 200: columns, ...failures },
         },
@@ -74,7 +73,7 @@ function addFacts(app: GatewayApp, peerFor: PeerFor): void {
       config: { scope: 'peer' },
       schema: {
         summary: 'Say what must agree before two deployments are compared',
-        tags: TAGS,
+        hide: true,
         response: { 200: identityAnswer, ...failures },
       },
     },
@@ -86,7 +85,7 @@ function addFacts(app: GatewayApp, peerFor: PeerFor): void {
       config: { scope: 'peer' },
       schema: {
         summary: 'Count and digest of all live items',
-        tags: TAGS,
+        hide: true,
         response: { 200: nodeAnswer, ...failures },
       },
     },
@@ -98,7 +97,7 @@ function addFacts(app: GatewayApp, peerFor: PeerFor): void {
       config: { scope: 'peer' },
       schema: {
         summary: 'Count and digest of the tombstones of each week',
-        tags: TAGS,
+        hide: true,
         response: { 200: weeksAnswer, ...failures },
       },
     },
@@ -109,7 +108,7 @@ function addFacts(app: GatewayApp, peerFor: PeerFor): void {
 function route<T>(summary: string, body: z.ZodType<T>) {
   return {
     config: { scope: 'peer' as const },
-    schema: { summary, tags: TAGS, body, response: { 200: columns, ...failures } },
+    schema: { summary, hide: true, body, response: { 200: columns, ...failures } },
   };
 }
 
