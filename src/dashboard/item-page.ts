@@ -5,7 +5,7 @@ import { type Content, fieldValue, type Html, html } from './html.ts';
 import { type Frame, page } from './layout.ts';
 
 import { rowsOfIds } from '../postgres/all-items.ts';
-import { type FeedHistory, feedHistory } from '../redis/feed.ts';
+import { type FeedHistory, feedHistory } from '../redis/feed-history.ts';
 import { pendingStamps } from '../redis/in-flight.ts';
 import { parseId } from '../schema/item.ts';
 import { decodeStored } from '../schema/stored-item.ts';

@@ -1,18 +1,13 @@
 import pLimit, { type LimitFunction } from 'p-limit';
 import { pause } from '../abortable.ts';
-import {
-  PartitionMovedError,
-  PartitionsError,
-  SchemaMissingError,
-  ShardsError,
-  TierUnavailableError,
-} from '../errors.ts';
+import { PartitionMovedError, PartitionsError, TierUnavailableError } from '../errors.ts';
 import type { Lanes } from '../lanes.ts';
 import { type Logger, serverOf } from '../log.ts';
 import type { ShardOption } from '../shard-list.ts';
 import { hasPartition, type ShardMap } from '../shard-map.ts';
 import { type DeploymentRow, mapVersion, readDeployment, type RowScope, takesWrites } from './deployment.ts';
 import { closePool, createPool, inTransaction, type Pool, type Queryable, readL3 } from './pool.ts';
+import { checkShards, unknownOwner } from './shard-check.ts';
 
 /** One database of the deployment. */
 export interface Shard {
@@ -365,54 +360,4 @@ export class PartitionRows {
     await this.#shards.look();
     throw new PartitionMovedError(this.#partition, shard.name);
   }
-}
-
-function unknownOwner(partition: number, owner: string | undefined, shards: readonly Shard[]): ShardsError {
-  const names = shards.map(({ name }) => name).join(', ');
-  return new ShardsError(
-    `Partition ${partition} is at shard ${owner ?? 'unknown'}, and TIERLINE_SHARDS names ${names}. Give every process all shards of the deployment (\`tierline partitions show\`).`,
-  );
-}
-
-/** @throws ShardsError, SchemaMissingError */
-function checkShards(shards: readonly Shard[], rows: readonly DeploymentRow[]): void {
-  const [first] = rows as readonly [DeploymentRow, ...DeploymentRow[]];
-  rows.forEach((row, i) => {
-    const { name } = shards[i] as Shard;
-    if (row.shard === undefined) {
-      if (shards.length === 1) return;
-      throw new SchemaMissingError(
-        `The database of shard ${name} was not migrated as a shard. Run \`tierline migrate\` with the same TIERLINE_SHARDS.`,
-      );
-    }
-    if (row.id !== first.id) {
-      throw new ShardsError(
-        `The database of shard ${name} is of another deployment than that of shard ${shards[0]?.name}. Correct its URL in TIERLINE_SHARDS.`,
-      );
-    }
-    if (row.shard !== name && !(shards.length === 1 && row.map?.shards.length === 1)) {
-      throw otherName(name, row, shards);
-    }
-    const missing = row.map?.shards.find((other) => shards.every((shard) => shard.name !== other));
-    if (missing === undefined || row.map?.shards.length === 1) return;
-    throw new ShardsError(
-      `The deployment has a shard ${missing}, which TIERLINE_SHARDS does not name. Give every process all shards of the deployment (\`tierline partitions show\`).`,
-    );
-  });
-}
-
-function otherName(
-  name: string,
-  { shard: stored, map }: DeploymentRow,
-  shards: readonly Shard[],
-): ShardsError {
-  if (shards.length === 1) {
-    return new ShardsError(
-      `The database is shard ${stored} of a deployment with the shards ${map?.shards.join(', ')}. Set TIERLINE_SHARDS to all of them, as every process needs it.`,
-    );
-  }
-  const twin = shards.some((shard) => shard.name === stored);
-  return new ShardsError(
-    `The URL of shard ${name} in TIERLINE_SHARDS leads to the database of shard ${stored}. ${twin ? 'Are two URLs swapped, or two the same?' : 'Give each shard the name that it was migrated with.'}`,
-  );
 }

@@ -173,9 +173,12 @@ test('Bull Board shows no button that would be refused: it only shows, and its A
     queues: { name: string; readOnlyMode: boolean }[];
   }>();
   // Bull Board's page shows what changes something to queues that are not read-only.
+  const { count } = deployment.lanes;
+  const ofLanes = (queue: string) =>
+    Array.from({ length: count }, (_, lane) => (count === 1 ? queue : `partition-${lane}.${queue}`));
   t.deepEqual(
     queues.map(({ name, readOnlyMode }) => [name, readOnlyMode]),
-    [WRITES_QUEUE, RANGES_QUEUE, MAINTENANCE_QUEUE].map((name) => [name, true]),
+    [...ofLanes(WRITES_QUEUE), ...ofLanes(RANGES_QUEUE), MAINTENANCE_QUEUE].map((name) => [name, true]),
   );
 });
 
