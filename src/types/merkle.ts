@@ -264,8 +264,9 @@ export interface Merkle extends MerklePeer {
   /** The live items that this store and a peer do not agree on, found through both trees. Nothing is changed. */
   diff(peer: MerklePeer, options?: DiffOptions): Promise<MerkleDiff>;
   /**
-   * Compares the tree with the stored digests of the rows and with itself, in one snapshot; reads every row. With `content` it
-   * then compares the digests with the rows, each row as it is when it is read.
+   * Compares the tree with the stored digests of the rows and with itself, in one snapshot of each database; reads every row. A row
+   * that was removed by SQL is told as its leaf and prefixes. With `content` it then compares the digests with the rows, each row as
+   * it is when it is read. Columns that no digest holds (`trace_parent`, `durable`, times) are not checked.
    */
   verify(options?: VerifyOptions): Promise<MerkleVerification>;
 }

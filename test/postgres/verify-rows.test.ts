@@ -89,6 +89,28 @@ for (const [edit, id, kind, sql] of [
   });
 }
 
+test.serial(
+  'I5: a row that was removed is found by its leaf and prefix, because no row is left to name',
+  async (t) => {
+    const { ok, rows, differences } = await verified(`DELETE FROM items WHERE id = 'some.7'`);
+    t.false(ok);
+    t.is(rows, COUNT - 1);
+    t.deepEqual(
+      differences.map(({ kind }) => kind),
+      ['leaf', 'path', 'path'],
+    );
+    t.deepEqual(
+      differences.map(({ rows: stored, tree }) => tree - stored),
+      [1, 1, 1],
+    );
+  },
+);
+
+test.serial('columns that no digest holds are not checked', async (t) => {
+  const edit = `UPDATE items SET trace_parent = 'x', durable = NOT durable, updated_at = updated_at - interval '1 day'`;
+  t.true((await verified(`${edit} WHERE id = 'json'`)).ok);
+});
+
 test.serial('rows are told of as they are checked, and a later call goes on', async (t) => {
   await using reader = await openReader(deployment.options);
   const told: { rows: number; cursor: string }[] = [];
