@@ -61,7 +61,7 @@ test('the completion of bash is a program that offers commands and options', asy
     return execFileSync('bash', ['-c', script], { encoding: 'utf8' }).trim();
   };
   t.is(await typed('tierline', 'me'), 'merkle');
-  t.is(await typed('tierline', 'merkle', ''), 'root prefix verify');
+  t.is(await typed('tierline', 'merkle', ''), 'root prefix verify diff repair');
   t.is(await typed('tierline', 'put', 'a.csv', '--st'), '--state --strict');
   t.is(await typed('tierline', 'dead-letters', 'purge', '--o'), '--older-than');
 });
