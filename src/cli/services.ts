@@ -11,6 +11,7 @@ import { drainMetrics } from '../metrics/drain-metrics.ts';
 import { maintenanceMetrics } from '../metrics/maintenance-metrics.ts';
 import { peerMetrics } from '../metrics/peer-metrics.ts';
 import { createRegistry } from '../metrics/registry.ts';
+import { compareWithPeer } from '../peers/compare.ts';
 import { follow } from '../peers/follow.ts';
 
 export const worker: ServiceModule = {
@@ -41,10 +42,13 @@ async function startMaintenanceWithPeers(
   registry: Registry,
   metrics: ChoreObserver,
 ): Promise<Maintenance> {
-  const running = await startMaintenance({}, metrics);
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const running = await startMaintenance({}, metrics, (name) => compareWithPeer(config, log, name, signal));
   try {
     const following = follow(config, log, peerMetrics(registry));
     const close = async () => {
+      stopping.abort(new Error('Maintenance was stopped meanwhile. Ask for the comparison again.'));
       await following.close();
       await running.close();
     };

@@ -11,6 +11,8 @@ export interface Frame {
   /** Whether there is a session of ours to sign out of. */
   readonly canSignOut: boolean;
   readonly readOnly: boolean;
+  /** Peers are configured, so the menu has their page. */
+  readonly hasPeers: boolean;
   readonly namespace: string;
 }
 
@@ -26,6 +28,7 @@ export function frames(config: Config, basePath: string, canSignOut: boolean): F
       csrfToken: isBrowser ? reply.generateCsrf() : undefined,
       canSignOut: isBrowser && canSignOut,
       readOnly: config.dashboardReadOnly,
+      hasPeers: config.peers.length > 0,
       namespace: config.namespace,
     };
   };
@@ -44,19 +47,21 @@ const MENU = [
   ['/', 'Overview'],
   ['/item', 'Item'],
   ['/merkle', 'Merkle'],
+  ['/peers', 'Peers'],
   ['/dead-letters', 'Dead letters'],
   ['/queues/', 'Queues'],
 ] as const;
 
 /** A whole page with the menu. */
 export function page(frame: Frame, { title, at, refreshMs, content }: PageParts): Html {
-  const { basePath, namespace, readOnly } = frame;
+  const { basePath, namespace, readOnly, hasPeers } = frame;
+  const menu = MENU.filter(([path]) => path !== '/peers' || hasPeers);
   return document(
     basePath,
     title,
     html`<header class="top">
 <a class="brand" href="${basePath}/">${mark()}<span>Tierline</span></a>
-<nav aria-label="Main"><ul>${MENU.map(
+<nav aria-label="Main"><ul>${menu.map(
       ([path, name]) =>
         html`<li><a href="${basePath}${path}"${path === at && html` aria-current="page"`}>${name}</a></li>`,
     )}</ul></nav>
@@ -100,10 +105,19 @@ export function problemPage(frame: Frame, title: string, message: string): Html 
 /**
  * The button of a form that changes something; without it in read-only mode.
  * @param action path inside the dashboard
+ * @param fields sent with it
  */
-export function actionForm(frame: Frame, action: string, label: Content): Html | false {
+export function actionForm(
+  frame: Frame,
+  action: string,
+  label: Content,
+  fields: Readonly<Record<string, string>> = {},
+): Html | false {
   if (frame.readOnly || frame.csrfToken === undefined) return false;
-  return html`<form method="post" action="${frame.basePath}${action}">${csrfField(frame)}<button>${label}</button></form>`;
+  const hidden = Object.entries(fields).map(
+    ([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`,
+  );
+  return html`<form method="post" action="${frame.basePath}${action}">${csrfField(frame)}${hidden}<button>${label}</button></form>`;
 }
 
 /** A link to the page of one id. */

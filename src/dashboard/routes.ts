@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
+import { requestCompare } from '../maintenance/compare-job.ts';
 import { REPLAY_JOB, requestReplay, requestVerify } from '../maintenance/on-demand.ts';
 import { findLetter, listLetters } from '../postgres/all-letters.ts';
 import { totalsOf } from '../postgres/all-items.ts';
@@ -13,6 +14,8 @@ import { type FrameOf, problemPage, send } from './layout.ts';
 import { merkleFigures, merklePage } from './merkle-page.ts';
 import { type CopyCounter, overviewFigures } from './overview-figures.ts';
 import { overviewPage, seriesColumns } from './overview-page.ts';
+import type { PeerChecks } from './peer-checks.ts';
+import { peersFigures, peersPage } from './peers-page.ts';
 import { requestedJobs } from './requested-jobs.ts';
 import type { Sources } from './sources.ts';
 
@@ -25,10 +28,17 @@ const seq = z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 const itemQuery = z.object({ id: text });
 const merkleQuery = z.object({ path: text, after: text });
 const deadLettersQuery = z.object({ before: seq.optional().catch(undefined) });
+const compareBody = z.object({ peer: text }).catch({ peer: '' });
 const deadLetterParams = z.object({ seq: seq.catch(0) });
 
 /** What the pages show. Nothing here changes anything. */
-export function addPages(app: FastifyInstance, sources: Sources, counter: CopyCounter, frame: FrameOf): void {
+export function addPages(
+  app: FastifyInstance,
+  sources: Sources,
+  counter: CopyCounter,
+  peers: PeerChecks,
+  frame: FrameOf,
+): void {
   const { config, queue, keys, lanes } = sources;
 
   app.get('/', async (request, reply) =>
@@ -62,6 +72,10 @@ export function addPages(app: FastifyInstance, sources: Sources, counter: CopyCo
     }
     return send(reply, merklePage(frame(request, reply), await merkleFigures(sources, path, after)));
   });
+
+  app.get('/peers', async (request, reply) =>
+    send(reply, peersPage(frame(request, reply), await peersFigures(sources, peers))),
+  );
 
   addDeadLetterPages(app, sources, frame);
 }
@@ -98,8 +112,9 @@ function couldBePrefix(prefix: string): boolean {
  */
 export function addActions(
   app: FastifyInstance,
-  { writes, ranges, maintenance, log }: Sources,
+  { config, writes, ranges, maintenance, log }: Sources,
   basePath: string,
+  frame: FrameOf,
 ): void {
   const draining = [...writes, ...ranges];
   const goTo = (reply: FastifyReply, path: string) => reply.redirect(basePath + path, 303);
@@ -126,6 +141,17 @@ export function addActions(
     const job = await requestVerify(maintenance);
     log.info({ job }, 'verification asked for on the dashboard');
     return goTo(reply, '/merkle#verify');
+  });
+
+  app.post('/peers/compare', async (request, reply) => {
+    const { peer } = compareBody.parse(request.body);
+    if (!config.peers.some(({ name }) => name === peer)) {
+      const why = 'TIERLINE_PEERS has no peer of this name.';
+      return send(reply.code(404), problemPage(frame(request, reply), 'No such peer', why));
+    }
+    const job = await requestCompare(maintenance, peer);
+    log.info({ job, peer }, 'comparison with a peer asked for on the dashboard');
+    return goTo(reply, '/peers');
   });
 
   app.post('/dead-letters/:seq/replay', async (request, reply) => {

@@ -20,6 +20,7 @@ import { Credentials } from './credentials.ts';
 import { type Authenticate, addGuard } from './guard.ts';
 import { type FrameOf, frames, problemPage, send } from './layout.ts';
 import { CopyCounter } from './overview-figures.ts';
+import { PeerChecks } from './peer-checks.ts';
 import { addActions, addPages } from './routes.ts';
 import { addSignIn } from './sign-in.ts';
 import { openSources, type Sources } from './sources.ts';
@@ -71,8 +72,8 @@ export async function createDashboard(
       addProbes(scope, { readiness, metrics: metricsOf(sources) });
       await addAssets(scope);
       if (access instanceof Credentials) await addSignIn(scope, sources, access, basePath);
-      addPages(scope, sources, counter, frame);
-      addActions(scope, sources, basePath);
+      addPages(scope, sources, counter, new PeerChecks(config), frame);
+      addActions(scope, sources, basePath, frame);
       await mountBullBoard(scope, sources, basePath);
     },
     { prefix: basePath },

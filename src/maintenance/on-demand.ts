@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { VERIFY_STEPS, verifyStep } from '../postgres/merkle-verify.ts';
 import type { Shard } from '../postgres/shards.ts';
 import { type CopyTurn, copyTurnSchema } from '../redis/copies.ts';
+import { COMPARE_JOB, type ComparePeer, type CompareResult, runCompare } from './compare-job.ts';
 import type { CopySweep } from './copy-sweep.ts';
+import { KEPT_JOBS } from './kept-jobs.ts';
 import { finishReplay, isRunning, type ReplayOutcome, type ReplayParts, startReplay } from './replay.ts';
 
 /** Jobs of the maintenance queue that people ask for; the recurring chores have other names. */
@@ -50,11 +52,10 @@ const sweepDataSchema = z.object({ turn: z.int().min(1).optional() });
 export const sweepResultSchema = copyTurnSchema;
 
 const MAX_DIFFERENCES = 100;
-const KEPT = { removeOnComplete: { age: 7 * 24 * 3600, count: 100 }, removeOnFail: { count: 100 } } as const;
 
 /** Asks for a comparison of the tree with the stored digests of the rows, unless one is under way. Returns the id of its job. */
 export async function requestVerify(maintenance: Queue): Promise<string> {
-  const job = await maintenance.add(VERIFY_JOB, {}, { ...KEPT, deduplication: { id: VERIFY_JOB } });
+  const job = await maintenance.add(VERIFY_JOB, {}, { ...KEPT_JOBS, deduplication: { id: VERIFY_JOB } });
   return job.id ?? '';
 }
 
@@ -63,7 +64,7 @@ export async function requestReplay(maintenance: Queue, seq: number): Promise<st
   const job = await maintenance.add(
     REPLAY_JOB,
     { seq },
-    { ...KEPT, deduplication: { id: `${REPLAY_JOB}-${seq}` } },
+    { ...KEPT_JOBS, deduplication: { id: `${REPLAY_JOB}-${seq}` } },
   );
   return job.id ?? '';
 }
@@ -73,7 +74,7 @@ export async function requestCopySweep(maintenance: Queue): Promise<string> {
   const job = await maintenance.add(
     SWEEP_COPIES_JOB,
     {},
-    { ...KEPT, deduplication: { id: SWEEP_COPIES_JOB } },
+    { ...KEPT_JOBS, deduplication: { id: SWEEP_COPIES_JOB } },
   );
   return job.id ?? '';
 }
@@ -81,6 +82,7 @@ export async function requestCopySweep(maintenance: Queue): Promise<string> {
 /** What the jobs that people ask for need. */
 export interface OnDemandParts extends ReplayParts {
   readonly copies: CopySweep;
+  readonly comparePeer: ComparePeer;
 }
 
 /** Pause between two looks at a replay that has not settled. */
@@ -95,10 +97,12 @@ export async function runOnDemand(
   job: Job,
   token: string | undefined,
   parts: OnDemandParts,
-): Promise<VerifyResult | ReplayOutcome | CopyTurn | undefined> {
+): Promise<VerifyResult | ReplayOutcome | CopyTurn | CompareResult | undefined> {
   if (job.name === VERIFY_JOB) return verify(job, token, parts);
   if (job.name === REPLAY_JOB) return replay(job, token, parts);
   if (job.name === SWEEP_COPIES_JOB) return sweepCopies(job, token, parts);
+  // One step: it has limits of its own.
+  if (job.name === COMPARE_JOB) return runCompare(job.data, parts.comparePeer);
   return undefined;
 }
 

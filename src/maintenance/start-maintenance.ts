@@ -12,6 +12,7 @@ import { checkQueueServer } from '../redis/queue-server.ts';
 import { StopPhases } from '../stop-phases.ts';
 import { Backends } from '../tiers/backends.ts';
 import { type Chore, type ChoreObserver, choresOf, UNOBSERVED_CHORES } from './chores.ts';
+import { type ComparePeer, NO_PEERS } from './compare-job.ts';
 import { CopySweep } from './copy-sweep.ts';
 import { runOnDemand } from './on-demand.ts';
 
@@ -25,11 +26,13 @@ const POOL_SIZE = 2;
  * Runs the recurring chores: folding Merkle deltas, sweeping notes of chunks that were never queued, purging old tombstones,
  * comparing L2 copies with their rows, storing the membership filter; and what people ask for (on-demand.ts). The chores are
  * BullMQ job schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
+ * @param comparePeer left out: comparisons with peers that people ask for fail, and say so
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
  */
 export async function startMaintenance(
   options: Options = {},
   observer: ChoreObserver = UNOBSERVED_CHORES,
+  comparePeer: ComparePeer = NO_PEERS,
 ): Promise<Maintenance> {
   const config = loadConfig(options);
   const log = createLogger('maintenance', config.logLevel);
@@ -50,7 +53,7 @@ export async function startMaintenance(
     const maintenance = openQueue(MAINTENANCE_QUEUE, queue, lanes.home, log);
     const writes = lanes.keys.map((keys) => openQueue(WRITES_QUEUE, queue, keys, log));
     await schedule(maintenance, chores);
-    const onDemand = { shards, redis: queue, writes, lanes, config, copies };
+    const onDemand = { shards, redis: queue, writes, lanes, config, copies, comparePeer };
     const run = (job: Job, token?: string) => {
       const chore = chores[job.name];
       return chore === undefined ? runOnDemand(job, token, onDemand) : observed(observer, job.name, chore);

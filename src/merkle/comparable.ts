@@ -1,8 +1,41 @@
 import { PeerRefusedError } from '../errors.ts';
-import type { PeerIdentity } from '../types/merkle.ts';
+import type { PeerIdentity, RepairPeer } from '../types/merkle.ts';
+import { firstWeekWithin } from './tombstone-weeks.ts';
 
 /** What decides whether the digests of two deployments can be compared. */
 export type Comparable = Omit<PeerIdentity, 'purgeAfterMs'>;
+
+/** Below this share of the purge horizon tombstones are compared; older ones may be purged on one side already. */
+const SAFE_SHARE = 0.9;
+
+/** What a comparison that looks at tombstones too needs to know before it begins. */
+export interface Admission {
+  /** The other side's. */
+  readonly deployment: string;
+  /** The first week whose tombstones no side has purged. */
+  readonly firstWeek: number;
+}
+
+/** @throws PeerRefusedError when the two must not be compared or repaired, and what the sides throw */
+export async function admitPeer(here: RepairPeer, there: RepairPeer): Promise<Admission> {
+  const [own, other] = await Promise.all([here.identity(), there.identity()]);
+  checkComparable(own, other);
+  const safeMs = SAFE_SHARE * Math.min(own.purgeAfterMs, other.purgeAfterMs);
+  await checkApart(here, other.deployment, safeMs);
+  return { deployment: other.deployment, firstWeek: firstWeekWithin(safeMs) };
+}
+
+/**
+ * Refuses a peer that was apart for so long that tombstones were purged since. It may hold items that were deleted here meanwhile.
+ * @throws PeerRefusedError
+ */
+async function checkApart(here: RepairPeer, deployment: string, safeMs: number): Promise<void> {
+  const equalAt = await here.lastEqualAt?.(deployment);
+  if (equalAt === undefined || Date.now() - equalAt <= safeMs) return;
+  throw new PeerRefusedError(
+    `The peer and this deployment were last equal on ${new Date(equalAt).toISOString()}, and tombstones since then may be purged: a repair could bring back what was deleted. Follow docs/peers.md, "Away for longer than the tombstones are kept".`,
+  );
+}
 
 /**
  * Finds out first that two deployments cannot be compared. With other keys or schemes every item would look different.

@@ -1,18 +1,10 @@
 import { pause } from '../abortable.ts';
-import { PeerRefusedError } from '../errors.ts';
-import { DEFAULT_STATE } from '../schema/item.ts';
 import { type repairOptionsOf } from '../schema/options.ts';
-import { isNewerContent, isNewerState } from '../schema/register-order.ts';
-import type {
-  MerkleNode,
-  RefusedRow,
-  Registers,
-  RepairCounts,
-  RepairPeer,
-  RepairResult,
-} from '../types/merkle.ts';
-import { checkComparable } from './comparable.ts';
+import type { RefusedRow, Registers, RepairCounts, RepairPeer, RepairResult } from '../types/merkle.ts';
+import { admitPeer } from './comparable.ts';
 import { differingIds } from './diff.ts';
+import { byId, hasNewer } from './registers.ts';
+import { differingWeeks, weekOf } from './tombstone-weeks.ts';
 
 /** Ids that are compared, and rows that are moved, at once. */
 const BATCH_ROWS = 500;
@@ -23,9 +15,6 @@ const MAX_ROUNDS = 4;
 /** Before another look when nothing had to be moved: what differs is on its way. */
 const ROUND_PAUSE_MS = 200;
 const MAX_REFUSED = 1000;
-/** Below this share of the purge horizon tombstones are compared; older ones may be purged on one side already. */
-const SAFE_SHARE = 0.9;
-const WEEK_MS = 604_800_000;
 
 type ParsedOptions = ReturnType<typeof repairOptionsOf>;
 
@@ -41,30 +30,10 @@ export async function repairPeers(
   there: RepairPeer,
   options: ParsedOptions,
 ): Promise<RepairResult> {
-  const [own, other] = await Promise.all([here.identity(), there.identity()]);
-  checkComparable(own, other);
-  const safeMs = SAFE_SHARE * Math.min(own.purgeAfterMs, other.purgeAfterMs);
-  await checkApart(here, other.deployment, safeMs);
-  const result = await new Repair(here, there, options, firstWeekWithin(safeMs)).run();
-  if (result.equal) await here.noteEqual?.(other.deployment);
+  const { deployment, firstWeek } = await admitPeer(here, there);
+  const result = await new Repair(here, there, options, firstWeek).run();
+  if (result.equal) await here.noteEqual?.(deployment);
   return result;
-}
-
-/**
- * Refuses a peer that was apart for so long that tombstones were purged since. It may hold items that were deleted here meanwhile.
- * @throws PeerRefusedError
- */
-async function checkApart(here: RepairPeer, deployment: string, safeMs: number): Promise<void> {
-  const equalAt = await here.lastEqualAt?.(deployment);
-  if (equalAt === undefined || Date.now() - equalAt <= safeMs) return;
-  throw new PeerRefusedError(
-    `The peer and this deployment were last equal on ${new Date(equalAt).toISOString()}, and tombstones since then may be purged: a repair could bring back what was deleted. Follow docs/peers.md, "Away for longer than the tombstones are kept".`,
-  );
-}
-
-/** The first week whose tombstones no side has purged. */
-function firstWeekWithin(safeMs: number): number {
-  return 1 + Math.floor((Date.now() - safeMs) / WEEK_MS);
 }
 
 /** What is to be moved of some ids. */
@@ -124,22 +93,8 @@ class Repair {
       : `rows are newer on the side that direction: ${this.#options.direction} does not change`;
   }
 
-  /** 0 for the live items, then the weeks whose tombstones differ. */
-  async #differingWeeks(): Promise<number[]> {
-    const both = <T>(ask: (peer: RepairPeer) => Promise<T>) =>
-      Promise.all([ask(this.#here), ask(this.#there)]);
-    const [[root, otherRoot], [own, others]] = await Promise.all([
-      both((peer) => peer.root()),
-      both((peer) => peer.tombstoneWeeks()),
-    ]);
-    const nodes = new Map(own.map((node) => [node.week, keyed(node)]));
-    const differing = new Set(own.map(({ week }) => week));
-    for (const node of others) {
-      if (nodes.get(node.week) === keyed(node)) differing.delete(node.week);
-      else differing.add(node.week);
-    }
-    const weeks = [...differing].filter((week) => week >= this.#firstWeek).toSorted((a, b) => a - b);
-    return keyed(root) === keyed(otherRoot) ? weeks : [0, ...weeks];
+  #differingWeeks(): Promise<number[]> {
+    return differingWeeks(this.#here, this.#there, this.#firstWeek);
   }
 
   async #repairWeek(week: number): Promise<void> {
@@ -179,7 +134,7 @@ class Repair {
     const goes = (from: ReadonlyMap<string, Registers>, to: ReadonlyMap<string, Registers>) =>
       ids.filter((id) => {
         // A row that is in other weeks on both sides is found in each. What was moved differs no more; a dry run counts it once.
-        const isCounted = !dryRun || placeOf(here.get(id), there.get(id)) === week;
+        const isCounted = !dryRun || weekOf(here.get(id), there.get(id)) === week;
         return isCounted && hasNewer(from.get(id), to.get(id));
       });
     return {
@@ -243,36 +198,3 @@ class Repair {
     return { equal, ...(reason === undefined ? {} : { reason }), ...this.#counts(), left, refused };
   }
 }
-
-function keyed({ count, digest }: MerkleNode): string {
-  return `${count} ${digest}`;
-}
-
-function byId(rows: readonly Registers[]): Map<string, Registers> {
-  return new Map(rows.map((row) => [row.id, row]));
-}
-
-/** The week in which a row is counted: 0 when it is live on a side, else that of the newer tombstone. */
-function placeOf(here: Registers | undefined, there: Registers | undefined): number {
-  const sides = [here, there].filter((row) => row !== undefined);
-  if (sides.some(({ deleted }) => !deleted)) return 0;
-  const newest = Math.max(
-    ...sides.map(({ contentVersion, stateVersion }) => Math.max(contentVersion, stateVersion)),
-  );
-  return 1 + Math.floor(newest / (1000 * WEEK_MS));
-}
-
-/** Whether a register of `from` wins over that of `to`. */
-function hasNewer(from: Registers | undefined, to: Registers | undefined): boolean {
-  if (from === undefined) return false;
-  const other = to ?? NO_ROW;
-  return isNewerContent(from, other) || isNewerState(from, other);
-}
-
-const NO_ROW: Omit<Registers, 'id'> = {
-  contentVersion: 0,
-  deleted: true,
-  contentHash: '',
-  stateVersion: 0,
-  state: DEFAULT_STATE,
-};

@@ -1,5 +1,7 @@
 import test from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
+import { levelMaps, replaceMap } from '../../src/postgres/map-changes.ts';
+import { withMove } from '../../src/shard-map.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
@@ -59,6 +61,34 @@ test.serial(
     ]);
     t.is(away.code, 1);
     t.regex(away.stderr, /shard b.*\(ERR_TIER_UNAVAILABLE\)/);
+  },
+);
+
+test.serial(
+  'doctor tells of a move that was left, in each step, and which command goes on with it',
+  async (t) => {
+    const { shards } = deployment;
+    const doctor = async () => (await runCommand(deployment.env, ['doctor'])).stdout;
+    t.notRegex(await doctor(), /partition move/);
+    for (const [step, found, fix] of [
+      [
+        'copy',
+        'from shard a to b: its writes wait',
+        'resume with .*move 0 --to b, or give up with .*move 0 --undo',
+      ],
+      ['undo', 'it was given up, and copies are left to delete at b', 'tierline partitions move 0 --undo'],
+      ['switch', 'its writes wait for the new shard', 'tierline partitions move 0 --to b'],
+      ['empty', 'rows are left to delete at a', 'tierline partitions move 0 --to b'],
+    ] as const) {
+      const map = await levelMaps(shards);
+      await replaceMap(shards, 'b', map, withMove(map, { partition: 0, from: 'a', to: 'b', step }));
+      t.regex(
+        await doctor(),
+        new RegExp(`WARN {2}postgres: partition move .*${found}\\n +fix: if nothing goes on, ${fix}`),
+      );
+    }
+    t.is((await run('move', '0', '--to', 'b')).code, 0);
+    t.notRegex(await doctor(), /partition move/);
   },
 );
 

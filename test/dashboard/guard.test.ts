@@ -68,6 +68,7 @@ test('the table below covers Bull Board: its page, its API and its static files'
     'GET /metrics',
     'GET /series.json',
     'POST /merkle/verify',
+    'POST /peers/compare',
     'POST /dead-letters/:seq/replay',
   ]) {
     t.true(names.includes(expected), expected);
@@ -231,6 +232,7 @@ test('the bearer token opens every page and needs no token of a form', async (t)
     '/item',
     '/item?id=x',
     '/merkle',
+    '/peers',
     '/dead-letters',
     '/series.json',
     '/metrics',

@@ -8,34 +8,16 @@ import { openLocalPeer } from '../../src/peers/local-peer.ts';
 import { repair } from '../../src/peers/repair.ts';
 import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { startTestGateway } from '../helpers/gateway.ts';
-import { chunkOf, type TestOp } from '../helpers/operations.ts';
-import { startProxy } from '../helpers/proxy.ts';
-import { closing, createSetting, type Setting } from '../helpers/setting.ts';
+import { createTwoSides, writeRows } from '../helpers/peers.ts';
+import { closing } from '../helpers/setting.ts';
 import { storedRows } from '../helpers/stored-rows.ts';
-import { writerOf } from '../helpers/writer.ts';
 
-const ONE = { partitions: 1 };
 const log = createLogger('test', 'silent');
 const first = (Date.now() - 60_000) * 1000;
 
-async function write({ deployment }: Setting, ops: readonly TestOp[]): Promise<void> {
-  for (const op of ops) await writerOf(deployment).write([chunkOf([op])]);
-}
-
-/** Two deployments, of which the other one has a gateway behind a link that can be cut. */
 async function setUp(t: ExecutionContext) {
-  const [own, other] = await Promise.all([createSetting(t, ONE), createSetting(t, ONE)]);
-  const gateway = await startTestGateway(t, other.deployment);
-  const link = closing(t, await startProxy(gateway.url));
-  await Promise.all([own.drain(), other.drain()]);
-  const options: Options = {
-    ...own.deployment.options,
-    peers: [{ name: 'eu', url: link.url }],
-    peerTokens: [{ name: 'eu', token: 'peer' }],
-    peerEveryMs: 100,
-  };
-  return { own, other, link, options };
+  const { options, ...sides } = await createTwoSides(t);
+  return { ...sides, options: { ...options, peerEveryMs: 100 } };
 }
 
 function following(t: ExecutionContext, options: Options) {
@@ -57,8 +39,8 @@ test.serial(
     const { own, other, link, options } = await setUp(t);
     const heard = following(t, options);
     await eventually(() => heard.equal > 0, 'two empty deployments are equal');
-    await write(own, [{ id: 'a', stamp: first, kind: 'json', body: '1' }]);
-    await write(other, [{ id: 'b', stamp: first, kind: 'json', body: '1', state: 'x' }]);
+    await writeRows(own, [{ id: 'a', stamp: first, kind: 'json', body: '1' }]);
+    await writeRows(other, [{ id: 'b', stamp: first, kind: 'json', body: '1', state: 'x' }]);
     const agree = async () => {
       const [rows, others] = await Promise.all([own, other].map((side) => storedRows(side.deployment.pool)));
       return rows?.length === 2 && JSON.stringify(rows) === JSON.stringify(others);
@@ -66,8 +48,8 @@ test.serial(
     await eventually(agree, 'both have both');
     await link.refuse();
     await eventually(() => heard.failed > 0, 'an outage is told');
-    await write(own, [{ id: 'b', stamp: first + 1, kind: 'delete' }]);
-    await write(other, [{ id: 'a', stamp: first + 1, kind: 'state', state: 'y' }]);
+    await writeRows(own, [{ id: 'b', stamp: first + 1, kind: 'delete' }]);
+    await writeRows(other, [{ id: 'a', stamp: first + 1, kind: 'state', state: 'y' }]);
     await link.open();
     await eventually(agree, 'both agree again');
     const before = heard.equal;
@@ -87,7 +69,7 @@ test.serial(
     t.teardown(() => there.close());
     t.true((await repair(here, there)).equal);
     await own.deployment.pool.query(`UPDATE peers SET equal_at = now() - interval '26 days'`);
-    await write(other, [{ id: 'a', stamp: first, kind: 'json', body: '1' }]);
+    await writeRows(other, [{ id: 'a', stamp: first, kind: 'json', body: '1' }]);
     const { message } = await t.throwsAsync(repair(here, there), { instanceOf: PeerRefusedError });
     t.regex(message, /last equal on .*docs\/peers\.md/);
     t.deepEqual(await storedRows(own.deployment.pool), []);
@@ -97,17 +79,12 @@ test.serial(
 );
 
 test.serial('tierline merkle diff and repair go to a configured peer', async (t) => {
-  const { own, other, link } = await setUp(t);
+  const { other, link, env } = await setUp(t);
   const ids = ['a', 'b', 'c'];
-  await write(
+  await writeRows(
     other,
     ids.map((id, i) => ({ id, stamp: first + i, kind: 'json', body: '1' })),
   );
-  const env = {
-    ...own.deployment.env,
-    TIERLINE_PEERS: `eu=${link.url}`,
-    TIERLINE_PEER_TOKENS: 'eu=peer',
-  };
   const merkle = (...args: readonly string[]) => runCommand(env, ['merkle', ...args]);
   const differing = await merkle('diff', 'eu');
   t.is(differing.code, 1, differing.stderr);

@@ -9,6 +9,7 @@ import { pressureOf } from '../../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../../redis/backlog.ts';
 import { countLost } from '../../redis/copies.ts';
 import { partitionsInRedis } from '../../redis/partitions.ts';
+import type { Move } from '../../shard-map.ts';
 import { VERSION } from '../../version.ts';
 import { action, type Context, command, examples, EXIT } from '../command.ts';
 import { fail, type Finding, ok, warn } from '../doctor/finding.ts';
@@ -92,6 +93,7 @@ async function work(connections: Context['connections']): Promise<Finding[]> {
   ]);
   return [
     ...(await partitionFindings(connections)),
+    ...moveFindings(connections.shards.map?.move),
     ...(backlog === undefined ? [] : backlogFindings(backlog, connections.config)),
     ...(lost === undefined ? [] : [lostFinding(lost)]),
     ...(totals === undefined ? [] : totalsFindings(totals)),
@@ -121,6 +123,24 @@ async function partitionFindings(connections: Context['connections']): Promise<F
     }
     return [];
   }
+}
+
+/** A move goes on only while its command runs, and doctor cannot see whether it does. */
+function moveFindings(move: Move | undefined): Finding[] {
+  if (move === undefined) return [];
+  const { partition, from, to, step } = move;
+  const resume = `tierline partitions move ${partition} --to ${to}`;
+  const undo = `tierline partitions move ${partition} --undo`;
+  const found = `partition ${partition} is being moved from shard ${from} to ${to}`;
+  const [state, how] = (
+    {
+      copy: ['its writes wait', `resume with ${resume}, or give up with ${undo}`],
+      switch: ['all rows are copied, and its writes wait for the new shard', resume],
+      empty: [`it is there, and rows are left to delete at ${from}`, resume],
+      undo: [`it was given up, and copies are left to delete at ${to}`, undo],
+    } as const
+  )[step];
+  return [warn('postgres', 'partition move', `${found}: ${state}`, `if nothing goes on, ${how}`)];
 }
 
 function withoutSecrets(finding: Finding): Finding {
