@@ -7,6 +7,7 @@ import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployme
 import { eventually } from '../helpers/eventually.ts';
 import { startTestGateway } from '../helpers/gateway.ts';
 import type { ModelRow } from '../helpers/model.ts';
+import { type PoorLink, startPoorLink } from '../helpers/poor-link.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';
 import { Random } from '../helpers/random.ts';
 import { asCopy, storedCopies, storedRows } from '../helpers/stored-rows.ts';
@@ -16,58 +17,112 @@ const IDS = Array.from({ length: 300 }, (_, i) => `cut.${i % 7}.${i}`);
 const STATES = ['default', 'open', 'closed'];
 const PATIENCE_MS = 180_000;
 
-interface Side {
+interface Side<Link extends Proxy | PoorLink = Proxy | PoorLink> {
   readonly deployment: Deployment;
   readonly store: Store;
   /** The way to this side's gateway. */
-  readonly link: Proxy;
+  readonly link: Link;
 }
 
-async function openSide(t: ExecutionContext): Promise<Side> {
+async function openSide<Link extends Proxy | PoorLink>(
+  t: ExecutionContext,
+  startLink: (gatewayUrl: string) => Promise<Link>,
+): Promise<Side<Link>> {
   const deployment = await createDeployment({ ...ONE_LANE, chunkLockMs: 2000 });
   t.teardown(() => deployment.close());
   const gateway = await startTestGateway(t, deployment);
-  const link = await startProxy(gateway.url);
+  const link = await startLink(gateway.url);
   t.teardown(() => link.close());
   const store = await openStore(deployment.options);
   t.teardown(() => store.close());
   return { deployment, store, link };
 }
 
-/** The processes of one side: what stores its writes, and what follows the other side. */
-function startProcesses({ deployment }: Side, other: Side): Promise<WorkerProcess[]> {
-  const env = {
+/** `drain` stores the writes of one side, `maintenance` follows the other side. */
+async function startProcess(
+  name: 'drain' | 'maintenance',
+  { deployment }: Side,
+  other: Side,
+): Promise<WorkerProcess> {
+  return startWorker(name, {
     ...deployment.env,
     TIERLINE_CHUNK_LOCK_MS: '2000',
     TIERLINE_PEERS: `other=${other.link.url}`,
     TIERLINE_PEER_TOKENS: 'other=peer',
     TIERLINE_PEER_EVERY_MS: '300',
-  };
-  return Promise.all([startWorker('drain', env), startWorker('maintenance', env)]);
+  });
 }
 
-test('I2 I4 I5: two deployments that diverged while their link was cut are equal after it is back, under continuing writes and kills', async (t) => {
-  const sides = await Promise.all([openSide(t), openSide(t)]);
-  const [a, b] = sides;
-  let processes = await startProcesses(a, b);
-  const others = await startProcesses(b, a);
-  t.teardown(() => Promise.all([...processes, ...others].map((one) => one.stop())).then(() => undefined));
+function startProcesses(side: Side, other: Side): Promise<WorkerProcess[]> {
+  return Promise.all([startProcess('drain', side, other), startProcess('maintenance', side, other)]);
+}
 
-  await a.store.submitMany(IDS.map((id) => ({ id, content: 'seed' })));
-  await a.store.flush();
-  await eventually(() => agree(sides), 'the seed has reached the other side', PATIENCE_MS);
+test.serial(
+  'I2 I4 I5: two deployments that diverged while their link was cut are equal after it is back, under continuing writes and kills',
+  async (t) => {
+    const sides = await Promise.all([openSide(t, startProxy), openSide(t, startProxy)]);
+    const [a, b] = sides;
+    let processes = await startProcesses(a, b);
+    const others = await startProcesses(b, a);
+    t.teardown(() => Promise.all([...processes, ...others].map((one) => one.stop())).then(() => undefined));
 
-  await Promise.all(sides.map(({ link }) => link.refuse()));
-  await Promise.all(sides.map(({ store }, i) => diverge(store, new Random(i + 1))));
-  const before = await Promise.all(sides.map(({ deployment }) => storedRows(deployment.pool)));
-  t.notDeepEqual(before[0], before[1]);
+    await a.store.submitMany(IDS.map((id) => ({ id, content: 'seed' })));
+    await a.store.flush();
+    await eventually(() => agree(sides), 'the seed has reached the other side', PATIENCE_MS);
 
-  const writing = sides.map(({ store }, i) => keepWriting(store, i));
-  await Promise.all(sides.map(({ link }) => link.open()));
-  await Promise.all(processes.map((one) => one.stop('SIGKILL')));
-  a.link.cut();
-  b.link.cut();
-  processes = await startProcesses(a, b);
+    await Promise.all(sides.map(({ link }) => link.refuse()));
+    await Promise.all(sides.map(({ store }, i) => diverge(store, new Random(i + 1))));
+    const before = await Promise.all(sides.map(({ deployment }) => storedRows(deployment.pool)));
+    t.notDeepEqual(before[0], before[1]);
+
+    const writing = sides.map(({ store }, i) => keepWriting(store, i));
+    await Promise.all(sides.map(({ link }) => link.open()));
+    await Promise.all(processes.map((one) => one.stop('SIGKILL')));
+    a.link.cut();
+    b.link.cut();
+    processes = await startProcesses(a, b);
+    await becomeEqual(t, sides, before, writing);
+  },
+);
+
+test.serial(
+  'I2 I4 I5: two deployments are made equal over a link that is far away and drops connections, under continuing writes',
+  async (t) => {
+    const sides = await Promise.all([openSide(t, poorLink(1)), openSide(t, poorLink(2))]);
+    const [a, b] = sides;
+    const workers = await Promise.all([startProcess('drain', a, b), startProcess('drain', b, a)]);
+    t.teardown(() => Promise.all(workers.map((one) => one.stop())).then(() => undefined));
+    // All ids have rows on both sides, each side with stamps of its own.
+    for (const { store } of sides) await store.submitMany(IDS.map((id) => ({ id, content: 'seed' })));
+    await Promise.all(sides.map(({ store }, i) => diverge(store, new Random(i + 3))));
+    const before = await Promise.all(sides.map(({ deployment }) => storedRows(deployment.pool)));
+    t.notDeepEqual(before[0], before[1]);
+
+    const writing = sides.map(({ store }, i) => keepWriting(store, i));
+    workers.push(
+      ...(await Promise.all([startProcess('maintenance', a, b), startProcess('maintenance', b, a)])),
+    );
+    await becomeEqual(t, sides, before, writing);
+    t.true(a.link.dropped() + b.link.dropped() > 0);
+  },
+);
+
+function poorLink(seed: number) {
+  return (gatewayUrl: string) =>
+    startPoorLink(gatewayUrl, { latencyMs: 200, dropRate: 0.05, random: new Random(seed) });
+}
+
+/**
+ * Waits until what the sides had `before` is merged on both, while others are written, and until all is equal once the writes have
+ * ended; then looks at the trees and the L2 copies.
+ */
+async function becomeEqual(
+  t: ExecutionContext,
+  sides: readonly Side[],
+  before: readonly ModelRow[][],
+  writing: readonly ReturnType<typeof keepWriting>[],
+): Promise<void> {
+  t.teardown(async () => void (await Promise.all(writing.map((one) => one.stop()))));
   const merged = merge(before[0] as ModelRow[], before[1] as ModelRow[]);
   await eventually(
     async () => {
@@ -86,11 +141,12 @@ test('I2 I4 I5: two deployments that diverged while their link was cut are equal
     t.deepEqual((await verifyMerkle(pool)).differences, []);
     const rows = await storedRows(pool);
     const copies = await storedCopies({ redis, keys }, rows);
+    t.true(copies.some((copy) => copy !== undefined));
     rows.forEach((row, i) => {
       if (copies[i] !== undefined) t.deepEqual(copies[i], asCopy(row));
     });
   }
-});
+}
 
 function isOfTheCut({ id }: { readonly id: string }): boolean {
   return id.startsWith('cut.');
