@@ -4,7 +4,9 @@ import { type Config, loadConfig, type OpenOptions } from '../config.ts';
 import { QueueUnavailableError, TierUnavailableError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
-import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
+import { checkGivenMerkleKey, matchMerkleKey } from '../postgres/merkle-key.ts';
+import type { Shard, Shards } from '../postgres/shards.ts';
+import { Digester } from '../merkle/digest.ts';
 import { Backends } from '../tiers/backends.ts';
 import type { FeedTail } from '../redis/feed.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
@@ -132,7 +134,14 @@ export async function connectReader(
     gate,
     l1,
     reads,
-    verified: new VerifiedReads(l1, floors, l2, l3, (id) => reads.lookup(id)),
+    verified: new VerifiedReads(
+      l1,
+      floors,
+      l2,
+      l3,
+      (id) => reads.lookup(id),
+      digesterOnce(shards, config.merkleKey),
+    ),
     coherence,
     tails,
     filter,
@@ -210,5 +219,26 @@ function countersOf(parts: Counted): ReadCounters {
       entry: tails.reduce((sum, { position }) => sum + position.number, 0),
       entries: tails.map(({ position }) => position.number),
     },
+  };
+}
+
+/** A digester with the store's key, if this process has it; the store is asked once it has a key. */
+function digesterOnce(shards: Shards, key: string | undefined): () => Promise<Digester | undefined> {
+  let known: Promise<Digester | undefined> | undefined;
+  const learn = async () => {
+    const match = await matchMerkleKey((shards.all[0] as Shard).pool, key);
+    if (match === 'unknown') known = undefined;
+    return match === 'same' ? new Digester(key) : undefined;
+  };
+  return async () => {
+    known ??= learn();
+    try {
+      return await known;
+    } catch (error) {
+      known = undefined;
+      // A copy in L2 is read also while Postgres is away.
+      if (error instanceof TierUnavailableError) return undefined;
+      throw error;
+    }
   };
 }

@@ -1,5 +1,7 @@
+import { UNWRITTEN } from '../clock.ts';
 import { CorruptItemError } from '../errors.ts';
-import { hashContent } from '../merkle/digest.ts';
+import { type Digester, hashContent } from '../merkle/digest.ts';
+import { DEFAULT_STATE } from '../schema/item.ts';
 import { toItem } from '../schema/live-item.ts';
 import { serializeJson } from '../schema/json.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
@@ -13,50 +15,67 @@ import { floorOf, type L1Entry, isBelow } from './l1-entry.ts';
 /** How many bad copies are tried before L3 answers: one in L1, one in L2, and those filled in meanwhile. */
 const MAX_COPIES = 4;
 
-/** Reads that hash the content and compare. A bad copy is dropped from its tier, and the next read takes the row from L3. */
+/**
+ * Reads that hash the content, and make the digest of a copy or row again, and compare. A bad copy is dropped from its tier, and
+ * the next read takes the row from L3. L1 keeps no digests: what it holds came from a copy or row as that was when it was read.
+ */
 export class VerifiedReads {
   readonly #l1: MemoryTier<L1Entry>;
   readonly #floors: Floors;
   readonly #l2: CopyTier;
   readonly #l3: Tier;
   readonly #lookup: (id: string) => Promise<Lookup>;
+  readonly #learnDigester: () => Promise<Digester | undefined>;
 
+  /** @param learnDigester gives none when the reader does not have the key of the store's digests: then only hashes are compared */
   constructor(
     l1: MemoryTier<L1Entry>,
     floors: Floors,
     l2: CopyTier,
     l3: Tier,
     lookup: (id: string) => Promise<Lookup>,
+    learnDigester: () => Promise<Digester | undefined>,
   ) {
     this.#l1 = l1;
     this.#floors = floors;
     this.#l2 = l2;
     this.#l3 = l3;
     this.#lookup = lookup;
+    this.#learnDigester = learnDigester;
   }
 
-  /** @throws CorruptItemError when it is the row in L3 that does not match its hash */
+  /** @throws CorruptItemError when it is the row in L3 that does not match its hash or digest */
   async get(id: string): Promise<Item | undefined> {
     for (let copies = 1; ; copies++) {
       const { item, tier } = await this.#lookup(id);
-      if (item === undefined || isIntact(item)) return item;
-      // The entry becomes a floor: the same version may take its place, an older one may not.
-      const entry = this.#l1.peek(id);
-      if (entry !== undefined) {
-        const { contentVersion, stateVersion } = entry;
-        this.#l1.set(id, floorOf({ contentVersion, stateVersion }), 0);
+      if (item === undefined) return undefined;
+      const isHashed = isIntact(item);
+      const isInMemory = tier === 'l1' || tier === 'pending';
+      if (isHashed && (isInMemory || (tier === 'l2' && (await this.#checkCopy(id))))) return item;
+      if (!isHashed || tier === 'l2') {
+        this.#distrust(id);
+        // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
+        if ((await this.#checkCopy(id)) && tier === 'l2') return item;
       }
-      // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
-      if ((await this.#checkCopy(id)) && tier === 'l2') return item;
       if (tier === 'l3' || copies === MAX_COPIES) {
         const row = await this.#rowOf(id);
         if (row === undefined || row.kind === 'deleted') return undefined;
-        if (matchesHash(row)) return toItem(row);
+        const fault = faultOf(row, await this.#learnDigester());
+        if (fault === undefined) return toItem(row);
+        this.#distrust(id);
         throw new CorruptItemError(
-          `The content of ${JSON.stringify(id)} in Postgres does not match its hash. Restore the row, or submit the item again.`,
+          `The ${fault} of ${JSON.stringify(id)} in Postgres. Restore the row, or submit the item again.`,
         );
       }
     }
+  }
+
+  /** The entry of L1 becomes a floor: the same version may take its place, an older one may not. */
+  #distrust(id: string): void {
+    const entry = this.#l1.peek(id);
+    if (entry === undefined) return;
+    const { contentVersion, stateVersion } = entry;
+    this.#l1.set(id, floorOf({ contentVersion, stateVersion }), 0);
   }
 
   /** The row, not older than what other reads give out meanwhile. */
@@ -73,11 +92,11 @@ export class VerifiedReads {
     }
   }
 
-  /** Whether L2 has a copy that matches its hash. One that does not match is dropped. */
+  /** Whether L2 has a copy that matches its hash and digest. One that does not match is dropped. */
   async #checkCopy(id: string): Promise<boolean> {
     const [copy] = await this.#l2.getMany([id]).catch(() => []);
     if (copy === undefined) return false;
-    if (matchesHash(copy)) return true;
+    if (faultOf(copy, await this.#learnDigester()) === undefined) return true;
     await this.#l2.drop(copy);
     return false;
   }
@@ -99,8 +118,17 @@ function bytesOf(item: Item): string | Uint8Array {
   }
 }
 
-function matchesHash({ kind, body, contentHash }: StoredItem): boolean {
-  return (
-    kind === 'deleted' || hashContent(kind === 'binary' ? Buffer.from(body, 'base64') : body) === contentHash
-  );
+/** What of a copy or row is not as its writer left it, in words. */
+function faultOf(stored: StoredItem, digester: Digester | undefined): string | undefined {
+  const { kind, body, contentHash, digest, tiers } = stored;
+  if (kind === 'deleted') return undefined;
+  if (hashContent(kind === 'binary' ? Buffer.from(body, 'base64') : body) !== contentHash) {
+    return 'content does not match the hash';
+  }
+  // An item that lives in L2 only is in no tree.
+  if (digester === undefined || tiers === 'cache') return undefined;
+  // A state without a stamp is in no digest, so it must be the one that every item has.
+  const isState = stored.stateVersion !== UNWRITTEN || stored.state === DEFAULT_STATE;
+  if (isState && digester.row(stored) === digest) return undefined;
+  return 'content, state or stamps do not match the digest';
 }

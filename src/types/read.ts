@@ -33,8 +33,9 @@ export type TierName = 'pending' | 'l1' | 'l2' | 'l3' | 'none';
 
 export interface GetOptions extends CallOptions {
   /**
-   * Hash the content again and compare it with `contentHash`: a copy in L1 or L2 that differs is replaced from L3, and a
-   * row in L3 that differs is a `CorruptItemError`.
+   * Hash the content again and compare it with `contentHash`, and make the digest of a copy or row again from id, stamps, hash and
+   * state: a copy in L1 or L2 that differs is replaced from L3, and a row in L3 that differs is a `CorruptItemError`. Digests are
+   * compared where the reader has the store's `TIERLINE_MERKLE_KEY`, if there is one.
    * @default false
    */
   readonly verify?: boolean;

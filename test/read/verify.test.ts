@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { CorruptItemError } from '../../src/errors.ts';
+import { claimMerkleKey } from '../../src/postgres/merkle-key.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -104,4 +105,37 @@ test('verify: JSON that another program wrote with other spacing is not taken fo
     chunkOf([{ id: 'foreign', stamp: 20, kind: 'json', body: '{ "b": 1.0, "1": 2 }' }]),
   ]);
   t.deepEqual((await reader.get('foreign', verify))?.content, { b: 1, 1: 2 });
+});
+
+for (const [what, change] of [
+  ['its state', "state = 'forged', state_version = 12"],
+  ['its state alone', "state = 'forged'"],
+  ['its content stamp', 'content_version = 99'],
+  ['its content with the hash', `content = '{"b":2}', content_hash = sha256('{"b":2}')`],
+]) {
+  test(`I8: verify: a row whose writer did not leave ${what} so is an error, and comes out of no copy`, async (t) => {
+    const { deployment, reader } = await setUp(t);
+    // As the first worker does.
+    await claimMerkleKey(deployment.pool, undefined);
+    await deployment.pool.query(`UPDATE items SET ${change} WHERE id = 'json'`);
+    await deployment.redis.del(deployment.keys.item('json'));
+    const refused = { instanceOf: CorruptItemError, message: /digest of "json" in Postgres/ };
+    await t.throwsAsync(reader.get('json', verify), refused);
+    t.truthy(await reader.get('json'), 'who does not verify is told nothing');
+    await deployment.redis.del(deployment.keys.item('json'));
+    const other = closing(t, await openReader(deployment.options));
+    await t.throwsAsync(other.get('json', verify), refused);
+  });
+}
+
+test('verify: a reader without the key of a keyed store compares hashes alone', async (t) => {
+  const deployment = closing(t, await createDeployment({ merkleKey: 'a key of the store' }));
+  await lanesWriterOf(deployment).write([chunkOf([{ id: 'a', stamp: 10, kind: 'json', body: '1' }])]);
+  await claimMerkleKey(deployment.pool, 'a key of the store');
+  const { merkleKey: _, ...options } = deployment.options;
+  const reader = closing(t, await openReader(options));
+  t.is((await reader.get('a', verify))?.content, 1);
+  await deployment.redis.del(deployment.keys.item('a'));
+  const other = closing(t, await openReader(options));
+  t.is((await other.get('a', verify))?.content, 1);
 });
