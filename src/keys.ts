@@ -25,6 +25,7 @@
  *   {ns}:cache        hash    generation of the L2 copies, server: run id of the cache server it was made for. On a cluster
  *                             the newest generation, owners and generations (JSON, one a bucket), masters (JSON)
  *   {ns}:copy-turns   hash    the sweep of L2: JSON of the turn under way (current) and of the one before (last)
+ *   {ns}:row-sweep    hash    shard -> the id of the last row whose digest maintenance has made again
  *   {ns}:lost-writes  zset    item id -> the turn that found its L2 copy newer than its row
  *   {ns}:signed-out:<s> string  dashboard session s was signed out before its time; expires with the session
  *   {ns}:maintenance:* BullMQ's queue of maintenance jobs
@@ -53,6 +54,7 @@ export interface Keys {
   readonly chores: string;
   readonly cache: string;
   readonly copyTurns: string;
+  readonly rowSweep: string;
   readonly lostWrites: string;
   outcome(chunkId: string): string;
   signedOut(sessionId: string): string;
@@ -114,6 +116,7 @@ export function keysOf(namespace: string, partition = 0, partitions = 1): Keys {
     feed: `${tag}:feed`,
     chores: `${home}:chores`,
     copyTurns: `${home}:copy-turns`,
+    rowSweep: `${home}:row-sweep`,
     lostWrites: `${home}:lost-writes`,
     series: (minute) => `${home}:series:${minute}`,
     outcome: (chunkId) => `${tag}:outcome:${chunkId}`,

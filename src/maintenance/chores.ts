@@ -11,9 +11,10 @@ import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/chunk-n
 import type { Redis } from '../redis/connect.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { type CopySweep, SWEEP_STEP_MS, type SweepObserver } from './copy-sweep.ts';
+import { ROW_STEP_MS, type RowSweep, type RowSweepObserver } from './row-sweep.ts';
 
 /** Hears how the chores go; it must not throw. */
-export interface ChoreObserver extends SweepObserver {
+export interface ChoreObserver extends SweepObserver, RowSweepObserver {
   /** @param ms how long it took. */
   choreEnded(chore: string, ms: number, failed: boolean): void;
 }
@@ -21,6 +22,7 @@ export interface ChoreObserver extends SweepObserver {
 export const UNOBSERVED_CHORES: ChoreObserver = {
   choreEnded: () => undefined,
   copiesCompared: () => undefined,
+  rowsVerified: () => undefined,
 };
 
 const SWEEP_EVERY_MS = 60_000;
@@ -48,6 +50,7 @@ export interface ChoreParts {
 export function choresOf(
   { shards, queue, lanes, config, log }: ChoreParts,
   copies: CopySweep,
+  rows: RowSweep,
 ): Readonly<Record<string, Chore>> {
   const orphanAge = () => orphanAgeUs(queue, lanes.home, config.enqueueTimeoutMs);
   const filters = lanes.keys.map((_, partition) => new FilterSource(shards, queue, lanes, partition, log));
@@ -83,6 +86,7 @@ export function choresOf(
     // With one shard nothing can move.
     ...(shards.isOne ? {} : { moves: { everyMs: MOVES_EVERY_MS, run: () => endSwitch(shards) } }),
     copies: { everyMs: SWEEP_STEP_MS, run: () => copies.step() },
+    rows: { everyMs: ROW_STEP_MS, run: () => rows.step() },
     filter: {
       everyMs: config.filterSnapshotEveryMs,
       run: async () => {

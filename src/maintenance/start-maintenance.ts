@@ -15,6 +15,7 @@ import { type Chore, type ChoreObserver, choresOf, UNOBSERVED_CHORES } from './c
 import { type ComparePeer, NO_PEERS } from './compare-job.ts';
 import { CopySweep } from './copy-sweep.ts';
 import { runOnDemand } from './on-demand.ts';
+import { RowSweep } from './row-sweep.ts';
 
 export interface Maintenance extends AsyncDisposable {
   close(): Promise<void>;
@@ -24,7 +25,7 @@ const POOL_SIZE = 2;
 
 /**
  * Runs the recurring chores: folding Merkle deltas, sweeping notes of chunks that were never queued, purging old tombstones,
- * comparing L2 copies with their rows, storing the membership filter; and what people ask for (on-demand.ts). The chores are
+ * comparing L2 copies with their rows and rows with their digests, storing the membership filter; and what people ask for (on-demand.ts). The chores are
  * BullMQ job schedulers on a queue of their own with a global concurrency of 1, so any number of processes may run this.
  * @param comparePeer left out: comparisons with peers that people ask for fail, and say so
  * @throws ConfigError, QueueUnavailableError, TierUnavailableError, UnsafeServerError, SchemaMissingError, MerkleKeyError
@@ -49,7 +50,8 @@ export async function startMaintenance(
     await shards.each(({ pool }) => checkMerkleKey(pool, config.merkleKey));
     const lanes = await backends.lanes();
     const copies = new CopySweep({ shards, queue, cache, items, lanes, digester, config, log, observer });
-    const chores = choresOf({ shards, queue, lanes, config, log }, copies);
+    const rows = new RowSweep({ shards, queue, keys: lanes.home, digester, log, observer });
+    const chores = choresOf({ shards, queue, lanes, config, log }, copies, rows);
     const maintenance = openQueue(MAINTENANCE_QUEUE, queue, lanes.home, log);
     const writes = lanes.keys.map((keys) => openQueue(WRITES_QUEUE, queue, keys, log));
     await schedule(maintenance, chores);

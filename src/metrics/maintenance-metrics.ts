@@ -1,9 +1,12 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { ChoreObserver } from '../maintenance/chores.ts';
+import type { RowFault } from '../postgres/verify-rows.ts';
 import { Instruments, seconds } from './registry.ts';
 
 /** What the sweep of L2 finds: a label of `tierline_copies_found_total`. */
 const FINDINGS = ['stale', 'corrupt', 'deleted', 'outdated', 'lost'] as const;
+/** What the sweep of rows finds: a label of `tierline_rows_found_total`. */
+const ROW_FAULTS = ['content', 'digest', 'place'] as const satisfies readonly RowFault[];
 
 /** The chores of this maintenance process: how often, how long, and when each last succeeded. */
 export function maintenanceMetrics(registry: Registry): ChoreObserver {
@@ -37,6 +40,16 @@ export function maintenanceMetrics(registry: Registry): ChoreObserver {
     'finding',
     FINDINGS,
   );
+  const rowsVerified = make.counter(
+    'tierline_rows_verified_total',
+    'Rows whose hash and digest this process made again',
+  );
+  const rowsFound = make.counterBy(
+    'tierline_rows_found_total',
+    'Rows that were not as their writers left them, by what was found',
+    'finding',
+    ROW_FAULTS,
+  );
   return {
     choreEnded(chore, ms, failed) {
       runs.inc({ chore, result: failed ? 'failed' : 'ok' });
@@ -46,6 +59,10 @@ export function maintenanceMetrics(registry: Registry): ChoreObserver {
     copiesCompared(figures) {
       copiesCompared.inc(figures.checked);
       for (const finding of FINDINGS) copiesFound.inc({ finding }, figures[finding]);
+    },
+    rowsVerified(rows, faults) {
+      rowsVerified.inc(rows);
+      for (const finding of faults) rowsFound.inc({ finding });
     },
   };
 }
