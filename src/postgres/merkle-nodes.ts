@@ -103,7 +103,11 @@ export async function tombstoneWeeks(db: Queryable, scope: RowScope = 'all'): Pr
   return rows;
 }
 
-/** The rows of some leaves of a week, 0 for the live items, in no order. */
+/**
+ * The rows of some leaves of a week, 0 for the live items, in no order. `OFFSET 0` keeps the look at each leaf by itself: in a table
+ * that was not analysed yet, as when a repair fills an empty deployment, Postgres joins each leaf with all rows otherwise (1.5 s in
+ * place of 4 ms for 1,000 leaves and 8,000 rows).
+ */
 export async function leafItems(
   db: Queryable,
   leaves: readonly number[],
@@ -111,8 +115,9 @@ export async function leafItems(
   scope: RowScope = 'all',
 ): Promise<LeafItem[]> {
   const { rows } = await db.query<LeafItem>(
-    `SELECT id, greatest(content_version, state_version) AS version, ${DIGEST} AS digest
-     FROM unnest($1::int[]) leaf, items WHERE tombstone_week = $2 AND id_hash >= leaf << 15 AND id_hash <= (leaf << 15) + 32767${IN_SCOPE[scope]}`,
+    `SELECT found.* FROM unnest($1::int[]) leaf, LATERAL (
+       SELECT id, greatest(content_version, state_version) AS version, ${DIGEST} AS digest FROM items
+       WHERE tombstone_week = $2 AND id_hash >= leaf << 15 AND id_hash <= (leaf << 15) + 32767${IN_SCOPE[scope]} OFFSET 0) found`,
     [leaves, week],
   );
   return rows;
