@@ -2,16 +2,14 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { Readable } from 'node:stream';
 import autocannon from 'autocannon';
-import { hashToken } from '../src/gateway/tokens.ts';
-import { tokenEntry } from '../src/gateway-tokens.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
 import type { NewItem, Producer } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
 import { documents } from './documents.ts';
+import { startGatewayProcess, TOKEN } from './gateway-process.ts';
 import { type BenchOptions, type Emit, perSecond, timed } from './metric.ts';
 
-const TOKEN = 'bench';
 const CONNECTIONS = 64;
 const CALL_ITEMS = 500;
 const CALLS_IN_FLIGHT = 4;
@@ -63,19 +61,6 @@ async function readsPerSecond(
   const gets = await cannon(url, seconds, 'GET');
   emit('gets_per_s', gets.requests.average, 'requests/s');
   emit('get_p99_ms', gets.latency.p99, 'ms');
-}
-
-async function startGatewayProcess(
-  deployment: Deployment,
-): Promise<{ url: string; stop(): Promise<unknown> }> {
-  const token = { name: 'bench', scopes: ['read', 'write'] as const, hash: hashToken(TOKEN), prefix: '' };
-  const worker = await startWorker('gateway', {
-    ...deployment.env,
-    TIERLINE_GATEWAY_PORT: '0',
-    TIERLINE_GATEWAY_TOKENS: tokenEntry(token),
-    TIERLINE_GATEWAY_REQUESTS_PER_SECOND: '1000000',
-  });
-  return { url: /"url":"([^"]+)"/.exec(worker.output())?.[1] ?? '', stop: () => worker.stop() };
 }
 
 /** As the bench of enqueueing does it. */

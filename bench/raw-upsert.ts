@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { NewItem } from '../src/types/write.ts';
 import { hashContent, keyHash } from '../src/merkle/digest.ts';
-import { createPool } from '../src/postgres/pool.ts';
+import { createPool, type Pool } from '../src/postgres/pool.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 import { timed } from './metric.ts';
 
@@ -15,15 +15,16 @@ FROM unnest($1::text[], $2::bigint[], $3::json[], $4::bytea[], $5::int[], $6::bi
 ON CONFLICT (id) DO UPDATE SET content_version = EXCLUDED.content_version, content = EXCLUDED.content,
   content_hash = EXCLUDED.content_hash, digest_hi = EXCLUDED.digest_hi, digest_lo = EXCLUDED.digest_lo, batch_id = EXCLUDED.batch_id, updated_at = now()`;
 
+const TABLE =
+  'CREATE TABLE raw_items (LIKE items INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 85)';
+
 /**
  * The ceiling: the same columns, keys and indexes, written by plain batched upserts over four connections, with nothing
  * else: no order guard, no Merkle, no queue, no Redis. Content is serialised and hashed before the clock starts.
  */
 export async function rawUpsertMs(deployment: Deployment, items: readonly NewItem[]): Promise<number> {
   const pool = createPool(deployment.config.databaseUrl, CONNECTIONS, deployment.log);
-  await pool.query(
-    'CREATE TABLE raw_items (LIKE items INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 85)',
-  );
+  await pool.query(TABLE);
   const batches: unknown[][] = [];
   for (let at = 0; at < items.length; at += BATCH) batches.push(parameters(items.slice(at, at + BATCH), at));
   try {
@@ -31,7 +32,7 @@ export async function rawUpsertMs(deployment: Deployment, items: readonly NewIte
       Promise.all(
         Array.from({ length: CONNECTIONS }, async () => {
           for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
-            await pool.query({ name: 'raw-upsert', text: UPSERT, values: batch });
+            await upsert(pool, batch);
           }
         }),
       ),
@@ -40,6 +41,23 @@ export async function rawUpsertMs(deployment: Deployment, items: readonly NewIte
     await pool.query('DROP TABLE raw_items');
     await pool.end();
   }
+}
+
+/** The same table for single batches, with a copy of the rows that are stored. */
+export async function createRawTable(pool: Pool): Promise<void> {
+  await pool.query(TABLE);
+  await pool.query('INSERT INTO raw_items SELECT * FROM items');
+  await pool.query('VACUUM ANALYZE raw_items');
+}
+
+/** Milliseconds of one batch. */
+export function rawBatchMs(pool: Pool, items: readonly NewItem[]): Promise<number> {
+  const values = parameters(items, 0);
+  return timed(() => upsert(pool, values));
+}
+
+function upsert(pool: Pool, values: unknown[]): Promise<unknown> {
+  return pool.query({ name: 'raw-upsert', text: UPSERT, values });
 }
 
 /** Arrays as node-postgres takes them from anybody. */

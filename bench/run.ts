@@ -6,6 +6,7 @@ import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import { floodBench } from './flood.ts';
 import { gatewayBench } from './gateway.ts';
+import { merkleBench } from './merkle.ts';
 import type { Bench } from './metric.ts';
 import { partitionsBench } from './partitions.ts';
 import { putBench } from './put.ts';
@@ -28,6 +29,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   sizes: sizesBench,
   gateway: gatewayBench,
   connections: connectionsBench,
+  merkle: merkleBench,
 };
 
 const { values, positionals } = parseArgs({
