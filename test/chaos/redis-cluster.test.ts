@@ -152,11 +152,15 @@ test.serial(
       );
     };
     // Those of the opening may still be on their way.
-    await eventually(async () => {
-      const [before, began] = [await questions(), performance.now()];
-      await eventually(async () => (await questions()) >= before + 3, 'they ask');
-      return performance.now() - began > 3000;
-    }, 'three questions take their time');
+    await eventually(
+      async () => {
+        const [before, began] = [await questions(), performance.now()];
+        await eventually(async () => (await questions()) >= before + 3, 'they ask', 60_000);
+        return performance.now() - began > 3000;
+      },
+      'three questions take their time',
+      60_000,
+    );
     t.pass();
   },
 );
