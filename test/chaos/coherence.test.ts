@@ -12,7 +12,7 @@ import { startWorker } from '../helpers/worker-process.ts';
 const IDS = 300;
 const READERS = 4;
 const WRITERS = 20;
-const SECONDS = Number(process.env['SOAK_SECONDS'] ?? 10);
+const SECONDS = Number(process.env['SOAK_SECONDS'] ?? 8);
 const EVERY_MS = 300;
 const QUIET_MS = 2000;
 /** Between two restarts of Redis: time enough for readers to find it again and fill L1. */

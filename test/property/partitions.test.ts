@@ -28,7 +28,7 @@ const SHAPES: readonly (readonly [partitions: number, shards: readonly string[] 
   [2, ['a', 'b']],
   [8, ['a', 'b']],
 ];
-const RUNS = Number(process.env['SOAK_PARTITIONS'] ?? 3);
+const RUNS = Number(process.env['SOAK_PARTITIONS'] ?? 2);
 const IDS = [
   ...Array.from({ length: 24 }, (_, i) => `a.${i % 3}.${i}`),
   ...Array.from({ length: 6 }, (_, i) => `{order.${i % 2}}.line.${i}`),
