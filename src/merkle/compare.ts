@@ -2,7 +2,7 @@ import type { PeerComparison, RowDifference } from '../schema/peer-comparison.ts
 import type { Registers, RepairPeer } from '../types/merkle.ts';
 import { admitPeer } from './comparable.ts';
 import { differingIds } from './diff.ts';
-import { byId, hasNewer } from './registers.ts';
+import { hasNewer, registersOfBoth } from './registers.ts';
 import { differingWeeks } from './tombstone-weeks.ts';
 
 /** Ids whose registers are asked for at once. */
@@ -67,10 +67,8 @@ async function differencesOf(
   there: RepairPeer,
   ids: readonly string[],
 ): Promise<RowDifference[]> {
-  const [own, others] = await Promise.all([here.registers(ids), there.registers(ids)]);
-  const ownById = byId(own);
-  const othersById = byId(others);
-  return ids.flatMap((id) => differenceOf(id, ownById.get(id), othersById.get(id)) ?? []);
+  const [own, others] = await registersOfBoth(here, there, ids);
+  return ids.flatMap((id) => differenceOf(id, own.get(id), others.get(id)) ?? []);
 }
 
 function differenceOf(

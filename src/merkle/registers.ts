@@ -1,8 +1,18 @@
 import { DEFAULT_STATE } from '../schema/item.ts';
 import { isNewerContent, isNewerState } from '../schema/register-order.ts';
-import type { Registers } from '../types/merkle.ts';
+import type { Registers, RepairPeer } from '../types/merkle.ts';
 
-export function byId(rows: readonly Registers[]): Map<string, Registers> {
+/** What each side has of these ids, by id. */
+export function registersOfBoth(
+  here: RepairPeer,
+  there: RepairPeer,
+  ids: readonly string[],
+): Promise<[here: Map<string, Registers>, there: Map<string, Registers>]> {
+  const of = async (side: RepairPeer) => byId(await side.registers(ids));
+  return Promise.all([of(here), of(there)]);
+}
+
+function byId(rows: readonly Registers[]): Map<string, Registers> {
   return new Map(rows.map((row) => [row.id, row]));
 }
 

@@ -3,7 +3,7 @@ import { type repairOptionsOf } from '../schema/options.ts';
 import type { RefusedRow, Registers, RepairCounts, RepairPeer, RepairResult } from '../types/merkle.ts';
 import { admitPeer } from './comparable.ts';
 import { differingIds } from './diff.ts';
-import { byId, hasNewer } from './registers.ts';
+import { hasNewer, registersOfBoth } from './registers.ts';
 import { differingWeeks, weekOf } from './tombstone-weeks.ts';
 
 /** Ids that are compared, and rows that are moved, at once. */
@@ -128,9 +128,7 @@ class Repair {
 
   async #plan(ids: readonly string[], week: number): Promise<Plan> {
     const { direction, dryRun } = this.#options;
-    const [own, others] = await Promise.all([this.#here.registers(ids), this.#there.registers(ids)]);
-    const here = byId(own);
-    const there = byId(others);
+    const [here, there] = await registersOfBoth(this.#here, this.#there, ids);
     const goes = (from: ReadonlyMap<string, Registers>, to: ReadonlyMap<string, Registers>) =>
       ids.filter((id) => {
         // A row that is in other weeks on both sides is found in each. What was moved differs no more; a dry run counts it once.

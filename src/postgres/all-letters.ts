@@ -1,3 +1,4 @@
+import { sum } from './all-items.ts';
 import {
   areApplied,
   type DeadLetter,
@@ -45,10 +46,6 @@ export async function deleteLetters(shards: Shards, seqs: readonly number[]): Pr
 
 export async function purgeLetters(shards: Shards, beforeMs: number): Promise<number> {
   return sum(await ofAll(shards, ({ pool }) => purgeDeadLetters(pool, beforeMs)));
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
 }
 
 async function ofAll<T>(shards: Shards, work: (shard: Shard) => Promise<T>): Promise<T[]> {

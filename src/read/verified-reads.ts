@@ -50,12 +50,12 @@ export class VerifiedReads {
       const { item, tier } = await this.#lookup(id);
       if (item === undefined) return undefined;
       const isHashed = isIntact(item);
-      const isInMemory = tier === 'l1' || tier === 'pending';
-      if (isHashed && (isInMemory || (tier === 'l2' && (await this.#checkCopy(id))))) return item;
+      if (isHashed && (tier === 'l1' || tier === 'pending')) return item;
       if (!isHashed || tier === 'l2') {
-        this.#distrust(id);
+        const isSound = await this.#checkCopy(id);
+        if (!isHashed || !isSound) this.#distrust(id);
         // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
-        if ((await this.#checkCopy(id)) && tier === 'l2') return item;
+        if (isSound && tier === 'l2') return item;
       }
       if (tier === 'l3' || copies === MAX_COPIES) {
         const row = await this.#rowOf(id);
