@@ -1,10 +1,9 @@
 import { decodeFilter, encodeFilter } from '../src/filter/codec.ts';
 import { MembershipFilter } from '../src/filter/membership.ts';
+import type { Emit } from './metric.ts';
 
 /** Membership filter at 1,000,000 ids: size, errors of both kinds, speed. Repeatable: the ids and the steps are the same each time. */
-export async function filterBench(
-  emit: (metric: string, value: number, unit: string) => void,
-): Promise<void> {
+export async function filterBench(emit: Emit): Promise<void> {
   const COUNT = 1_000_000;
   const LOADS = 15;
   // Through JSON, because that is how ids arrive; a string built by `+` is put together by its first reader, here the filter.

@@ -10,7 +10,8 @@ import { documents } from './documents.ts';
 import { tierlineDrain } from './drain.ts';
 import { type BenchOptions, type Emit, perSecond } from './metric.ts';
 import { queueCeiling } from './queue-ceiling.ts';
-import { best, warm } from './read.ts';
+import { usEach, warm } from './read.ts';
+import { figure, inRounds } from './rounds.ts';
 
 const PARTITIONS = 8;
 const CALL = 500;
@@ -102,13 +103,25 @@ async function mgets(emit: Emit, one: Deployment, many: Deployment, count: numbe
   try {
     await warm(fromOne, ids);
     await warm(fromCluster, others);
-    const us = await best(ids.length, {
-      one: () => readAll(fromOne, ids),
-      cluster: () => readAll(fromCluster, others),
+    const us = await inRounds({
+      one: usEach(ids.length, () => readAll(fromOne, ids)),
+      cluster: usEach(ids.length, () => readAll(fromCluster, others)),
     });
-    emit('one_redis_get_many_per_s', 1e6 / us.one, '1/s');
-    emit('cluster_get_many_per_s', 1e6 / us.cluster, '1/s');
-    emit('cluster_mget_ratio', us.one / us.cluster, 'x');
+    emit(
+      'one_redis_get_many_per_s',
+      figure(us, ({ one }) => 1e6 / one),
+      '1/s',
+    );
+    emit(
+      'cluster_get_many_per_s',
+      figure(us, ({ cluster }) => 1e6 / cluster),
+      '1/s',
+    );
+    emit(
+      'cluster_mget_ratio',
+      figure(us, ({ one, cluster }) => one / cluster),
+      'x',
+    );
   } finally {
     await fromOne.close();
     await fromCluster.close();

@@ -9,11 +9,13 @@ import { connectReader } from '../src/read/open-reader.ts';
 import { MemoryTier } from '../src/tiers/memory.ts';
 import type { TieredReader } from '../src/read/tiered-reader.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
-import type { Emit } from './metric.ts';
+import { type Emit, timed } from './metric.ts';
+import { figure, inRounds } from './rounds.ts';
 
 const IDS = 20_000;
 const CALL = 1000;
 const MGET = 500;
+/** More than usual: one takes less than a second. */
 const ROUNDS = 9;
 /** Of a stored text whose state is `default`. */
 const BODY_AT = 140;
@@ -34,27 +36,16 @@ function documentOf(n: number) {
   };
 }
 
-/**
- * Best of a few rounds, in microseconds for one of `count`: others share the machine. What is to be compared takes turns,
- * so that a slow moment of the machine meets all of it.
- * @param prepare runs before each round, untimed
- */
-export async function best<K extends string>(
+/** Microseconds of each of `count` that `work` does. `prepare` runs before, untimed. */
+export function usEach(
   count: number,
-  runs: Readonly<Record<K, () => unknown>>,
+  work: () => unknown,
   prepare?: () => Promise<unknown>,
-): Promise<Record<K, number>> {
-  const least = {} as Record<K, number>;
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const name of Object.keys(runs) as K[]) {
-      await prepare?.();
-      const startedAt = performance.now();
-      await runs[name]();
-      const us = ((performance.now() - startedAt) * 1000) / count;
-      least[name] = Math.min(least[name] ?? us, us);
-    }
-  }
-  return least;
+): () => Promise<number> {
+  return async () => {
+    await prepare?.();
+    return ((await timed(work)) * 1000) / count;
+  };
 }
 
 /** Hits in L1 against BentoCache; batches against the bare drivers, in the same run. */
@@ -105,23 +96,42 @@ async function hits(emit: Emit, reader: TieredReader, ids: readonly string[]): P
     stores: { l1: bentostore().useL1Layer(memoryDriver({ maxItems: 10_000 })) },
   });
   for (const [n, id] of hot.entries()) await bento.set({ key: id, value: documentOf(n) });
-  const us = await best(CALLS, {
-    peek: () => {
-      for (let i = 0; i < CALLS; i++)
-        if (reader.peek(hot[i % 1000] as string) === undefined) throw new Error('not a hit');
+  const us = await inRounds(
+    {
+      peek: usEach(CALLS, () => {
+        for (let i = 0; i < CALLS; i++)
+          if (reader.peek(hot[i % 1000] as string) === undefined) throw new Error('not a hit');
+      }),
+      get: usEach(CALLS, async () => {
+        for (let i = 0; i < CALLS; i++) await reader.get(hot[i % 1000] as string);
+      }),
+      bento: usEach(CALLS, async () => {
+        for (let i = 0; i < CALLS; i++) await bento.get({ key: hot[i % 1000] as string });
+      }),
     },
-    get: async () => {
-      for (let i = 0; i < CALLS; i++) await reader.get(hot[i % 1000] as string);
-    },
-    bento: async () => {
-      for (let i = 0; i < CALLS; i++) await bento.get({ key: hot[i % 1000] as string });
-    },
-  });
+    ROUNDS,
+  );
   await bento.disconnectAll();
-  emit('peek_us', us.peek, 'us');
-  emit('get_l1_us', us.get, 'us');
-  emit('bentocache_get_us', us.bento, 'us');
-  emit('ratio_vs_bentocache', us.bento / us.get, 'x');
+  emit(
+    'peek_us',
+    figure(us, ({ peek }) => peek),
+    'us',
+  );
+  emit(
+    'get_l1_us',
+    figure(us, ({ get }) => get),
+    'us',
+  );
+  emit(
+    'bentocache_get_us',
+    figure(us, ({ bento }) => bento),
+    'us',
+  );
+  emit(
+    'ratio_vs_bentocache',
+    figure(us, ({ get, bento }) => bento / get),
+    'x',
+  );
 }
 
 /** Every read goes to L2: L1 keeps nothing. */
@@ -141,33 +151,57 @@ async function fromRedis(
     const calls = chunks(ids, CALL);
     const mget = (call: readonly string[]) =>
       Promise.all(chunks(call, MGET).map((chunk) => redis.mget(chunk.map((id) => keys.item(id)))));
-    const batches = await best(IDS, {
-      ours: async () => {
-        for (const call of calls) await reader.getMany(call);
+    const batches = await inRounds(
+      {
+        ours: usEach(IDS, async () => {
+          for (const call of calls) await reader.getMany(call);
+        }),
+        raw: usEach(IDS, async () => {
+          for (const call of calls) await mget(call);
+        }),
+        oursParsed: usEach(IDS, async () => {
+          for (const call of calls) for (const item of await reader.getMany(call)) void item?.content;
+        }),
+        rawParsed: usEach(IDS, async () => {
+          for (const call of calls)
+            for (const text of (await mget(call)).flat()) JSON.parse((text as string).slice(BODY_AT));
+        }),
       },
-      raw: async () => {
-        for (const call of calls) await mget(call);
-      },
-      oursParsed: async () => {
-        for (const call of calls) for (const item of await reader.getMany(call)) void item?.content;
-      },
-      rawParsed: async () => {
-        for (const call of calls)
-          for (const text of (await mget(call)).flat()) JSON.parse((text as string).slice(BODY_AT));
-      },
-    });
+      ROUNDS,
+    );
     if (reader.counters.l3.hits > filled) throw new Error('some reads were not warm');
-    emit('get_many_l2_per_s', 1e6 / batches.ours, '1/s');
-    emit('ratio_vs_raw_mget', batches.raw / batches.ours, 'x');
-    emit('ratio_vs_parsed_mget', batches.rawParsed / batches.oursParsed, 'x');
+    emit(
+      'get_many_l2_per_s',
+      figure(batches, ({ ours }) => 1e6 / ours),
+      '1/s',
+    );
+    emit(
+      'ratio_vs_raw_mget',
+      figure(batches, ({ ours, raw }) => raw / ours),
+      'x',
+    );
+    emit(
+      'ratio_vs_parsed_mget',
+      figure(batches, ({ oursParsed, rawParsed }) => rawParsed / oursParsed),
+      'x',
+    );
 
     const wave = ids.slice(0, 10_000);
     const limit = pLimit(100);
-    const singles = await best(wave.length, {
-      ours: () => Promise.all(wave.map((id) => reader.get(id))),
-      plain: () => Promise.all(wave.map((id) => limit(() => redis.get(keys.item(id))))),
-    });
-    emit('ratio_vs_single_gets', singles.plain / singles.ours, 'x');
+    const singles = await inRounds(
+      {
+        ours: usEach(wave.length, () => Promise.all(wave.map((id) => reader.get(id)))),
+        plain: usEach(wave.length, () =>
+          Promise.all(wave.map((id) => limit(() => redis.get(keys.item(id))))),
+        ),
+      },
+      ROUNDS,
+    );
+    emit(
+      'ratio_vs_single_gets',
+      figure(singles, ({ ours, plain }) => plain / ours),
+      'x',
+    );
   } finally {
     await reader.close();
   }
@@ -202,20 +236,36 @@ async function fromPostgres(
         text: 'SELECT id, content, content_version, state FROM items WHERE id = ANY($1)',
         values: [chunk],
       });
-    const us = await best(
-      IDS,
+    const emptyCache = () => redis.del(ids.map((id) => keys.item(id)));
+    const us = await inRounds(
       {
-        ours: async () => {
-          for (const call of calls) await reader.getMany(call);
-        },
-        raw: async () => {
-          for (const call of calls) await Promise.all(chunks(call, MGET).map(any));
-        },
+        ours: usEach(
+          IDS,
+          async () => {
+            for (const call of calls) await reader.getMany(call);
+          },
+          emptyCache,
+        ),
+        raw: usEach(
+          IDS,
+          async () => {
+            for (const call of calls) await Promise.all(chunks(call, MGET).map(any));
+          },
+          emptyCache,
+        ),
       },
-      () => redis.del(ids.map((id) => keys.item(id))),
+      ROUNDS,
     );
-    emit('get_many_l3_per_s', 1e6 / us.ours, '1/s');
-    emit('ratio_vs_raw_any', us.raw / us.ours, 'x');
+    emit(
+      'get_many_l3_per_s',
+      figure(us, ({ ours }) => 1e6 / ours),
+      '1/s',
+    );
+    emit(
+      'ratio_vs_raw_any',
+      figure(us, ({ ours, raw }) => raw / ours),
+      'x',
+    );
   } finally {
     await reader.close();
   }

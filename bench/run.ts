@@ -7,7 +7,7 @@ import { filterBench } from './filter.ts';
 import { floodBench } from './flood.ts';
 import { gatewayBench } from './gateway.ts';
 import { merkleBench } from './merkle.ts';
-import type { Bench } from './metric.ts';
+import { type Bench, metricLine, metricOf } from './metric.ts';
 import { partitionsBench } from './partitions.ts';
 import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
@@ -59,15 +59,11 @@ if (unknown.length > 0 || !isPositive(items) || !isPositive(seconds)) {
   process.exit(2);
 }
 
-for (const bench of names) {
-  await BENCHES[bench]?.(
+for (const name of names) {
+  await BENCHES[name]?.(
     (metric, value, unit) => {
-      const rounded = Number.isInteger(value) ? value : Number(value.toPrecision(4));
-      console.log(
-        values.json
-          ? JSON.stringify({ bench, metric, value: rounded, unit })
-          : `${bench.padEnd(10)} ${metric.padEnd(28)} ${String(rounded).padStart(12)} ${unit}`,
-      );
+      const found = metricOf(name, metric, value, unit);
+      console.log(values.json ? JSON.stringify(found) : metricLine(found));
     },
     { items, seconds, before: values.before },
   );
