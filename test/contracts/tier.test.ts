@@ -5,7 +5,7 @@ import { Shards } from '../../src/postgres/shards.ts';
 import { readRows } from '../../src/postgres/read-items.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
 import { closeRedis, createRedis } from '../../src/redis/connect.ts';
-import { ItemStore } from '../../src/redis/item-store.ts';
+import { type CopyFate, ItemStore } from '../../src/redis/item-store.ts';
 import { encodeStored } from '../../src/schema/stored-item.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
 import { CopyTier } from '../../src/tiers/copy-tier.ts';
@@ -146,6 +146,17 @@ function valueAt(stamp: number): string {
   });
 }
 
+/** Writes with a new look until none was too old: a look is good for a second, and a busy machine may take longer. */
+async function freshly(
+  copies: CopyStore,
+  set: (look: Look | undefined) => Promise<CopyFate[]>,
+): Promise<CopyFate[]> {
+  for (;;) {
+    const fates = await set(copies.look());
+    if (!fates.includes('late')) return fates;
+  }
+}
+
 for (const [name, open] of Object.entries(ENGINES)) {
   test(`${name}: I1 I6: an engine of L2 keeps the newest copy, and refuses those of an old look`, async (t) => {
     const deployment = await createDeployment(ONE_LANE);
@@ -155,22 +166,24 @@ for (const [name, open] of Object.entries(ENGINES)) {
     t.true(look !== undefined && copies.isFresh(look));
     const set = (stamp: number, at: Look | undefined) =>
       copies.setNewer([{ id: 'a', value: valueAt(stamp), ttlMs: 0 }], at);
+    const setFresh = (stamp: number) => freshly(copies, (at) => set(stamp, at));
     const stored = async () => (await Promise.all(copies.getParts(['a', 'b']))).flat();
     t.deepEqual(await set(20, undefined), ['late']);
     t.deepEqual(await stored(), [null, null]);
-    t.deepEqual(await set(20, look), ['stored']);
-    t.deepEqual(await set(10, look), ['newer']);
+    t.deepEqual(await setFresh(20), ['stored']);
+    t.deepEqual(await setFresh(10), ['newer']);
     t.deepEqual(await stored(), [valueAt(20), null]);
     t.deepEqual(await copies.inspect('a'), { value: valueAt(20), ttlMs: -1 });
     await copies.dropCopy('a', valueAt(10));
     t.deepEqual(await stored(), [valueAt(20), null], 'another value has taken its place');
     await copies.dropCopy('a', valueAt(20));
     t.deepEqual(await stored(), [null, null]);
-    t.deepEqual(await set(20, look), ['stored']);
+    t.deepEqual(await setFresh(20), ['stored']);
+    const before = copies.look();
     await copies.drop(['a']);
-    t.deepEqual(await set(10, look), ['late'], 'the copy that was dropped may have been newer');
+    t.deepEqual(await set(10, before), ['late'], 'the copy that was dropped may have been newer');
     t.deepEqual(await stored(), [null, null]);
-    t.deepEqual(await set(20, copies.look()), ['stored']);
+    t.deepEqual(await setFresh(20), ['stored']);
   });
 }
 
@@ -205,9 +218,10 @@ for (const [name, open] of Object.entries(ENGINES)) {
     );
     for (const [i, first] of values.entries()) {
       for (const [j, second] of values.entries()) {
-        const at = copies.look();
-        t.deepEqual(await copies.setNewer([{ id: 'a', value: first, ttlMs: 0 }], at), ['stored']);
-        const fates = await copies.setNewer([{ id: 'a', value: second, ttlMs: 0 }], at);
+        const set = (value: string) =>
+          freshly(copies, (at) => copies.setNewer([{ id: 'a', value, ttlMs: 0 }], at));
+        t.deepEqual(await set(first), ['stored']);
+        const fates = await set(second);
         t.deepEqual(fates, [j < i ? 'newer' : 'stored'], `${i} and then ${j}`);
         t.is((await Promise.all(copies.getParts(['a']))).flat()[0], values[Math.max(i, j)]);
         await copies.dropCopy('a', values[Math.max(i, j)] as string);
