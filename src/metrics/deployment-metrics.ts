@@ -5,6 +5,7 @@ import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { type AllTotals, totalsOf } from '../postgres/all-items.ts';
 import type { Shards } from '../postgres/shards.ts';
+import { type MoveFigures, readMove } from '../postgres/move-figures.ts';
 import { pingPostgres } from '../postgres/pool.ts';
 import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
@@ -36,6 +37,8 @@ interface Snapshot {
   /** The last whole turn of the sweep of L2. */
   readonly copyTurn: CopyTurn | undefined;
   readonly totals: AllTotals | undefined;
+  /** A partition on its way to another shard. */
+  readonly move: MoveFigures | undefined;
   readonly queueMemory: Memory | undefined;
   readonly cacheMemory: Memory | undefined;
 }
@@ -165,6 +168,22 @@ function addShards(registry: Registry, { shards }: DeploymentSources, read: () =
       },
     }),
   );
+  registry.registerMetric(
+    new Gauge({
+      name: 'tierline_move_rows',
+      help: 'Rows of the partition that is being moved, at the shard it comes from and at the one it goes to; no series while none is',
+      labelNames: ['partition', 'step', 'shard'],
+      registers: [],
+      async collect() {
+        this.reset();
+        const { move } = await read();
+        if (move === undefined) return;
+        const { partition, step } = move;
+        this.set({ partition, step, shard: move.from }, move.rowsFrom);
+        this.set({ partition, step, shard: move.to }, move.rowsTo);
+      },
+    }),
+  );
 }
 
 /** One series a server: the cache has its own only when `CACHE_REDIS_URL` is set. */
@@ -208,13 +227,14 @@ async function readSnapshot({
     }
   };
   const home = keysOf(config.namespace);
-  const [backlog, lostWrites, turns, totals, queueMemory, cacheMemory] = await Promise.all([
+  const [backlog, lostWrites, turns, totals, move, queueMemory, cacheMemory] = await Promise.all([
     orNothing(lanes().then((known) => readBacklog(queue, known))),
     orNothing(countLost(queue, home)),
     orNothing(readTurns(queue, home)),
     orNothing(totalsOf(shards)),
+    orNothing(readMove(shards)),
     orNothing(memoryOf(queue)),
     orNothing(memoryOf(cache)),
   ]);
-  return { config, backlog, lostWrites, copyTurn: turns?.last, totals, queueMemory, cacheMemory };
+  return { config, backlog, lostWrites, copyTurn: turns?.last, totals, move, queueMemory, cacheMemory };
 }
