@@ -66,8 +66,9 @@ const PATIENT_PROCESSES = { TIERLINE_ENQUEUE_TIMEOUT_MS: '20000', TIERLINE_L2_TI
 const turns = new Turns(4);
 
 /**
- * With TEST_PARTITIONS=8 the deployment has 8 partitions, unless the test asks for a number itself, and with TEST_SHARDS=2 then
- * also two shards.
+ * With TEST_PARTITIONS=8 the deployment has 8 partitions, unless the test asks for a number itself. With TEST_SHARDS=2 it has two
+ * shards, unless the test asks for a number of partitions or for one server.
+ * @param extra `shards` and `databaseUrl` name the servers of the databases
  * @param shardNames as many databases, also on one server
  */
 export async function createDeployment(
@@ -75,9 +76,14 @@ export async function createDeployment(
   shardNames?: readonly string[],
 ): Promise<Deployment> {
   const partitions = extra.partitions ?? Number(process.env['TEST_PARTITIONS'] ?? 1);
-  const { redisUrl, ...servers } = loadConfig({ redisUrl: extra.redisUrl, databaseUrl: extra.databaseUrl });
+  const { redisUrl, ...servers } = loadConfig({
+    redisUrl: extra.redisUrl,
+    databaseUrl: extra.databaseUrl,
+    shards: extra.shards,
+  });
   const endTurn = isClusterUrl(redisUrl) ? await turns.take() : undefined;
-  const asked = shardNames ?? (extra.partitions === undefined ? servers.shards.map(({ name }) => name) : []);
+  const isOne = extra.shards === undefined && (extra.partitions ?? extra.databaseUrl) !== undefined;
+  const asked = shardNames ?? (isOne ? [] : servers.shards.map(({ name }) => name));
   const name = `tierline_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
   const databases = await Promise.all(
     (asked.length === 0 ? [''] : asked).map((shard, i) =>

@@ -85,12 +85,21 @@ export async function startReplication(replicaCount = 1): Promise<Replication> {
         child = undefined;
       },
       async start() {
-        child = spawn(program('postgres'), ['-D', data, '-p', `${port}`, ...options], {
-          ...owner,
-          cwd: folder,
-          stdio: 'ignore',
-        });
-        await eventually(() => isUp(server), 'Postgres answers', 30_000);
+        await eventually(
+          () => {
+            // After a kill it refuses to start until the last process of the killed one has ended.
+            if (child === undefined || child.exitCode !== null) {
+              child = spawn(program('postgres'), ['-D', data, '-p', `${port}`, ...options], {
+                ...owner,
+                cwd: folder,
+                stdio: 'ignore',
+              });
+            }
+            return isUp(server);
+          },
+          'Postgres answers',
+          30_000,
+        );
       },
     };
     servers.push({ server, kill: () => server.kill() });
