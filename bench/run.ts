@@ -6,6 +6,7 @@ import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import { floodBench } from './flood.ts';
 import { gatewayBench } from './gateway.ts';
+import { latencyBench } from './latency.ts';
 import { merkleBench } from './merkle.ts';
 import { type Bench, metricLine, metricOf } from './metric.ts';
 import { partitionsBench } from './partitions.ts';
@@ -30,6 +31,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   gateway: gatewayBench,
   connections: connectionsBench,
   merkle: merkleBench,
+  latency: latencyBench,
 };
 
 const { values, positionals } = parseArgs({

@@ -1,0 +1,52 @@
+import type { Producer } from '../src/types/write.ts';
+import type { Deployment } from '../test/helpers/deployment.ts';
+import { Arrivals, arrive } from './arrivals.ts';
+import { documents } from './documents.ts';
+import type { Emit } from './metric.ts';
+import { NaiveWriter } from './naive-writer.ts';
+import { figure, inRounds } from './rounds.ts';
+
+const RATES = [100, 1000, 10_000] as const;
+const ROUNDS = 3;
+const ITEMS = 10_000;
+
+/**
+ * From the moment a write was due until its caller knows that it has settled, against the hand-written worker, whose caller hears
+ * of the end of its job. The percentiles are of all rounds together.
+ */
+export async function latencyOfWrites(
+  emit: Emit,
+  deployment: Deployment,
+  producer: Producer,
+  ms: number,
+): Promise<void> {
+  const items = documents(ITEMS);
+  const itemOf = (n: number) => items[n % ITEMS] as (typeof items)[number];
+  const naive = await NaiveWriter.open(deployment);
+  try {
+    for (const perSecond of RATES) {
+      const rounds = await inRounds(
+        {
+          settle: () => arrive({ perSecond, ms }, async (n) => (await producer.submit(itemOf(n))).settled()),
+          naive: () => arrive({ perSecond, ms }, (n) => naive.write(itemOf(n))),
+        },
+        ROUNDS,
+      );
+      const when = `at_${perSecond}`;
+      for (const side of ['settle', 'naive'] as const) {
+        const all = Arrivals.together(rounds.map((round) => round[side]));
+        all.emit(emit, side, when);
+        emit(`${side}_reached_${when}`, all.reachedPerSecond, 'items/s');
+      }
+      for (const [name, share] of Object.entries({ p50: 0.5, p99: 0.99 })) {
+        emit(
+          `${name}_ratio_vs_naive_${when}`,
+          figure(rounds, ({ settle, naive: plain }) => plain.percentile(share) / settle.percentile(share)),
+          'ratio',
+        );
+      }
+    }
+  } finally {
+    await naive.close();
+  }
+}
