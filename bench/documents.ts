@@ -2,7 +2,12 @@ import type { NewItem } from '../src/types/write.ts';
 
 /** Items of about 300 bytes of JSON, all different, under 1,000 prefixes. */
 export function documents(count: number, prefix = 'doc'): NewItem[] {
-  return Array.from({ length: count }, (_, i) => ({
+  return Array.from({ length: count }, (_, i) => documentAt(i, prefix));
+}
+
+/** One of them. */
+export function documentAt(i: number, prefix = 'doc'): NewItem {
+  return {
     id: `${prefix}.${i % 1000}.${i}`,
     content: {
       name: `Document number ${i}`,
@@ -17,5 +22,5 @@ export function documents(count: number, prefix = 'doc'): NewItem[] {
       ),
       place: { lat: (i % 180) - 90, lon: (i % 360) - 180, country: 'GB' },
     },
-  }));
+  };
 }

@@ -25,27 +25,51 @@ const TABLE =
 export async function rawUpsertMs(deployment: Deployment, items: readonly NewItem[]): Promise<number> {
   const pool = createPool(deployment.config.databaseUrl, CONNECTIONS, deployment.log);
   await pool.query(TABLE);
-  const batches: unknown[][] = [];
-  for (let at = 0; at < items.length; at += BATCH) batches.push(parameters(items.slice(at, at + BATCH), at));
   try {
-    return await timed(() =>
-      Promise.all(
-        Array.from({ length: CONNECTIONS }, async () => {
-          for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
-            await upsert(pool, batch);
-          }
-        }),
-      ),
-    );
+    return await upsertAllMs(pool, items);
   } finally {
     await pool.query('DROP TABLE raw_items');
     await pool.end();
   }
 }
 
-/** The same table for single batches, with a copy of the rows that are stored. */
+/** Milliseconds of all items in batches, over four connections. */
+export function upsertAllMs(pool: Pool, items: readonly NewItem[]): Promise<number> {
+  const batches = batchesOf(items).map((batch, i) => parameters(batch, i * BATCH));
+  return overConnections(batches, (batch) => upsert(pool, batch));
+}
+
+/** The same for deleting them. */
+export function deleteAllMs(pool: Pool, ids: readonly string[]): Promise<number> {
+  return overConnections(batchesOf(ids), (batch) =>
+    pool.query({
+      name: 'raw-delete',
+      text: 'DELETE FROM raw_items WHERE id = ANY($1::text[])',
+      values: [batch],
+    }),
+  );
+}
+
+function batchesOf<T>(all: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(all.length / BATCH) }, (_, i) =>
+    all.slice(i * BATCH, (i + 1) * BATCH),
+  );
+}
+
+function overConnections<T>(batches: readonly T[], work: (batch: T) => Promise<unknown>): Promise<number> {
+  const left = [...batches];
+  return timed(() =>
+    Promise.all(
+      Array.from({ length: CONNECTIONS }, async () => {
+        for (let batch = left.shift(); batch !== undefined; batch = left.shift()) await work(batch);
+      }),
+    ),
+  );
+}
+
+/** The same table to write into, with a copy of the rows that are stored. */
 export async function createRawTable(pool: Pool): Promise<void> {
-  await pool.query(TABLE);
+  await pool.query(`DROP TABLE IF EXISTS raw_items; ${TABLE}`);
   await pool.query('INSERT INTO raw_items SELECT * FROM items');
   await pool.query('VACUUM ANALYZE raw_items');
 }

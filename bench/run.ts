@@ -6,6 +6,7 @@ import { enqueueBench } from './enqueue.ts';
 import { filterBench } from './filter.ts';
 import { floodBench } from './flood.ts';
 import { gatewayBench } from './gateway.ts';
+import { growthBench } from './growth.ts';
 import { latencyBench } from './latency.ts';
 import { merkleBench } from './merkle.ts';
 import { type Bench, metricLine, metricOf } from './metric.ts';
@@ -32,6 +33,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   connections: connectionsBench,
   merkle: merkleBench,
   latency: latencyBench,
+  growth: growthBench,
 };
 
 const { values, positionals } = parseArgs({

@@ -43,12 +43,19 @@ export async function fill(
   digester: Digester,
   itemAt: (i: number) => NewItem,
 ): Promise<void> {
-  for (let at = 0; at < count; at += FILL_ROWS) {
-    const items = Array.from({ length: Math.min(FILL_ROWS, count - at) }, (_, i) => itemAt(at + i));
-    const rows = rowsOf(items, firstStamp + at, digester);
-    await Promise.all(pools.map((pool) => applyRows(pool, rows, randomUUID())));
-    if (at % (100 * FILL_ROWS) === 0) await Promise.all(pools.map((pool) => foldDeltas(pool)));
-  }
+  let at = 0;
+  const write = async () => {
+    while (at < count) {
+      const from = at;
+      at += FILL_ROWS;
+      const items = Array.from({ length: Math.min(FILL_ROWS, count - from) }, (_, i) => itemAt(from + i));
+      const rows = rowsOf(items, firstStamp + from, digester);
+      await Promise.all(pools.map((pool) => applyRows(pool, rows, randomUUID())));
+      if (from % (100 * FILL_ROWS) === 0) await Promise.all(pools.map((pool) => foldDeltas(pool)));
+    }
+  };
+  // Two at once: serialising and hashing for one takes as long as Postgres takes for the other.
+  await Promise.all([write(), write()]);
   for (const pool of pools) {
     await foldDeltas(pool);
     await pool.query('VACUUM ANALYZE');

@@ -1,0 +1,57 @@
+import { Queue } from 'bullmq';
+import { WRITES_QUEUE } from '../src/keys.ts';
+import { openProducer } from '../src/producer/open-producer.ts';
+import { closeRedis, createRedis, type Redis } from '../src/redis/connect.ts';
+import type { Producer } from '../src/types/write.ts';
+import type { Deployment } from '../test/helpers/deployment.ts';
+import { startWorker, type WorkerProcess } from '../test/helpers/worker-process.ts';
+import { timed } from './metric.ts';
+
+/** Workers that find writes waiting in the queue: what is measured is the drain, not how fast a producer submits. */
+export class QueuedWrites {
+  readonly #producer: Producer;
+  readonly #workers: readonly WorkerProcess[];
+  readonly #queues: readonly Queue[];
+  readonly #connection: Redis;
+
+  private constructor(
+    producer: Producer,
+    workers: readonly WorkerProcess[],
+    queues: readonly Queue[],
+    connection: Redis,
+  ) {
+    this.#producer = producer;
+    this.#workers = workers;
+    this.#queues = queues;
+    this.#connection = connection;
+  }
+
+  static async open(
+    { config, options, env, lanes, log }: Deployment,
+    workerCount = 2,
+  ): Promise<QueuedWrites> {
+    const connection = createRedis(config.redisUrl, 'patient', log);
+    const queues = lanes.keys.map(
+      ({ queuePrefix: prefix }) => new Queue(WRITES_QUEUE, { connection, prefix }),
+    );
+    const workers = await Promise.all(Array.from({ length: workerCount }, () => startWorker('drain', env)));
+    return new QueuedWrites(await openProducer(options), workers, queues, connection);
+  }
+
+  /** Milliseconds from the release of the queue until all that `submit` has submitted has settled. */
+  async drainMs(submit: (producer: Producer) => Promise<unknown>): Promise<number> {
+    await Promise.all(this.#queues.map((queue) => queue.pause()));
+    await submit(this.#producer);
+    return timed(async () => {
+      await Promise.all(this.#queues.map((queue) => queue.resume()));
+      await this.#producer.flush();
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#producer.close();
+    await Promise.all(this.#workers.map((worker) => worker.stop()));
+    await Promise.all(this.#queues.map((queue) => queue.close()));
+    await closeRedis(this.#connection);
+  }
+}
