@@ -14,6 +14,7 @@ import { partitionsBench } from './partitions.ts';
 import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
 import { readBench } from './read.ts';
+import { scalingBench } from './scaling.ts';
 import { scanBench } from './scan.ts';
 import { sizesBench } from './sizes.ts';
 
@@ -34,6 +35,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   merkle: merkleBench,
   latency: latencyBench,
   growth: growthBench,
+  scaling: scalingBench,
 };
 
 const { values, positionals } = parseArgs({
