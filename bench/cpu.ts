@@ -16,6 +16,12 @@ export function cpuUs(pid: number): number {
   return ticks.reduce((sum, n) => sum + n, 0) * TICK_US;
 }
 
+/** Memory of a process that is not swapped out. @throws when the process has ended */
+export function residentMb(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Math.round(Number(kilobytes ?? 0) / 1024);
+}
+
 function parentOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { Queue } from 'bullmq';
 import { WRITES_QUEUE } from '../src/keys.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
@@ -6,45 +5,106 @@ import { createRedis } from '../src/redis/connect.ts';
 import type { NewItem, Producer } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
-import { cpuUs, postgresCpuUs, redisCpuUs } from './cpu.ts';
+import { residentMb } from './cpu.ts';
 import { documents } from './documents.ts';
-import { type BenchOptions, type Emit, perSecond, timed } from './metric.ts';
-import { naiveMs } from './naive.ts';
-import { rawUpsertMs } from './raw-upsert.ts';
+import { type BenchOptions, type Emit, perSecond } from './metric.ts';
+import { naiveDrain, startNaive } from './naive.ts';
+import { rawUpsert } from './raw-upsert.ts';
+import { figure, inRounds } from './rounds.ts';
+import { emitUsage, type Usage, usageOf } from './usage.ts';
 
 const WORKERS = 2;
 const WARM_UP = 40_000;
+/** What a plain upsert uses. */
+const PLAIN_KINDS = ['postgres_cpu_us', 'client_cpu_us', 'postgres_transactions', 'wal_bytes'] as const;
 
-/** Drain throughput against the raw limit of Postgres and against what a team writes by hand, in one run. */
+/** Jobs of the naive worker are as slow one by one as a hundred thousand of them. */
+const NAIVE_SHARE = 0.2;
+
+/** Drain throughput against the raw limit of Postgres and against what a team writes by hand, in turns. */
 export async function drainBench(emit: Emit, { items: count = 100_000 }: BenchOptions): Promise<void> {
-  const items = documents(count);
+  const naiveCount = Math.ceil(count * NAIVE_SHARE);
   const deployment = await createDeployment();
+  const workers = await startWarmDrain(deployment);
+  const naive = await startNaive(deployment);
+  // New ids each time: a second write of an id is another kind of work.
+  let turn = 0;
+  const fresh = (size: number) => documents(size, `turn${turn++}`);
   try {
-    await deployment.pool.query('VACUUM');
-    const before = await rawUpsertMs(deployment, items);
-    const drained = await tierlineDrain(deployment, items);
-    // Before and after: the machine is not as fast from one second to the next.
-    const raw = perSecond(2 * count, before + (await rawUpsertMs(deployment, items)));
-    emit('raw_upsert_items_per_s', raw, 'items/s');
-    const tierline = perSecond(count, drained.ms);
-    emit('items_per_s', tierline, 'items/s');
-    emit('worker_rss_mb', drained.rssMb, 'MB');
-    for (const [name, us] of Object.entries(drained.cpuUs)) emit(`${name}_cpu_us`, us / count, 'us/item');
-
-    const naive = perSecond(count, await naiveMs(deployment, items));
-    emit('naive_items_per_s', naive, 'items/s');
-    emit('ratio_vs_raw_upsert', tierline / raw, 'ratio');
-    emit('ratio_vs_naive', tierline / naive, 'ratio');
+    const rounds = await inRounds({
+      raw: () => rawUpsert(deployment, fresh(count), (work) => usageOf(deployment, [], work)),
+      // Into empty tables, as the plain upsert.
+      tierline: async () => {
+        await deployment.pool.query('TRUNCATE items, merkle_leaf, merkle_path, merkle_delta');
+        return workers.drain(fresh(count));
+      },
+      naive: async () => {
+        await deployment.pool.query('TRUNCATE naive_items');
+        return naiveDrain(naive, fresh(naiveCount), (work) =>
+          usageOf(deployment, [naive.worker.pid as number], work),
+        );
+      },
+    });
+    const usages = <K extends keyof (typeof rounds)[number]>(name: K) => rounds.map((round) => round[name]);
+    emit(
+      'raw_upsert_items_per_s',
+      figure(usages('raw'), ({ ms }) => perSecond(count, ms)),
+      'items/s',
+    );
+    emit(
+      'items_per_s',
+      figure(usages('tierline'), ({ ms }) => perSecond(count, ms)),
+      'items/s',
+    );
+    emit(
+      'naive_items_per_s',
+      figure(usages('naive'), ({ ms }) => perSecond(naiveCount, ms)),
+      'items/s',
+    );
+    emit(
+      'ratio_vs_raw_upsert',
+      figure(rounds, ({ raw, tierline }) => raw.ms / tierline.ms),
+      'ratio',
+    );
+    emit(
+      'ratio_vs_naive',
+      figure(rounds, ({ naive, tierline }) => naive.ms / naiveCount / (tierline.ms / count)),
+      'ratio',
+    );
+    emit('worker_rss_mb', Math.max(...usages('tierline').map(({ rssMb }) => rssMb)), 'MB');
+    emitUsage(emit, usages('tierline'), count);
+    emitUsage(emit, usages('raw'), count, { prefix: 'raw_upsert_', kinds: PLAIN_KINDS });
+    emitUsage(emit, usages('naive'), naiveCount, { prefix: 'naive_' });
   } finally {
+    await naive.close();
+    await workers.close();
     await deployment.close();
   }
 }
 
-/** Jobs already queued, workers up and warm: from the queues' release until the last chunk has settled. */
-export async function tierlineDrain(
-  deployment: Deployment,
-  items: readonly NewItem[],
-): Promise<{ ms: number; rssMb: number; cpuUs: Record<string, number> }> {
+interface Drained extends Usage {
+  /** The most that one worker held. */
+  readonly rssMb: number;
+}
+
+/** Two workers that are up and warm, with their queues paused between two drains. */
+interface WarmDrain {
+  /** From the queues' release until the last chunk has settled. */
+  drain(items: readonly NewItem[]): Promise<Drained>;
+  close(): Promise<void>;
+}
+
+/** One drain by workers of its own. */
+export async function tierlineDrain(deployment: Deployment, items: readonly NewItem[]): Promise<Drained> {
+  const workers = await startWarmDrain(deployment);
+  try {
+    return await workers.drain(items);
+  } finally {
+    await workers.close();
+  }
+}
+
+async function startWarmDrain(deployment: Deployment): Promise<WarmDrain> {
   const connection = createRedis(deployment.config.redisUrl, 'patient', deployment.log);
   const queues = deployment.lanes.keys.map(
     ({ queuePrefix: prefix }) => new Queue(WRITES_QUEUE, { connection, prefix }),
@@ -55,37 +115,35 @@ export async function tierlineDrain(
   const workers = await Promise.all(
     Array.from({ length: WORKERS }, () => startWorker('drain', deployment.env)),
   );
+  const pids = workers.map(({ child }) => child.pid as number);
+  const drain = async (items: readonly NewItem[]) => {
+    await Promise.all(queues.map((queue) => queue.pause()));
+    await submitAll(producer, items, perCall);
+    let rssMb = 0;
+    const watch = setInterval(() => {
+      rssMb = Math.max(rssMb, ...pids.map(residentMb));
+    }, 250);
+    try {
+      const usage = await usageOf(deployment, pids, async () => {
+        await Promise.all(queues.map((queue) => queue.resume()));
+        await producer.flush();
+      });
+      return { ...usage, rssMb };
+    } finally {
+      clearInterval(watch);
+    }
+  };
   // Workers live for weeks: what Node spends on compiling in the first seconds is not their speed.
-  await submitAll(producer, documents(WARM_UP, 'warm'), perCall);
-  await producer.flush();
-  await Promise.all(queues.map((queue) => queue.pause()));
-  await submitAll(producer, items, perCall);
-  const used = async () => ({
-    worker: workers.reduce((sum, { child }) => sum + cpuUs(child.pid as number), 0),
-    redis: await redisCpuUs(deployment),
-    postgres: await postgresCpuUs(deployment),
-    client: cpuUs(process.pid),
-  });
-  let rssMb = 0;
-  const watch = setInterval(() => {
-    for (const { child } of workers) rssMb = Math.max(rssMb, residentMb(child.pid as number));
-  }, 250);
-  try {
-    const before = await used();
-    const ms = await timed(async () => {
-      await Promise.all(queues.map((queue) => queue.resume()));
-      await producer.flush();
-    });
-    const after = await used();
-    const spent = Object.entries(after).map(([name, us]) => [name, us - before[name as keyof typeof before]]);
-    return { ms, rssMb, cpuUs: Object.fromEntries(spent) };
-  } finally {
-    clearInterval(watch);
-    await Promise.all(workers.map((worker) => worker.stop()));
-    await producer.close();
-    await Promise.all(queues.map((queue) => queue.close()));
-    connection.disconnect();
-  }
+  await drain(documents(WARM_UP, 'warm'));
+  return {
+    drain,
+    async close() {
+      await Promise.all(workers.map((worker) => worker.stop()));
+      await producer.close();
+      await Promise.all(queues.map((queue) => queue.close()));
+      connection.disconnect();
+    },
+  };
 }
 
 export async function submitAll(
@@ -94,10 +152,4 @@ export async function submitAll(
   perCall: number,
 ): Promise<void> {
   for (let at = 0; at < items.length; at += perCall) await producer.submitMany(items.slice(at, at + perCall));
-}
-
-export function residentMb(pid: number): number {
-  return Math.round(
-    Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) / 1024,
-  );
 }

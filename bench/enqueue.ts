@@ -4,32 +4,56 @@ import { closeRedis, createRedis } from '../src/redis/connect.ts';
 import type { NewItem } from '../src/types/write.ts';
 import { createDeployment } from '../test/helpers/deployment.ts';
 import { documents } from './documents.ts';
-import { type BenchOptions, type Emit, perSecond, timed } from './metric.ts';
+import { type BenchOptions, type Emit, perSecond } from './metric.ts';
+import { figure, inRounds } from './rounds.ts';
+import { emitUsage, usageOf } from './usage.ts';
 
 const LOOPS = 1000;
 const CALLS_IN_FLIGHT = 4;
+/** Nothing here writes to Postgres. */
+const KINDS = ['client_cpu_us', 'redis_cpu_us', 'redis_commands'] as const;
 
-/** How fast a producer hands writes to the queue; no worker runs. */
-export async function enqueueBench(emit: Emit, { items: count = 100_000 }: BenchOptions): Promise<void> {
+/** How fast a producer hands writes to the queue, beside BullMQ's own calls with the same items, in turns; no worker runs. */
+export async function enqueueBench(emit: Emit, { items: count = 30_000 }: BenchOptions): Promise<void> {
   const items = documents(count);
+  const calls = callsOf(items, 500);
   const deployment = await createDeployment();
   const producer = await openProducer(deployment.options);
   const connection = createRedis(deployment.config.redisUrl, 'patient', deployment.log);
   const queue = new Queue('plain', { connection, prefix: deployment.keys.queuePrefix });
+  const measured = (work: () => Promise<void>) => () => usageOf(deployment, [], work);
   try {
-    await producer.submitMany(documents(5000, 'warm'));
-    const many = await timed(() =>
-      inLoops(callsOf(items, 500), CALLS_IN_FLIGHT, (call) => producer.submitMany(call)),
+    const rounds = await inRounds({
+      submit_many: measured(() => inLoops(calls, CALLS_IN_FLIGHT, (call) => producer.submitMany(call))),
+      add_bulk: measured(() =>
+        inLoops(calls, CALLS_IN_FLIGHT, (call) =>
+          queue.addBulk(call.map((data) => ({ name: 'put', data, opts: { removeOnComplete: true } }))),
+        ),
+      ),
+      submit: measured(() => inLoops(items, LOOPS, (item) => producer.submit(item))),
+      queue_add: measured(() =>
+        inLoops(items, LOOPS, (item) => queue.add('put', item, { removeOnComplete: true })),
+      ),
+    });
+    for (const name of ['submit_many', 'add_bulk', 'submit', 'queue_add'] as const) {
+      const usages = rounds.map((round) => round[name]);
+      emit(
+        `${name}_items_per_s`,
+        figure(usages, ({ ms }) => perSecond(count, ms)),
+        'items/s',
+      );
+      emitUsage(emit, usages, count, { prefix: `${name}_`, kinds: KINDS });
+    }
+    emit(
+      'ratio_vs_add_bulk',
+      figure(rounds, (round) => round.add_bulk.ms / round.submit_many.ms),
+      'ratio',
     );
-    emit('submit_many_items_per_s', perSecond(count, many), 'items/s');
-
-    const single = await timed(() => inLoops(items, LOOPS, (item) => producer.submit(item)));
-    const added = await timed(() =>
-      inLoops(items, LOOPS, (item) => queue.add('put', item, { removeOnComplete: true })),
+    emit(
+      'ratio_vs_queue_add',
+      figure(rounds, (round) => round.queue_add.ms / round.submit.ms),
+      'ratio',
     );
-    emit('submit_items_per_s', perSecond(count, single), 'items/s');
-    emit('queue_add_items_per_s', perSecond(count, added), 'items/s');
-    emit('ratio_vs_queue_add', added / single, 'ratio');
   } finally {
     await producer.close();
     await queue.close();

@@ -6,8 +6,8 @@ import { ServerInfo } from '../src/redis/server-info.ts';
 import type { BatchTicket, NewItem, Producer } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
+import { residentMb } from './cpu.ts';
 import { documents } from './documents.ts';
-import { residentMb } from './drain.ts';
 import type { BenchOptions, Emit } from './metric.ts';
 
 const WORKERS = 2;

@@ -4,7 +4,7 @@ import { submitAll } from './drain.ts';
 import type { GrowingTable, Step } from './growing-table.ts';
 import { type Emit, perSecond, timed } from './metric.ts';
 import type { QueuedWrites } from './queued-writes.ts';
-import { createRawTable, deleteAllMs, upsertAllMs } from './raw-upsert.ts';
+import { createRawTable, deleteAll, upsertAll } from './raw-upsert.ts';
 import { figure, inRounds } from './rounds.ts';
 
 const ROUNDS = 3;
@@ -43,9 +43,9 @@ export async function growthOfWrites(
       plain: stepByStep(
         steps,
         async ({ updated, inserted, deleted }): Promise<Spent> => ({
-          update: await upsertAllMs(pool, updated),
-          insert: await upsertAllMs(pool, inserted),
-          delete: await deleteAllMs(pool, deleted),
+          update: await upsertAll(pool, updated, timed),
+          insert: await upsertAll(pool, inserted, timed),
+          delete: await timed(() => deleteAll(pool, deleted)),
         }),
       ),
     },

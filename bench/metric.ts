@@ -45,6 +45,9 @@ export function perSecond(count: number, milliseconds: number): number {
   return Math.round((count * 1000) / milliseconds);
 }
 
+/** Runs `work` and returns what was measured of it. */
+export type Measure<T> = (work: () => unknown) => Promise<T>;
+
 /** Runs `work` and returns how many milliseconds it took. */
 export async function timed(work: () => unknown): Promise<number> {
   const start = performance.now();

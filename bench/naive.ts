@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
@@ -6,33 +6,11 @@ import { createRedis } from '../src/redis/connect.ts';
 import type { NewItem } from '../src/types/write.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 import { eventually } from '../test/helpers/eventually.ts';
-import { timed } from './metric.ts';
-
-/** Jobs already queued, until the last row is in Postgres and the last value in Redis. */
-export async function naiveMs(deployment: Deployment, items: readonly NewItem[]): Promise<number> {
-  const naive = await startNaive(deployment);
-  try {
-    await naive.queue.pause();
-    for (let at = 0; at < items.length; at += 1000) {
-      await naive.queue.addBulk(
-        items.slice(at, at + 1000).map((data) => ({ name: 'put', data, opts: { removeOnComplete: true } })),
-      );
-    }
-    return await timed(async () => {
-      await naive.queue.resume();
-      await eventually(
-        async () => (await naive.queue.getJobCountByTypes('waiting', 'active')) === 0,
-        'naive drain',
-        600_000,
-      );
-    });
-  } finally {
-    await naive.close();
-  }
-}
+import type { Measure } from './metric.ts';
 
 export interface Naive {
   readonly queue: Queue;
+  readonly worker: ChildProcess;
   close(): Promise<void>;
 }
 
@@ -51,20 +29,43 @@ export async function startNaive({ pool, config, env, log }: Deployment, maxEven
     ...(maxEvents !== undefined && { streams: { events: { maxLen: maxEvents } } }),
   });
   await queue.waitUntilReady();
-  const child = spawn(process.execPath, [fileURLToPath(new URL('./naive-worker.js', import.meta.url))], {
+  const worker = spawn(process.execPath, [fileURLToPath(new URL('./naive-worker.js', import.meta.url))], {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  await once(child.stdout, 'data');
+  await once(worker.stdout, 'data');
   return {
     queue,
+    worker,
     async close() {
-      child.kill();
-      await once(child, 'exit');
+      worker.kill();
+      await once(worker, 'exit');
       await queue.obliterate({ force: true });
       await queue.close();
       connection.disconnect();
       await pool.query('DROP TABLE naive_items');
     },
   };
+}
+
+/** Jobs already queued, until the last row is in Postgres and the last value in Redis. `measure` runs that part. */
+export async function naiveDrain<T>(
+  { queue }: Naive,
+  items: readonly NewItem[],
+  measure: Measure<T>,
+): Promise<T> {
+  await queue.pause();
+  for (let at = 0; at < items.length; at += 1000) {
+    await queue.addBulk(
+      items.slice(at, at + 1000).map((data) => ({ name: 'put', data, opts: { removeOnComplete: true } })),
+    );
+  }
+  return measure(async () => {
+    await queue.resume();
+    await eventually(
+      async () => (await queue.getJobCountByTypes('waiting', 'active')) === 0,
+      'naive drain',
+      600_000,
+    );
+  });
 }

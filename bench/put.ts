@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +6,7 @@ import { CITY_COUNT, cityWrites } from '../demo/cities.ts';
 import { startCommand } from '../test/helpers/command-line.ts';
 import { createDeployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
+import { residentMb } from './cpu.ts';
 import { type BenchOptions, type Emit, perSecond } from './metric.ts';
 
 const WORKERS = 2;
@@ -31,7 +31,7 @@ export async function putBench(emit: Emit, { items: count = CITY_COUNT }: BenchO
     const command = startCommand(deployment.env, ['put', '--json', file]);
     let rssMb = 0;
     const watch = setInterval(() => {
-      rssMb = Math.max(rssMb, residentMb(command.pid));
+      rssMb = Math.max(rssMb, residentOrNoneMb(command.pid));
     }, RSS_EVERY_MS);
     const { code, stdout, stderr } = await command.finished;
     clearInterval(watch);
@@ -48,11 +48,9 @@ export async function putBench(emit: Emit, { items: count = CITY_COUNT }: BenchO
 }
 
 /** 0 once the process has ended. */
-function residentMb(pid: number): number {
+function residentOrNoneMb(pid: number): number {
   try {
-    return Math.round(
-      Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) / 1024,
-    );
+    return residentMb(pid);
   } catch {
     return 0;
   }

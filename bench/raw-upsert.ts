@@ -3,7 +3,7 @@ import type { NewItem } from '../src/types/write.ts';
 import { hashContent, keyHash } from '../src/merkle/digest.ts';
 import { createPool, type Pool } from '../src/postgres/pool.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
-import { timed } from './metric.ts';
+import { type Measure, timed } from './metric.ts';
 
 const CONNECTIONS = 4;
 const BATCH = 1000;
@@ -20,27 +20,31 @@ const TABLE =
 
 /**
  * The ceiling: the same columns, keys and indexes, written by plain batched upserts over four connections, with nothing
- * else: no order guard, no Merkle, no queue, no Redis. Content is serialised and hashed before the clock starts.
+ * else: no order guard, no Merkle, no queue, no Redis. Content is serialised and hashed before `measure` runs the upserts.
  */
-export async function rawUpsertMs(deployment: Deployment, items: readonly NewItem[]): Promise<number> {
+export async function rawUpsert<T>(
+  deployment: Deployment,
+  items: readonly NewItem[],
+  measure: Measure<T>,
+): Promise<T> {
   const pool = createPool(deployment.config.databaseUrl, CONNECTIONS, deployment.log);
   await pool.query(TABLE);
   try {
-    return await upsertAllMs(pool, items);
+    return await upsertAll(pool, items, measure);
   } finally {
     await pool.query('DROP TABLE raw_items');
     await pool.end();
   }
 }
 
-/** Milliseconds of all items in batches, over four connections. */
-export function upsertAllMs(pool: Pool, items: readonly NewItem[]): Promise<number> {
+/** All items in batches, over four connections. */
+export function upsertAll<T>(pool: Pool, items: readonly NewItem[], measure: Measure<T>): Promise<T> {
   const batches = batchesOf(items).map((batch, i) => parameters(batch, i * BATCH));
-  return overConnections(batches, (batch) => upsert(pool, batch));
+  return measure(() => overConnections(batches, (batch) => upsert(pool, batch)));
 }
 
 /** The same for deleting them. */
-export function deleteAllMs(pool: Pool, ids: readonly string[]): Promise<number> {
+export function deleteAll(pool: Pool, ids: readonly string[]): Promise<unknown> {
   return overConnections(batchesOf(ids), (batch) =>
     pool.query({
       name: 'raw-delete',
@@ -56,14 +60,12 @@ function batchesOf<T>(all: readonly T[]): T[][] {
   );
 }
 
-function overConnections<T>(batches: readonly T[], work: (batch: T) => Promise<unknown>): Promise<number> {
+function overConnections<T>(batches: readonly T[], work: (batch: T) => Promise<unknown>): Promise<unknown> {
   const left = [...batches];
-  return timed(() =>
-    Promise.all(
-      Array.from({ length: CONNECTIONS }, async () => {
-        for (let batch = left.shift(); batch !== undefined; batch = left.shift()) await work(batch);
-      }),
-    ),
+  return Promise.all(
+    Array.from({ length: CONNECTIONS }, async () => {
+      for (let batch = left.shift(); batch !== undefined; batch = left.shift()) await work(batch);
+    }),
   );
 }
 

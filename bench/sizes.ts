@@ -6,6 +6,7 @@ import { startWorker } from '../test/helpers/worker-process.ts';
 import { documents } from './documents.ts';
 import { submitAll } from './drain.ts';
 import type { BenchOptions, Emit } from './metric.ts';
+import { writtenLog } from './usage.ts';
 
 const MERKLE_TABLES = ['merkle_leaf', 'merkle_path', 'merkle_delta'];
 const FOLD_MS = 120_000;
@@ -24,14 +25,14 @@ export async function sizesBench(emit: Emit, { items: count = 100_000 }: BenchOp
     emit('redis_waiting_bytes', perItem(waiting.queue - empty.queue), 'bytes/item');
 
     const tablesBefore = await tableSizes(deployment);
-    const logBefore = await writtenLog(deployment);
+    const logBefore = await writtenLog(deployment.pool);
     const worker = await startWorker('drain', deployment.env);
     const maintenance = await startWorker('maintenance', deployment.env);
     await producer.flush();
     await eventually(() => isFolded(deployment), 'the Merkle deltas are folded', FOLD_MS);
     await Promise.all([worker.stop(), maintenance.stop()]);
     const stored = await usedBy(deployment);
-    const log = (await writtenLog(deployment)) - logBefore;
+    const log = (await writtenLog(deployment.pool)) - logBefore;
     // The queue of a Redis that serves both is empty again: what has grown is the copies, and the feed, which is bounded.
     emit('redis_copy_bytes', perItem(stored.cache - empty.cache), 'bytes/item');
     await deployment.pool.query('VACUUM');
@@ -56,14 +57,6 @@ async function usedBy({ redis, cache }: Deployment): Promise<{ queue: number; ca
 async function isFolded({ pool }: Deployment): Promise<boolean> {
   const { rows } = await pool.query<{ n: number }>('SELECT count(*)::int AS n FROM merkle_delta');
   return rows[0]?.n === 0;
-}
-
-/** Bytes of write-ahead log so far, of the whole server. */
-async function writtenLog({ pool }: Deployment): Promise<number> {
-  const { rows } = await pool.query<{ bytes: number }>(
-    `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8 AS bytes`,
-  );
-  return rows[0]?.bytes ?? 0;
 }
 
 async function tableSizes({ pool }: Deployment): Promise<{ rows: number; indexes: number; merkle: number }> {
