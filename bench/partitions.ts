@@ -12,9 +12,11 @@ import { type BenchOptions, type Emit, perSecond } from './metric.ts';
 import { queueCeiling } from './queue-ceiling.ts';
 import { usEach, warm } from './read.ts';
 import { figure, inRounds } from './rounds.ts';
+import { emitUsage, type Usage } from './usage.ts';
 
 const PARTITIONS = 8;
 const CALL = 500;
+const CPU_KINDS = ['worker_cpu_us', 'redis_cpu_us', 'postgres_cpu_us', 'client_cpu_us'] as const;
 const READ_IDS = 20_000;
 /** As of a queue in production, and with time enough for a busy machine: no master is to fail over. */
 const SETTINGS = { appendfsync: 'everysec' };
@@ -27,7 +29,8 @@ export async function partitionsBench(
 ): Promise<void> {
   emit('p1_ratio', before === undefined ? await askedForRatio(count) : await beforeRatio(count, before), 'x');
   const server = await startRedisServer(SETTINGS);
-  const cluster = await startRedisCluster(CLUSTER_SETTINGS);
+  // Neither side has replicas: one doubles what Redis does for a write, on a cluster and without.
+  const cluster = await startRedisCluster(CLUSTER_SETTINGS, { replicas: 0 });
   // Copies lie beside the queue in both: a cluster serves both.
   const one = await createDeployment({ partitions: 1, redisUrl: server.url, cacheRedisUrl: server.url });
   const many = await createDeployment({
@@ -37,9 +40,11 @@ export async function partitionsBench(
   });
   try {
     const [onOne, onCluster] = await inTurns(count, one, many);
-    emit('one_redis_drain_items_per_s', onOne, 'items/s');
-    emit('cluster_drain_items_per_s', onCluster, 'items/s');
-    emit('cluster_drain_ratio', onCluster / onOne, 'x');
+    emit('one_redis_drain_items_per_s', onOne.perSecond, 'items/s');
+    emit('cluster_drain_items_per_s', onCluster.perSecond, 'items/s');
+    emitUsage(emit, onOne.usages, count, { prefix: 'one_redis_', kinds: CPU_KINDS });
+    emitUsage(emit, onCluster.usages, count, { prefix: 'cluster_', kinds: CPU_KINDS });
+    emit('cluster_drain_ratio', onCluster.perSecond / onOne.perSecond, 'x');
     await mgets(emit, one, many, count);
     await queueCeiling(emit, many, count);
   } finally {
@@ -50,17 +55,26 @@ export async function partitionsBench(
   }
 }
 
-/** Items a second that two deployments drain, measured twice each as a b b a. */
-async function inTurns(count: number, a: Deployment, b: Deployment): Promise<[number, number]> {
-  const ms = new Map([
-    [a, 0],
-    [b, 0],
+interface DrainRate {
+  readonly perSecond: number;
+  readonly usages: readonly Usage[];
+}
+
+/** How two deployments drain, measured twice each as a b b a. */
+async function inTurns(count: number, a: Deployment, b: Deployment): Promise<[DrainRate, DrainRate]> {
+  const usages = new Map<Deployment, Usage[]>([
+    [a, []],
+    [b, []],
   ]);
   for (const [turn, deployment] of [a, b, b, a].entries()) {
-    const drained = await tierlineDrain(deployment, documents(count, `turn${turn}`));
-    ms.set(deployment, (ms.get(deployment) ?? 0) + drained.ms);
+    usages.get(deployment)?.push(await tierlineDrain(deployment, documents(count, `turn${turn}`)));
   }
-  return [perSecond(2 * count, ms.get(a) ?? 0), perSecond(2 * count, ms.get(b) ?? 0)];
+  const rateOf = (deployment: Deployment): DrainRate => {
+    const own = usages.get(deployment) ?? [];
+    const ms = own.reduce((total, usage) => total + usage.ms, 0);
+    return { perSecond: perSecond(own.length * count, ms), usages: own };
+  };
+  return [rateOf(a), rateOf(b)];
 }
 
 /** One partition that is asked for, against the default. It is the same code: this tells how steady the machine is. */
@@ -70,7 +84,7 @@ async function askedForRatio(count: number): Promise<number> {
   try {
     asked.env['TIERLINE_PARTITIONS'] = '1';
     const [rate, expected] = await inTurns(count, asked, byDefault);
-    return rate / expected;
+    return rate.perSecond / expected.perSecond;
   } finally {
     await asked.close();
     await byDefault.close();

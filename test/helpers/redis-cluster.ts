@@ -3,7 +3,7 @@ import { slotOf } from '../../src/redis/masters.ts';
 import { eventually } from './eventually.ts';
 import { type RedisServer, startRedisServer } from './redis-server.ts';
 
-/** A Redis Cluster of the test's own: three masters with a replica each. */
+/** A Redis Cluster of the test's own: three masters, with a replica each unless it is asked for without. */
 export interface RedisCluster {
   readonly url: string;
   /** Names the master of a key. */
@@ -37,13 +37,14 @@ interface Former {
 
 export async function startRedisCluster(
   settings: Readonly<Record<string, string>> = {},
+  { replicas = 1 }: { readonly replicas?: 0 | 1 } = {},
 ): Promise<RedisCluster> {
   const { formCluster } = (await import(
     new URL('../../../scripts/services/form-cluster.mjs', import.meta.url).href
   )) as Former;
   const all = { 'cluster-enabled': 'yes', 'cluster-node-timeout': `${NODE_TIMEOUT_MS}`, ...settings };
   const members = await Promise.all(
-    Array.from({ length: 2 * MASTERS }, async (): Promise<Member> => {
+    Array.from({ length: (1 + replicas) * MASTERS }, async (): Promise<Member> => {
       const server = await startRedisServer(all, { busPort: true });
       const client = new Redis(server.port, '127.0.0.1', { maxRetriesPerRequest: 1 });
       client.on('error', () => undefined);
