@@ -1,19 +1,15 @@
-import { Queue } from 'bullmq';
-import { WRITES_QUEUE } from '../src/keys.ts';
-import { openProducer } from '../src/producer/open-producer.ts';
-import { createRedis } from '../src/redis/connect.ts';
 import type { NewItem, Producer } from '../src/types/write.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
-import { startWorker } from '../test/helpers/worker-process.ts';
 import { residentMb } from './cpu.ts';
 import { documents } from './documents.ts';
 import { type BenchOptions, type Emit, perSecond } from './metric.ts';
 import { naiveDrain, startNaive } from './naive.ts';
+import { QueuedWrites } from './queued-writes.ts';
 import { rawUpsert } from './raw-upsert.ts';
 import { figure, inRounds } from './rounds.ts';
 import { emitUsage, type Usage, usageOf } from './usage.ts';
 
-const WORKERS = 2;
+/** Workers live for weeks: what Node spends on compiling in the first seconds is not their speed. */
 const WARM_UP = 40_000;
 /** What a plain upsert uses. */
 const PLAIN_KINDS = ['postgres_cpu_us', 'client_cpu_us', 'postgres_transactions', 'wal_bytes'] as const;
@@ -25,18 +21,19 @@ const NAIVE_SHARE = 0.2;
 export async function drainBench(emit: Emit, { items: count = 100_000 }: BenchOptions): Promise<void> {
   const naiveCount = Math.ceil(count * NAIVE_SHARE);
   const deployment = await createDeployment();
-  const workers = await startWarmDrain(deployment);
+  const queued = await QueuedWrites.open(deployment);
   const naive = await startNaive(deployment);
   // New ids each time: a second write of an id is another kind of work.
   let turn = 0;
   const fresh = (size: number) => documents(size, `turn${turn++}`);
   try {
+    await drainItems(deployment, queued, documents(WARM_UP, 'warm'));
     const rounds = await inRounds({
       raw: () => rawUpsert(deployment, fresh(count), (work) => usageOf(deployment, [], work)),
       // Into empty tables, as the plain upsert.
       tierline: async () => {
-        await deployment.pool.query('TRUNCATE items, merkle_leaf, merkle_path, merkle_delta');
-        return workers.drain(fresh(count));
+        await deployment.pool.query('TRUNCATE items, merkle_delta');
+        return drainItems(deployment, queued, fresh(count));
       },
       naive: async () => {
         await deployment.pool.query('TRUNCATE naive_items');
@@ -77,7 +74,7 @@ export async function drainBench(emit: Emit, { items: count = 100_000 }: BenchOp
     emitUsage(emit, usages('naive'), naiveCount, { prefix: 'naive_' });
   } finally {
     await naive.close();
-    await workers.close();
+    await queued.close();
     await deployment.close();
   }
 }
@@ -87,63 +84,34 @@ interface Drained extends Usage {
   readonly rssMb: number;
 }
 
-/** Two workers that are up and warm, with their queues paused between two drains. */
-interface WarmDrain {
-  /** From the queues' release until the last chunk has settled. */
-  drain(items: readonly NewItem[]): Promise<Drained>;
-  close(): Promise<void>;
-}
-
 /** One drain by workers of its own. */
 export async function tierlineDrain(deployment: Deployment, items: readonly NewItem[]): Promise<Drained> {
-  const workers = await startWarmDrain(deployment);
+  const queued = await QueuedWrites.open(deployment);
   try {
-    return await workers.drain(items);
+    await drainItems(deployment, queued, documents(WARM_UP, 'warm'));
+    return await drainItems(deployment, queued, items);
   } finally {
-    await workers.close();
+    await queued.close();
   }
 }
 
-async function startWarmDrain(deployment: Deployment): Promise<WarmDrain> {
-  const connection = createRedis(deployment.config.redisUrl, 'patient', deployment.log);
-  const queues = deployment.lanes.keys.map(
-    ({ queuePrefix: prefix }) => new Queue(WRITES_QUEUE, { connection, prefix }),
-  );
+async function drainItems(
+  deployment: Deployment,
+  queued: QueuedWrites,
+  items: readonly NewItem[],
+): Promise<Drained> {
   // Each partition gets full chunks.
-  const perCall = 500 * queues.length;
-  const producer = await openProducer(deployment.options);
-  const workers = await Promise.all(
-    Array.from({ length: WORKERS }, () => startWorker('drain', deployment.env)),
-  );
-  const pids = workers.map(({ child }) => child.pid as number);
-  const drain = async (items: readonly NewItem[]) => {
-    await Promise.all(queues.map((queue) => queue.pause()));
-    await submitAll(producer, items, perCall);
-    let rssMb = 0;
-    const watch = setInterval(() => {
-      rssMb = Math.max(rssMb, ...pids.map(residentMb));
-    }, 250);
-    try {
-      const usage = await usageOf(deployment, pids, async () => {
-        await Promise.all(queues.map((queue) => queue.resume()));
-        await producer.flush();
-      });
-      return { ...usage, rssMb };
-    } finally {
-      clearInterval(watch);
-    }
-  };
-  // Workers live for weeks: what Node spends on compiling in the first seconds is not their speed.
-  await drain(documents(WARM_UP, 'warm'));
-  return {
-    drain,
-    async close() {
-      await Promise.all(workers.map((worker) => worker.stop()));
-      await producer.close();
-      await Promise.all(queues.map((queue) => queue.close()));
-      connection.disconnect();
-    },
-  };
+  const submit = (producer: Producer) => submitAll(producer, items, 500 * deployment.lanes.count);
+  let rssMb = 0;
+  const watch = setInterval(() => {
+    rssMb = Math.max(rssMb, ...queued.workerPids.map(residentMb));
+  }, 250);
+  try {
+    const usage = await queued.drain(submit, (work) => usageOf(deployment, queued.workerPids, work));
+    return { ...usage, rssMb };
+  } finally {
+    clearInterval(watch);
+  }
 }
 
 export async function submitAll(

@@ -34,9 +34,9 @@ export async function growthOfWrites(
     {
       drained: stepByStep(steps, async ({ updated, inserted, deleted }) => {
         const spent: Spent = {
-          update: await queued.drainMs((producer) => submitAll(producer, updated, PER_CALL)),
-          insert: await queued.drainMs((producer) => submitAll(producer, inserted, PER_CALL)),
-          delete: await queued.drainMs((producer) => producer.deleteMany(deleted)),
+          update: await queued.drain((producer) => submitAll(producer, updated, PER_CALL), timed),
+          insert: await queued.drain((producer) => submitAll(producer, inserted, PER_CALL), timed),
+          delete: await queued.drain((producer) => producer.deleteMany(deleted), timed),
         };
         return { ...spent, fold: await timed(() => foldDeltas(pool)) };
       }),

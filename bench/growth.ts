@@ -5,7 +5,7 @@ import { GrowingTable } from './growing-table.ts';
 import { growthOfReads } from './growth-reads.ts';
 import { growthOfStart } from './growth-start.ts';
 import { growthOfWrites } from './growth-writes.ts';
-import type { BenchOptions, Emit } from './metric.ts';
+import { type BenchOptions, type Emit, timed } from './metric.ts';
 import { QueuedWrites } from './queued-writes.ts';
 
 const SIZES = [10_000, 100_000, 1_000_000];
@@ -22,7 +22,7 @@ export async function growthBench(emit: Emit, { items: most = 1_000_000 }: Bench
     // New workers compile for a while. They do it with writes that the smallest table has already.
     const known = documents(sizes[0] as number);
     for (let written = 0; written < WARM_UP; written += known.length) {
-      await queued.drainMs((producer) => submitAll(producer, known, 500));
+      await queued.drain((producer) => submitAll(producer, known, 500), timed);
     }
     for (const size of sizes) {
       const at = `at_${nameOf(size)}`;

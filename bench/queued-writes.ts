@@ -5,7 +5,7 @@ import { closeRedis, createRedis, type Redis } from '../src/redis/connect.ts';
 import type { Producer } from '../src/types/write.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 import { startWorker, type WorkerProcess } from '../test/helpers/worker-process.ts';
-import { timed } from './metric.ts';
+import type { Measure } from './metric.ts';
 
 /** Workers that find writes waiting in the queue: what is measured is the drain, not how fast a producer submits. */
 export class QueuedWrites {
@@ -38,11 +38,15 @@ export class QueuedWrites {
     return new QueuedWrites(await openProducer(options), workers, queues, connection);
   }
 
-  /** Milliseconds from the release of the queue until all that `submit` has submitted has settled. */
-  async drainMs(submit: (producer: Producer) => Promise<unknown>): Promise<number> {
+  get workerPids(): number[] {
+    return this.#workers.map(({ child }) => child.pid as number);
+  }
+
+  /** Measures from the release of the queue until all that `submit` has submitted has settled. */
+  async drain<T>(submit: (producer: Producer) => Promise<unknown>, measure: Measure<T>): Promise<T> {
     await Promise.all(this.#queues.map((queue) => queue.pause()));
     await submit(this.#producer);
-    return timed(async () => {
+    return measure(async () => {
       await Promise.all(this.#queues.map((queue) => queue.resume()));
       await this.#producer.flush();
     });

@@ -9,7 +9,7 @@ import { gatewayBench } from './gateway.ts';
 import { growthBench } from './growth.ts';
 import { latencyBench } from './latency.ts';
 import { merkleBench } from './merkle.ts';
-import { type Bench, metricLine, metricOf } from './metric.ts';
+import { type Bench, type Metric, metricLine, metricOf } from './metric.ts';
 import { partitionsBench } from './partitions.ts';
 import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
@@ -17,6 +17,7 @@ import { readBench } from './read.ts';
 import { scalingBench } from './scaling.ts';
 import { scanBench } from './scan.ts';
 import { sizesBench } from './sizes.ts';
+import { wholeRun } from './whole-run.ts';
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   drain: drainBench,
@@ -47,16 +48,19 @@ const { values, positionals } = parseArgs({
     before: { type: 'string' },
   },
 });
-const names = positionals.length === 0 ? Object.keys(BENCHES) : positionals;
-const unknown = names.filter((name) => BENCHES[name] === undefined);
+const unknown = positionals.filter((name) => BENCHES[name] === undefined);
 const [items, seconds] = [values.items, values.seconds].map((text) =>
   text === undefined ? undefined : Number(text),
 );
 const isPositive = (value: number | undefined) =>
   value === undefined || (Number.isInteger(value) && value > 0);
+const isWhole = positionals.length === 0 && (items ?? seconds ?? values.before) === undefined;
 if (unknown.length > 0 || !isPositive(items) || !isPositive(seconds)) {
   console.error(
     `usage: npm run bench -- [${Object.keys(BENCHES).join('|')}]... [--json] [--items N] [--seconds N] [--before DIR]
+
+Without a name and a size all benches run, about a quarter of an hour. Their results are written to bench/results, and the
+pictures and tables of the docs are drawn from them. Otherwise the results are only printed.
 
 --before DIR  \`partitions\` compares the drain of one partition with that of an earlier checkout in DIR, which must be built.
               Without it p1_ratio compares one partition that is asked for with the default: the same code, so it shows no more
@@ -65,12 +69,16 @@ if (unknown.length > 0 || !isPositive(items) || !isPositive(seconds)) {
   process.exit(2);
 }
 
-for (const name of names) {
-  await BENCHES[name]?.(
-    (metric, value, unit) => {
-      const found = metricOf(name, metric, value, unit);
-      console.log(values.json ? JSON.stringify(found) : metricLine(found));
-    },
-    { items, seconds, before: values.before },
-  );
+const print = (metric: Metric) => console.log(values.json ? JSON.stringify(metric) : metricLine(metric));
+const names = positionals.length === 0 ? Object.keys(BENCHES) : positionals;
+if (isWhole) {
+  process.exitCode = (await wholeRun(names, print)) ? 0 : 1;
+} else {
+  for (const name of names) {
+    await BENCHES[name]?.((metric, value, unit) => print(metricOf(name, metric, value, unit)), {
+      items,
+      seconds,
+      before: values.before,
+    });
+  }
 }

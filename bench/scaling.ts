@@ -1,7 +1,7 @@
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
 import { documents } from './documents.ts';
 import { submitAll } from './drain.ts';
-import { type BenchOptions, type Emit, perSecond } from './metric.ts';
+import { type BenchOptions, type Emit, perSecond, timed } from './metric.ts';
 import { QueuedWrites } from './queued-writes.ts';
 import { figure, inRounds } from './rounds.ts';
 
@@ -75,7 +75,7 @@ class Setup {
     const items = documents(this.#count, `round${this.#round++}`);
     // Each partition gets full chunks.
     const perCall = 500 * this.#deployment.lanes.count;
-    return this.#queued.drainMs((producer) => submitAll(producer, items, perCall));
+    return this.#queued.drain((producer) => submitAll(producer, items, perCall), timed);
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,11 @@
 // npm run docs: writes what the docs say of the program from the program itself, so that it cannot drift: the table of options
-// in README.md, which tests show each invariant, and the picture of the architecture. With --check it only says what is old.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+// in README.md, which tests show each invariant, the picture of the architecture, and the figures and pictures of the last whole
+// run of the benches. With --check it only says what is old.
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { instance } from '@viz-js/viz';
+import { costTable, figures, resultsPage } from '../dist/bench/figures.js';
+import { pictures } from '../dist/bench/pictures.js';
+import { RESULTS } from '../dist/bench/results.js';
 import { OPTIONS } from '../dist/src/options.js';
 
 const root = new URL('../', import.meta.url);
@@ -40,14 +44,22 @@ const invariants = ['| | invariant | shown by, in `test/` |', '|---|---|---|', .
 
 const picture = (await instance()).renderString(read('docs/architecture.dot'), { format: 'svg' });
 
+let readme = between(read('README.md'), 'options', options);
 const redrawn = {
-  'README.md': between(read('README.md'), 'options', options),
   'docs/invariants.md': between(read('docs/invariants.md'), 'invariants', invariants),
   'docs/images/architecture.svg': picture,
 };
+if (existsSync(RESULTS)) {
+  const results = JSON.parse(readFileSync(RESULTS, 'utf8'));
+  readme = between(readme, 'figures', figures(results));
+  redrawn['docs/performance.md'] = between(read('docs/performance.md'), 'costs', costTable(results));
+  redrawn['bench/results/latest.md'] = resultsPage(results);
+  for (const { file, svg } of pictures(results)) redrawn[`docs/images/${file}`] = svg;
+}
+redrawn['README.md'] = readme;
 for (const [path, text] of Object.entries(redrawn)) {
   if (!process.argv.includes('--check')) writeFileSync(new URL(path, root), text);
-  else if (read(path) !== text) {
+  else if (!existsSync(new URL(path, root)) || read(path) !== text) {
     console.error(`${path} is not what the program says. Run: npm run docs`);
     process.exitCode = 1;
   }
