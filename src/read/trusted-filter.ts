@@ -186,7 +186,7 @@ export class TrustedFilter implements ChangeListener, AbsenceFilter {
       if (reached !== undefined && !stored.filter.needsRebuild) return this.#fits(stored.filter);
     }
     if (!current()) return false;
-    attempt.filter = (await this.#source.begin()).filter;
+    attempt.filter = (await this.#source.begin(this.#filter)).filter;
     const filter = attempt.filter;
     return this.#source.addLiveIds(filter, () => current() && this.#fits(filter));
   }

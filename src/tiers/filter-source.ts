@@ -77,10 +77,16 @@ export class FilterSource {
     }
   }
 
-  /** An empty filter with room for the rows there are, and the place from which changes must be added to it. */
-  async begin(): Promise<FilterAt> {
+  /**
+   * An empty filter with room for the rows there are, and the place from which changes must be added to it.
+   * @param previous what it is to replace. Postgres's estimate of a table that is being filled is far too low until the table is analysed:
+   * a filter of that size would have to be replaced at once, and again.
+   */
+  async begin(previous?: MembershipFilter): Promise<FilterAt> {
     const position = await feedHead(this.#redis, this.#keys);
-    const rows = (await this.#rows.read(estimatedRows)) / (this.#rows.neighbours ?? this.#partitions);
+    const estimate = (await this.#rows.read(estimatedRows)) / (this.#rows.neighbours ?? this.#partitions);
+    const live = previous === undefined ? 0 : previous.count - previous.dead;
+    const rows = Math.max(estimate, live);
     return { filter: MembershipFilter.withCapacity(Math.max(1000, rows * HEADROOM)), position };
   }
 

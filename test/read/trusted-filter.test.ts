@@ -208,6 +208,25 @@ test('I7: when a fifth is dead another filter is loaded beside it, and no id is 
   t.true(ids.slice(0, 500).filter((id) => side.filter.lacks(id)).length > 490);
 });
 
+test('I10: a table that grows before Postgres has analysed it does not make readers load their filter again and again', async (t) => {
+  const { deployment, open, put } = await setUp(t);
+  await deployment.pool.query('ALTER TABLE items SET (autovacuum_enabled = false)');
+  const side = await open();
+  await eventually(() => side.filter.isTrusted, 'the filter is loaded');
+  for (let i = 0; i < 20; i++) {
+    await put(...numbered(`a${i}`, 1000));
+    await eventually(() => !side.filter.lacks(`a${i}.999`), 'the feed has told');
+  }
+  await eventually(() => side.filter.loads > 1, 'the filter that had become too small is replaced');
+  const { loads } = side.filter;
+  for (let i = 0; i < 5; i++) {
+    await put(`late.${i}`);
+    await eventually(() => !side.filter.lacks(`late.${i}`), 'the feed has told');
+  }
+  t.is(side.filter.loads, loads);
+  t.true(loads < 5, `${loads} loads for 20 batches`);
+});
+
 test('I10: a filter that would be larger than its limit is not kept', async (t) => {
   const { open, put } = await setUp(t, { filterMaxBytes: 1000 });
   await put('a');
