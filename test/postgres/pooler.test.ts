@@ -38,6 +38,15 @@ test('named statements stay named on a direct connection', async (t) => {
   t.false(await isThroughPooler(pool));
 });
 
+test('statements are not compiled on a direct connection, and a pooler keeps the setting of its Postgres', async (t) => {
+  const { databaseUrl, deployment } = await setUp(t);
+  const ownSetting = `ALTER DATABASE ${new URL(databaseUrl).pathname.slice(1)} SET jit = on`;
+  await deployment.pool.query(ownSetting);
+  const jitOf = async (url: string) => (await poolOf(t, url, 1).query('SHOW jit')).rows[0]?.jit;
+  t.is(await jitOf(deployment.options.databaseUrl), 'off');
+  t.is(await jitOf(databaseUrl), 'on');
+});
+
 test('behind PgBouncer in transaction mode the same statements work, and leave nothing on its connections', async (t) => {
   const { databaseUrl } = await setUp(t);
   const pool = poolOf(t, databaseUrl, 6);
