@@ -4,12 +4,11 @@ import {
   idsQuestion,
   itemsQuestion,
   nodesQuestion,
-  rowsHandover,
   weeksAnswer,
   identityAnswer,
   nodeAnswer,
 } from '../schema/peer.ts';
-import type { LeafOptions, RepairPeer } from '../types/merkle.ts';
+import type { LeafOptions, PeerRow, RepairPeer } from '../types/merkle.ts';
 import { refuseConfined } from './access.ts';
 import { takeJson } from './body.ts';
 import { failures } from './openapi.ts';
@@ -25,6 +24,9 @@ const HANDOVER_BYTES = 16 * MIB;
 
 /** Answers that are written as text: a schema would be walked for each of their many elements. */
 const columns = z.looseObject({});
+
+/** The rows are checked where they are taken, and not twice: that takes 3 of the 25 µs that a row costs the gateway. */
+const handover = z.strictObject({ rows: z.unknown() });
 
 /** The peer protocol: docs/peer-protocol.md, and not the OpenAPI document, which is for clients. Only tokens with the scope `peer` and without a prefix may use it. */
 export async function addMerkleRoutes(root: GatewayApp, parts: GatewayParts): Promise<void> {
@@ -50,13 +52,13 @@ export async function addMerkleRoutes(root: GatewayApp, parts: GatewayParts): Pr
           summary: 'Store rows of another deployment with their own stamps',
           description: 'A register that is newer here stays. The answer comes when all rows have settled.',
           hide: true,
-          body: rowsHandover,
+          body: handover,
           response: { 200: columns, ...failures },
         },
       },
       async (request, reply) => {
         const peer = await peerFor(request);
-        const rows = await peer.accept(request.body.rows);
+        const rows = await peer.accept(request.body.rows as readonly PeerRow[]);
         audit(parts, request, 'accept', { rows: rows.length });
         return answer(reply, { rows });
       },

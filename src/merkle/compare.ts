@@ -1,8 +1,8 @@
 import type { PeerComparison, RowDifference } from '../schema/peer-comparison.ts';
 import type { Registers, RepairPeer } from '../types/merkle.ts';
 import { admitPeer } from './comparable.ts';
-import { differingIds } from './diff.ts';
-import { hasNewer, registersOfBoth } from './registers.ts';
+import { differingRows } from './diff.ts';
+import { hasNewer, registersById } from './registers.ts';
 import { differingWeeks } from './tombstone-weeks.ts';
 
 /** Ids whose registers are asked for at once. */
@@ -55,7 +55,8 @@ async function* differingBatches(
   pause: () => Promise<void>,
 ): AsyncGenerator<readonly string[]> {
   for (const week of weeks) {
-    for await (const ids of differingIds(here, there, week, pause)) {
+    for await (const found of differingRows(here, there, week, pause)) {
+      const ids = found.map(({ id }) => id);
       for (let at = 0; at === 0 || at < ids.length; at += BATCH_IDS) yield ids.slice(at, at + BATCH_IDS);
     }
   }
@@ -67,7 +68,7 @@ async function differencesOf(
   there: RepairPeer,
   ids: readonly string[],
 ): Promise<RowDifference[]> {
-  const [own, others] = await registersOfBoth(here, there, ids);
+  const [own, others] = await Promise.all([registersById(here, ids), registersById(there, ids)]);
   return ids.flatMap((id) => differenceOf(id, own.get(id), others.get(id)) ?? []);
 }
 

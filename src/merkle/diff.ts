@@ -69,26 +69,26 @@ async function listed(both: Both, leaves: readonly number[] = [], week = 0): Pro
 }
 
 /**
- * The ids of one week, 0 for the live items, whose rows differ there, in groups.
+ * The rows of one week, 0 for the live items, that differ there, in groups.
  * @param pause before a second look, after which only what differs in the same way is left; without it writes under way are among them
  */
-export async function* differingIds(
+export async function* differingRows(
   here: MerklePeer,
   there: MerklePeer,
   week: number,
   pause?: () => Promise<void>,
-): AsyncGenerator<string[]> {
+): AsyncGenerator<readonly MerkleDifference[]> {
   const both = bothOf(here, there);
   for (const page of pagesOf(await differingLeaves(both, week))) {
     const found = await listed(both, page, week);
     if (pause === undefined || found.length === 0) {
-      yield found.map(({ id }) => id);
+      yield found;
       continue;
     }
     const before = new Map(found.map(({ id, evidence }) => [id, evidence]));
     await pause();
     const again = await listed(both, page, week);
-    yield again.filter(({ id, evidence }) => before.get(id) === evidence).map(({ id }) => id);
+    yield again.filter(({ id, evidence }) => before.get(id) === evidence);
   }
 }
 

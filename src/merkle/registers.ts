@@ -2,17 +2,12 @@ import { DEFAULT_STATE } from '../schema/item.ts';
 import { isNewerContent, isNewerState } from '../schema/register-order.ts';
 import type { Registers, RepairPeer } from '../types/merkle.ts';
 
-/** What each side has of these ids, by id. */
-export function registersOfBoth(
-  here: RepairPeer,
-  there: RepairPeer,
+/** What a side has of these ids. It is not asked for none. */
+export async function registersById(
+  side: RepairPeer,
   ids: readonly string[],
-): Promise<[here: Map<string, Registers>, there: Map<string, Registers>]> {
-  const of = async (side: RepairPeer) => byId(await side.registers(ids));
-  return Promise.all([of(here), of(there)]);
-}
-
-function byId(rows: readonly Registers[]): Map<string, Registers> {
+): Promise<ReadonlyMap<string, Registers>> {
+  const rows = ids.length === 0 ? [] : await side.registers(ids);
   return new Map(rows.map((row) => [row.id, row]));
 }
 

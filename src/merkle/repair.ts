@@ -1,15 +1,22 @@
 import { pause } from '../abortable.ts';
-import { type repairOptionsOf } from '../schema/options.ts';
-import type { RefusedRow, Registers, RepairCounts, RepairPeer, RepairResult } from '../types/merkle.ts';
+import { MAX_PEER_ROWS, type repairOptionsOf } from '../schema/options.ts';
+import type {
+  MerkleDifference,
+  RefusedRow,
+  RepairCounts,
+  RepairPeer,
+  RepairResult,
+} from '../types/merkle.ts';
 import { admitPeer } from './comparable.ts';
-import { differingIds } from './diff.ts';
-import { hasNewer, registersOfBoth } from './registers.ts';
-import { differingWeeks, weekOf } from './tombstone-weeks.ts';
+import { differingRows } from './diff.ts';
+import { eachOf } from './each-of.ts';
+import { planMoves } from './move-plan.ts';
+import { differingWeeks } from './tombstone-weeks.ts';
 
-/** Ids that are compared, and rows that are moved, at once. */
-const BATCH_ROWS = 500;
-/** Batches under way together: a drain worker merges what waits. */
-const BATCHES_TOGETHER = 4;
+/** Rows that are compared, and moved, at once. */
+const BATCH_ROWS = MAX_PEER_ROWS;
+/** Batches under way together. Each waits until its rows have settled, and a drain worker merges what waits. */
+const BATCHES_TOGETHER = 8;
 /** How often all that still differs is looked at. Under continuing writes some always does. */
 const MAX_ROUNDS = 4;
 /** Before another look when nothing had to be moved: what differs is on its way. */
@@ -36,12 +43,6 @@ export async function repairPeers(
   return result;
 }
 
-/** What is to be moved of some ids. */
-interface Plan {
-  readonly pull: readonly string[];
-  readonly push: readonly string[];
-}
-
 interface MutableCounts {
   rows: number;
   bytes: number;
@@ -55,7 +56,8 @@ class Repair {
   readonly #pulled: MutableCounts = { rows: 0, bytes: 0 };
   readonly #pushed: MutableCounts = { rows: 0, bytes: 0 };
   readonly #refused = new Map<string, RefusedRow>();
-  readonly #startedAt = performance.now();
+  /** When the next row may be moved, so that `rate` is kept. */
+  #nextMs = 0;
 
   constructor(here: RepairPeer, there: RepairPeer, options: ParsedOptions, firstWeek: number) {
     this.#here = here;
@@ -98,47 +100,48 @@ class Repair {
   }
 
   async #repairWeek(week: number): Promise<void> {
-    const { recheckMs, signal } = this.#options;
+    await eachOf(this.#batches(week), BATCHES_TOGETHER, (batch) => this.#repairBatch(batch, week));
+  }
+
+  async *#batches(week: number): AsyncGenerator<readonly MerkleDifference[]> {
+    const { rate, recheckMs, signal } = this.#options;
     const recheck = recheckMs === 0 ? undefined : () => pause(recheckMs, { signal });
-    for await (const ids of differingIds(this.#here, this.#there, week, recheck)) {
-      const batches: string[][] = [];
-      for (let at = 0; at < ids.length; at += BATCH_ROWS) batches.push(ids.slice(at, at + BATCH_ROWS));
-      while (batches.length > 0) {
-        this.#options.signal?.throwIfAborted();
-        await Promise.all(batches.splice(0, BATCHES_TOGETHER).map((batch) => this.#repairBatch(batch, week)));
-        await this.#keepRate();
+    // What may be moved in a second, so that a slow repair goes on evenly.
+    const size = Math.min(BATCH_ROWS, Math.ceil(rate));
+    for await (const found of differingRows(this.#here, this.#there, week, recheck)) {
+      for (let at = 0; at < found.length; at += size) {
+        signal?.throwIfAborted();
+        yield found.slice(at, at + size);
       }
     }
   }
 
-  async #repairBatch(ids: readonly string[], week: number): Promise<void> {
-    const { dryRun, onProgress } = this.#options;
-    const { pull, push } = await this.#plan(ids, week);
+  async #repairBatch(found: readonly MerkleDifference[], week: number): Promise<void> {
+    const { direction, dryRun, onProgress } = this.#options;
+    // A row that is in other weeks on both sides is found in each. What was moved differs no more; a dry run counts it once.
+    const plan = await planMoves(this.#here, this.#there, found, dryRun ? week : undefined);
+    const pull = direction === 'push' ? [] : plan.pull;
+    const push = direction === 'pull' ? [] : plan.push;
     if (dryRun) {
       this.#pulled.rows += pull.length;
       this.#pushed.rows += push.length;
     } else {
-      await Promise.all([
-        this.#move(this.#there, this.#here, pull, 'here', this.#pulled),
-        this.#move(this.#here, this.#there, push, 'there', this.#pushed),
-      ]);
+      await this.#turn(pull.length + push.length);
+      // One after the other: when one fails, the other must not go on by itself.
+      await this.#move(this.#there, this.#here, pull, 'here', this.#pulled);
+      await this.#move(this.#here, this.#there, push, 'there', this.#pushed);
     }
     onProgress?.(this.#counts());
   }
 
-  async #plan(ids: readonly string[], week: number): Promise<Plan> {
-    const { direction, dryRun } = this.#options;
-    const [here, there] = await registersOfBoth(this.#here, this.#there, ids);
-    const goes = (from: ReadonlyMap<string, Registers>, to: ReadonlyMap<string, Registers>) =>
-      ids.filter((id) => {
-        // A row that is in other weeks on both sides is found in each. What was moved differs no more; a dry run counts it once.
-        const isCounted = !dryRun || weekOf(here.get(id), there.get(id)) === week;
-        return isCounted && hasNewer(from.get(id), to.get(id));
-      });
-    return {
-      pull: direction === 'push' ? [] : goes(there, here),
-      push: direction === 'pull' ? [] : goes(here, there),
-    };
+  /** Waits until so many rows may be moved. */
+  async #turn(rows: number): Promise<void> {
+    const { rate, signal } = this.#options;
+    const nowMs = performance.now();
+    const turnMs = Math.max(nowMs, this.#nextMs);
+    this.#nextMs = turnMs + (rows / rate) * 1000;
+    if (turnMs > nowMs) await pause(turnMs - nowMs, { signal });
+    signal?.throwIfAborted();
   }
 
   async #move(
@@ -167,12 +170,6 @@ class Repair {
     }
   }
 
-  async #keepRate(): Promise<void> {
-    const dueMs = (this.#moved / this.#options.rate) * 1000;
-    const aheadMs = dueMs - (performance.now() - this.#startedAt);
-    if (aheadMs > 0 && !this.#options.dryRun) await pause(aheadMs, { signal: this.#options.signal });
-  }
-
   /** Counts what differs in the same way twice: what is written meanwhile is on its way. */
   async #countLeft(): Promise<number> {
     const { recheckMs, signal } = this.#options;
@@ -180,8 +177,8 @@ class Repair {
     // A row that is live on one side and deleted on the other is found in both places.
     const left = new Set<string>();
     for (const week of await this.#differingWeeks()) {
-      for await (const ids of differingIds(this.#here, this.#there, week, recheck)) {
-        for (const id of ids) left.add(id);
+      for await (const found of differingRows(this.#here, this.#there, week, recheck)) {
+        for (const { id } of found) left.add(id);
       }
     }
     return left.size;

@@ -25,12 +25,9 @@ export interface IntakeParts {
   readonly writes: readonly Pick<Queue, 'add'>[];
   readonly lanes: Lanes;
   readonly digester: Digester;
-  readonly config: Pick<Config, 'maxClockSkewMs'>;
+  readonly config: Pick<Config, 'maxClockSkewMs' | 'chunkMaxItems' | 'chunkMaxBytes'>;
 }
 
-/** Bounds of one job, as a producer's chunks have them. */
-const JOB_ROWS = 500;
-const JOB_CHARS = 256 * 1024;
 const POLL_MS = 20;
 /** How long rows may take to settle. A worker that is away or far behind must not hold the caller for ever. */
 const SETTLE_MS = 60_000;
@@ -88,12 +85,13 @@ export class RowIntake {
 
   /** Rows by partition, in parts of a job each. */
   #jobsOf(rows: readonly PeerRow[]): { readonly partition: number; readonly rows: PeerRow[] }[] {
+    const { chunkMaxItems, chunkMaxBytes } = this.#parts.config;
     const open = new Map<number, { partition: number; rows: PeerRow[]; chars: number }>();
     const jobs: { partition: number; rows: PeerRow[]; chars: number }[] = [];
     for (const row of rows) {
       const partition = this.#parts.lanes.of(row.id);
       let job = open.get(partition);
-      if (job === undefined || job.rows.length === JOB_ROWS || job.chars >= JOB_CHARS) {
+      if (job === undefined || job.rows.length >= chunkMaxItems || job.chars >= chunkMaxBytes) {
         job = { partition, rows: [], chars: 0 };
         jobs.push(job);
         open.set(partition, job);

@@ -96,7 +96,7 @@ test('a direction moves one way only, and a dry run nothing', async (t) => {
 test('other numbers of partitions and large contents are no obstacle', async (t) => {
   const { here, there } = await openSides(t, { partitions: 8 });
   const large = `"${'x'.repeat(3 * 1024 * 1024)}"`;
-  const ids = Array.from({ length: 1200 }, (_, i) => `small.${i}`);
+  const ids = Array.from({ length: 2500 }, (_, i) => `small.${i}`);
   const first = now() - 10_000;
   await writerOf(here.deployment).write([
     chunkOf(
@@ -109,15 +109,16 @@ test('other numbers of partitions and large contents are no obstacle', async (t)
   );
   const told: number[] = [];
   const result = await repair(here.peer, there.peer, { onProgress: ({ pushed }) => told.push(pushed.rows) });
-  t.like(result, { equal: true, left: 0, pushed: { rows: 1203 }, pulled: { rows: 0 } });
+  t.like(result, { equal: true, left: 0, pushed: { rows: 2503 }, pulled: { rows: 0 } });
   t.true(result.pushed.bytes > 9 * 1024 * 1024);
   t.true(told.length >= 3 && told.every((rows, i) => rows >= (told[i - 1] ?? 0)), told.join());
   t.deepEqual(await storedRows(there.deployment.pool), await storedRows(here.deployment.pool));
 });
 
-test('a repair that was cut off is finished by the next one', async (t) => {
+test.serial('a repair that was cut off is finished by the next one', async (t) => {
   const { here, there } = await openSides(t);
-  const ids = Array.from({ length: 5000 }, (_, i) => `id.${i}`);
+  // More than are moved at once.
+  const ids = Array.from({ length: 12_000 }, (_, i) => `id.${i}`);
   const first = now() - 10_000;
   await writerOf(here.deployment).write([chunkOf(ids.map((id, i) => json(id, first + i)))]);
   const abort = new AbortController();
@@ -131,6 +132,43 @@ test('a repair that was cut off is finished by the next one', async (t) => {
   const result = await repair(here.peer, there.peer);
   t.like(result, { equal: true, pushed: { rows: ids.length - before } });
 });
+
+test('a repair moves no more rows a second than it may', async (t) => {
+  const { here, there } = await openSides(t);
+  const rate = 300;
+  const ids = Array.from({ length: 2 * rate }, (_, i) => `id.${i}`);
+  const first = now() - 10_000;
+  await writerOf(here.deployment).write([chunkOf(ids.map((id, i) => json(id, first + i)))]);
+  const startedAt = performance.now();
+  t.like(await repair(here.peer, there.peer, { rate }), { equal: true, pushed: { rows: ids.length } });
+  const seconds = (performance.now() - startedAt) / 1000;
+  // The rows of the first second may go at once.
+  t.true(ids.length <= rate * (1 + seconds), `${ids.length} rows in ${seconds} s`);
+});
+
+test.serial(
+  'I8: a side that fails ends the repair with its error once nothing is under way any more',
+  async (t) => {
+    const { here, there } = await openSides(t);
+    const ids = Array.from({ length: 10_000 }, (_, i) => `id.${i}`);
+    const first = now() - 10_000;
+    await writerOf(here.deployment).write([chunkOf(ids.map((id, i) => json(id, first + i)))]);
+    let calls = 0;
+    let underWay = 0;
+    const accept = there.peer.accept.bind(there.peer);
+    there.peer.accept = async (rows) => {
+      if (++calls === 2) throw new Error('the second handover fails');
+      underWay++;
+      const fates = await accept(rows);
+      underWay--;
+      return fates;
+    };
+    await t.throwsAsync(repair(here.peer, there.peer), { message: 'the second handover fails' });
+    t.is(underWay, 0);
+    t.true(calls < 10, 'no batch begins after the error');
+    t.like(await repair(here.peer, there.peer), { equal: true, left: 0 });
+  },
+);
 
 test('deployments that cannot be compared are refused before anything is moved', async (t) => {
   const { here, there } = await openSides(t, { merkleKey: 'another key of 32 characters ....' });
