@@ -10,7 +10,7 @@ import { figure, inRounds } from './rounds.ts';
 import { emitUsage, type Usage, usageOf } from './usage.ts';
 
 /** Workers live for weeks: what Node spends on compiling in the first seconds is not their speed. */
-const WARM_UP = 40_000;
+export const WARM_UP = 40_000;
 /** What a plain upsert uses. */
 const PLAIN_KINDS = ['postgres_cpu_us', 'client_cpu_us', 'postgres_transactions', 'wal_bytes'] as const;
 

@@ -9,7 +9,7 @@ export const TOKEN = 'bench';
 /** A gateway as a process of its own, without a limit of requests. */
 export async function startGatewayProcess(
   deployment: Deployment,
-): Promise<{ url: string; stop(): Promise<unknown> }> {
+): Promise<{ url: string; pid: number; stop(): Promise<unknown> }> {
   const scopes = ['read', 'write', 'peer'] as const;
   const token = { name: 'bench', scopes, hash: hashToken(TOKEN), prefix: '' };
   const worker = await startWorker('gateway', {
@@ -18,5 +18,6 @@ export async function startGatewayProcess(
     TIERLINE_GATEWAY_TOKENS: tokenEntry(token),
     TIERLINE_GATEWAY_REQUESTS_PER_SECOND: '1000000',
   });
-  return { url: /"url":"([^"]+)"/.exec(worker.output())?.[1] ?? '', stop: () => worker.stop() };
+  const url = /"url":"([^"]+)"/.exec(worker.output())?.[1] ?? '';
+  return { url, pid: worker.child.pid as number, stop: () => worker.stop() };
 }
