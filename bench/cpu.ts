@@ -44,24 +44,29 @@ export async function postgresCpuUs({ pool }: Deployment): Promise<number> {
   return total;
 }
 
-/** Microseconds of the Redis of the queue and of that of L2, of a cluster the masters, with those of the processes that save them. */
-export async function redisCpuUs({ redis, cache }: Deployment): Promise<number> {
-  const pids = new Set(await pidsOf([redis, cache].flatMap(mastersOf)));
-  return [...pids].reduce((sum, pid) => sum + cpuUs(pid), 0);
+/** What the masters of the queue and of L2 say of themselves. One server may be both. */
+export async function redisInfos({ redis, cache }: Deployment): Promise<ServerInfo[]> {
+  const infos = await infosOf([redis, cache].flatMap(mastersOf));
+  return [...new Map(infos.map((info) => [info.text('run_id'), info])).values()];
+}
+
+/** Microseconds of a Redis, with those of the processes that have saved it. */
+export function redisCpuUs(info: ServerInfo): number {
+  const fields = ['used_cpu_user', 'used_cpu_sys', 'used_cpu_user_children', 'used_cpu_sys_children'];
+  return fields.reduce((sum, field) => sum + (info.number(field) ?? 0), 0) * 1e6;
 }
 
 /** The same of each server of the queue: the masters, then the replicas that a cluster has. */
 export async function redisCpuUsByServer({ redis }: Deployment): Promise<Record<string, number>> {
-  const masters = await pidsOf(mastersOf(redis));
-  const replicas = isCluster(redis) ? await pidsOf(redis.nodes('slave')) : [];
+  const masters = await infosOf(mastersOf(redis));
+  const replicas = isCluster(redis) ? await infosOf(redis.nodes('slave')) : [];
   const named = [
-    ...masters.map((pid, i) => [`master_${i + 1}`, cpuUs(pid)] as const),
-    ...replicas.map((pid, i) => [`replica_${i + 1}`, cpuUs(pid)] as const),
+    ...masters.map((info, i) => [`master_${i + 1}`, redisCpuUs(info)] as const),
+    ...replicas.map((info, i) => [`replica_${i + 1}`, redisCpuUs(info)] as const),
   ];
   return Object.fromEntries(named);
 }
 
-async function pidsOf(servers: readonly Server[]): Promise<number[]> {
-  const infos = await Promise.all(servers.map((server) => ServerInfo.of(server, 'server')));
-  return infos.map((info) => info.number('process_id') ?? 0);
+function infosOf(servers: readonly Server[]): Promise<ServerInfo[]> {
+  return Promise.all(servers.map((server) => ServerInfo.of(server)));
 }

@@ -9,8 +9,9 @@ import { connectReader } from '../src/read/open-reader.ts';
 import { MemoryTier } from '../src/tiers/memory.ts';
 import type { TieredReader } from '../src/read/tiered-reader.ts';
 import { createDeployment, type Deployment } from '../test/helpers/deployment.ts';
-import { type Emit, timed } from './metric.ts';
+import { type Emit, perSecond, timed } from './metric.ts';
 import { figure, inRounds } from './rounds.ts';
+import { emitUsage, usageOf } from './usage.ts';
 
 const IDS = 20_000;
 const CALL = 1000;
@@ -137,10 +138,11 @@ async function hits(emit: Emit, reader: TieredReader, ids: readonly string[]): P
 /** Every read goes to L2: L1 keeps nothing. */
 async function fromRedis(
   emit: Emit,
-  { config: base, keys }: Deployment,
+  deployment: Deployment,
   redis: Redis,
   ids: readonly string[],
 ): Promise<void> {
+  const { config: base, keys } = deployment;
   const reader = await connectReader(
     { ...base, l1MaxBytes: 0, filterMaxBytes: 0 },
     createLogger('bench', 'silent'),
@@ -153,12 +155,14 @@ async function fromRedis(
       Promise.all(chunks(call, MGET).map((chunk) => redis.mget(chunk.map((id) => keys.item(id)))));
     const batches = await inRounds(
       {
-        ours: usEach(IDS, async () => {
-          for (const call of calls) await reader.getMany(call);
-        }),
-        raw: usEach(IDS, async () => {
-          for (const call of calls) await mget(call);
-        }),
+        ours: () =>
+          usageOf(deployment, [], async () => {
+            for (const call of calls) await reader.getMany(call);
+          }),
+        raw: () =>
+          usageOf(deployment, [], async () => {
+            for (const call of calls) await mget(call);
+          }),
         oursParsed: usEach(IDS, async () => {
           for (const call of calls) for (const item of await reader.getMany(call)) void item?.content;
         }),
@@ -172,12 +176,12 @@ async function fromRedis(
     if (reader.counters.l3.hits > filled) throw new Error('some reads were not warm');
     emit(
       'get_many_l2_per_s',
-      figure(batches, ({ ours }) => 1e6 / ours),
+      figure(batches, ({ ours }) => perSecond(IDS, ours.ms)),
       '1/s',
     );
     emit(
       'ratio_vs_raw_mget',
-      figure(batches, ({ ours, raw }) => raw / ours),
+      figure(batches, ({ ours, raw }) => raw.ms / ours.ms),
       'x',
     );
     emit(
@@ -185,6 +189,10 @@ async function fromRedis(
       figure(batches, ({ oursParsed, rawParsed }) => rawParsed / oursParsed),
       'x',
     );
+    const kinds = ['client_cpu_us', 'redis_cpu_us', 'redis_commands'] as const;
+    const usages = (side: 'ours' | 'raw') => batches.map((round) => round[side]);
+    emitUsage(emit, usages('ours'), IDS, { prefix: 'get_many_l2_', kinds });
+    emitUsage(emit, usages('raw'), IDS, { prefix: 'raw_mget_', kinds });
 
     const wave = ids.slice(0, 10_000);
     const limit = pLimit(100);
@@ -219,11 +227,12 @@ export async function warm(reader: TieredReader, ids: readonly string[]): Promis
 /** Every read goes to L3: neither L1 nor L2 keeps anything. */
 async function fromPostgres(
   emit: Emit,
-  { config: base, keys }: Deployment,
+  deployment: Deployment,
   pool: Pool,
   redis: Redis,
   ids: readonly string[],
 ): Promise<void> {
+  const { config: base, keys } = deployment;
   const reader = await connectReader(
     { ...base, l1MaxBytes: 0, filterMaxBytes: 0 },
     createLogger('bench', 'silent'),
@@ -236,36 +245,38 @@ async function fromPostgres(
         text: 'SELECT id, content, content_version, state FROM items WHERE id = ANY($1)',
         values: [chunk],
       });
-    const emptyCache = () => redis.del(ids.map((id) => keys.item(id)));
-    const us = await inRounds(
+    const cold = (work: () => Promise<void>) => async () => {
+      await redis.del(ids.map((id) => keys.item(id)));
+      return usageOf(deployment, [], work);
+    };
+    const asked = reader.counters.l3.requests;
+    const batches = await inRounds(
       {
-        ours: usEach(
-          IDS,
-          async () => {
-            for (const call of calls) await reader.getMany(call);
-          },
-          emptyCache,
-        ),
-        raw: usEach(
-          IDS,
-          async () => {
-            for (const call of calls) await Promise.all(chunks(call, MGET).map(any));
-          },
-          emptyCache,
-        ),
+        ours: cold(async () => {
+          for (const call of calls) await reader.getMany(call);
+        }),
+        raw: cold(async () => {
+          for (const call of calls) await Promise.all(chunks(call, MGET).map(any));
+        }),
       },
       ROUNDS,
     );
+    const read = (ROUNDS + 1) * IDS;
     emit(
       'get_many_l3_per_s',
-      figure(us, ({ ours }) => 1e6 / ours),
+      figure(batches, ({ ours }) => perSecond(IDS, ours.ms)),
       '1/s',
     );
     emit(
       'ratio_vs_raw_any',
-      figure(us, ({ ours, raw }) => raw / ours),
+      figure(batches, ({ ours, raw }) => raw.ms / ours.ms),
       'x',
     );
+    emit('get_many_l3_statements', (reader.counters.l3.requests - asked) / read, 'statements/item');
+    const kinds = ['client_cpu_us', 'postgres_cpu_us', 'redis_cpu_us', 'redis_commands'] as const;
+    const usages = (side: 'ours' | 'raw') => batches.map((round) => round[side]);
+    emitUsage(emit, usages('ours'), IDS, { prefix: 'get_many_l3_', kinds });
+    emitUsage(emit, usages('raw'), IDS, { prefix: 'raw_any_', kinds });
   } finally {
     await reader.close();
   }

@@ -1,8 +1,7 @@
-import { mastersOf } from '../src/redis/masters.ts';
-import { ServerInfo } from '../src/redis/server-info.ts';
 import type { Pool } from '../src/postgres/pool.ts';
+import type { ServerInfo } from '../src/redis/server-info.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
-import { cpuUs, postgresCpuUs, redisCpuUs } from './cpu.ts';
+import { cpuUs, postgresCpuUs, redisCpuUs, redisInfos } from './cpu.ts';
 import { type Emit, timed } from './metric.ts';
 import { figure } from './rounds.ts';
 
@@ -67,25 +66,19 @@ async function usedSoFar(
   deployment: Deployment,
   workerPids: readonly number[],
 ): Promise<Record<Kind, number>> {
+  const infos = await redisInfos(deployment);
+  const ofRedis = (valueOf: (info: ServerInfo) => number) =>
+    infos.reduce((sum, info) => sum + valueOf(info), 0);
+  const { user, system } = process.cpuUsage();
   return {
     worker_cpu_us: workerPids.reduce((sum, pid) => sum + cpuUs(pid), 0),
-    redis_cpu_us: await redisCpuUs(deployment),
+    redis_cpu_us: ofRedis(redisCpuUs),
     postgres_cpu_us: await postgresCpuUs(deployment),
-    redis_commands: await redisCommands(deployment),
+    client_cpu_us: user + system,
+    redis_commands: ofRedis((info) => info.number('total_commands_processed') ?? 0),
     postgres_transactions: await writingTransactions(deployment.pool),
     wal_bytes: await writtenLog(deployment.pool),
-    client_cpu_us: cpuUs(process.pid),
   };
-}
-
-async function redisCommands({ redis, cache }: Deployment): Promise<number> {
-  const totals = new Map<string | undefined, number>();
-  for (const server of [redis, cache].flatMap(mastersOf)) {
-    const info = await ServerInfo.of(server, 'all');
-    // One server may serve both.
-    totals.set(info.text('run_id'), info.number('total_commands_processed') ?? 0);
-  }
-  return [...totals.values()].reduce((sum, total) => sum + total, 0);
 }
 
 async function writingTransactions(pool: Pool): Promise<number> {
