@@ -74,10 +74,16 @@ export async function claimMerkleKey(db: Queryable, key: string | undefined): Pr
   if (match !== 'same') throw refusal(key);
 }
 
-/** The same for all shards: a new one gets the key that the others have. @throws as `checkMerkleKey` */
+/**
+ * The same for all shards: a new one gets the key that the others have. One after another, by name: of two first workers with
+ * different keys one is refused at the first shard. All at once each could win a shard, and then no worker could start any more.
+ * @throws as `checkMerkleKey`
+ */
 export async function claimMerkleKeys(shards: Shards, key: string | undefined): Promise<void> {
   if (!shards.isOne) await shards.each(({ pool }) => checkMerkleKey(pool, key));
-  await shards.each(({ pool }) => claimMerkleKey(pool, key));
+  for (const shard of shards.all.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    await shards.named(shard, () => claimMerkleKey(shard.pool, key));
+  }
 }
 
 function refusal(key: string | undefined): MerkleKeyError {
