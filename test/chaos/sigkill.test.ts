@@ -1,6 +1,6 @@
 import test from 'ava';
 import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
-import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
+import { rootOfAll } from '../../src/postgres/all-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { NewItem, Ticket } from '../../src/types/write.ts';
@@ -9,7 +9,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { modelRoot, modelRows } from '../helpers/model.ts';
 import type { TestOp } from '../helpers/operations.ts';
 import { Random } from '../helpers/random.ts';
-import { storedRows } from '../helpers/stored-rows.ts';
+import { allStoredRows } from '../helpers/stored-rows.ts';
 import { startWorker, type WorkerProcess } from '../helpers/worker-process.ts';
 
 const KILLS = 20;
@@ -55,15 +55,18 @@ test('I1 I3 I5: workers killed 20 times under 20,000 writes: the rows are the la
     [],
   );
 
-  const { pool, redis, keys } = deployment;
+  const { shards, redis, lanes } = deployment;
   const expected = modelRows(ops);
-  t.deepEqual(await storedRows(pool), expected);
-  t.deepEqual(await merkleRoot(pool), modelRoot(expected));
-  t.deepEqual((await verifyMerkle(pool)).differences, []);
-  await foldDeltas(pool);
-  t.deepEqual(await merkleRoot(pool), modelRoot(expected), 'folded');
-  t.is(await redis.zcard(keys.inflight), 0);
-  t.is(await redis.hlen(keys.pending), 0);
+  t.deepEqual(await allStoredRows(shards), expected);
+  t.deepEqual(await rootOfAll(shards), modelRoot(expected));
+  for (const { differences } of await shards.each(({ pool }) => verifyMerkle(pool)))
+    t.deepEqual(differences, []);
+  await shards.each(({ pool }) => foldDeltas(pool));
+  t.deepEqual(await rootOfAll(shards), modelRoot(expected), 'folded');
+  for (const { inflight, pending } of lanes.keys) {
+    t.is(await redis.zcard(inflight), 0);
+    t.is(await redis.hlen(pending), 0);
+  }
   // Settled comes before completed: a chunk whose worker died in between is still to be completed.
   await eventually(async () => (await unfinishedJobs()) === 0, 'the queue is empty');
 });
@@ -110,14 +113,14 @@ async function submitWave(random: Random, ops: TestOp[]): Promise<Ticket[]> {
 }
 
 async function unfinishedJobs(): Promise<number> {
-  const { redis, keys } = deployment;
-  const queue = `${keys.queuePrefix}:writes`;
-  return (
-    (await redis.llen(`${queue}:wait`)) +
-    (await redis.llen(`${queue}:active`)) +
-    (await redis.zcard(`${queue}:delayed`)) +
-    (await redis.zcard(`${queue}:failed`))
-  );
+  const { redis, lanes } = deployment;
+  let jobs = 0;
+  for (const { queuePrefix } of lanes.keys) {
+    const queue = `${queuePrefix}:writes`;
+    for (const list of ['wait', 'active']) jobs += await redis.llen(`${queue}:${list}`);
+    for (const set of ['delayed', 'failed']) jobs += await redis.zcard(`${queue}:${set}`);
+  }
+  return jobs;
 }
 
 function nameOf(n: number): string {

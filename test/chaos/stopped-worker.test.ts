@@ -24,8 +24,7 @@ test('I4 I6: a worker stopped past its lock, with copies on their way, does not 
 
   cache.freeze();
   const ticket = await store.submit({ id: 'a', content: 'old' });
-  const isStored = async () =>
-    (await deployment.pool.query(`SELECT FROM items WHERE id = 'a'`)).rowCount === 1;
+  const isStored = async () => (await deployment.query(`SELECT FROM items WHERE id = 'a'`)).length === 1;
   await eventually(isStored, 'the row is written, its copy is held up on the way');
   stopped.child.kill('SIGSTOP');
 

@@ -39,6 +39,7 @@ test('I7: with Redis and Postgres away a command fails and says nothing of absen
     ...deployment.env,
     REDIS_URL: 'redis://127.0.0.1:1',
     DATABASE_URL: 'postgres://127.0.0.1:1/x',
+    TIERLINE_SHARDS: '',
   };
   for (const line of ['count', 'get a.1', 'merkle root']) {
     const { code, stderr } = await runCommand(env, line.split(' '));

@@ -53,7 +53,7 @@ test('get: an id that cannot be one is an error by its class', async (t) => {
 test('get --verify: content that was changed behind our back is an error', async (t) => {
   await settle([{ id: 'v.1', content: 'true' }]);
   t.is((await tierline('get', '--verify', 'v.1')).code, 0);
-  await deployment.pool.query(`UPDATE items SET content = '"forged"' WHERE id = 'v.1'`);
+  await deployment.query(`UPDATE items SET content = '"forged"' WHERE id = 'v.1'`);
   await deployment.redis.del(deployment.keys.item('v.1'));
   const { code, stderr } = await tierline('get', '--verify', 'v.1');
   t.is(code, 1);
@@ -230,13 +230,13 @@ test('merkle: root, prefix, and verify that finds a row changed behind its back'
   t.like(jsonOf<object>((await run('prefix', 'none', '--json')).stdout)[0], { path: 'none', count: 0 });
   t.deepEqual(await run('verify'), { code: 0, stdout: 'tree and stored digests agree\n', stderr: '' });
   t.is((await run('verify', '--content')).stdout, 'tree and digests agree with 3 rows\n');
-  await own.pool.query(`UPDATE items SET state = 'odd' WHERE id = 'a.c.1'`);
+  await own.query(`UPDATE items SET state = 'odd' WHERE id = 'a.c.1'`);
   t.is((await run('verify')).code, 0, 'the tree does not know of it');
   const edited = await run('verify', '--content');
   t.is(edited.code, 1);
   t.regex(edited.stdout, /^digest +a\.c\.1 +1 +1$/m);
   t.is((await run('verify', '--after', 'x')).code, 2);
-  await own.pool.query(`UPDATE items SET digest_hi = digest_hi # 1 WHERE id = 'a.b.1'`);
+  await own.query(`UPDATE items SET digest_hi = digest_hi # 1 WHERE id = 'a.b.1'`);
   const broken = await run('verify');
   t.is(broken.code, 1);
   t.regex(broken.stdout, /^path +a\.b +2 +2$/m);
@@ -247,8 +247,8 @@ test('merkle: root, prefix, and verify that finds a row changed behind its back'
 
 test('migrate: from nothing, and again', async (t) => {
   const own = closing(t, await createDeployment());
-  await own.pool.query('DROP SCHEMA public CASCADE');
-  await own.pool.query('CREATE SCHEMA public');
+  await own.query('DROP SCHEMA public CASCADE');
+  await own.query('CREATE SCHEMA public');
   const missing = await runCommand(own.env, ['count']);
   t.is(missing.code, 1);
   t.regex(missing.stderr, /ERR_SCHEMA_MISSING/);

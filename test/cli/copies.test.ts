@@ -8,6 +8,7 @@ import { sweepAll } from '../helpers/copies.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { laggingReplica } from '../helpers/failover.ts';
 import { closing } from '../helpers/setting.ts';
+import { allStoredRows } from '../helpers/stored-rows.ts';
 
 let deployment: Deployment;
 let drain: DrainWorker;
@@ -33,7 +34,7 @@ test.serial('I3: lost writes are found, listed and written back; the others are 
   await (await store.submit({ id: 'a', content: 'old' })).settled();
   await (await store.submit({ id: 'b', content: 'old' })).settled();
   t.is((await copies('lost')).stdout, 'no lost writes\n');
-  const replica = await laggingReplica(deployment.pool);
+  const replica = await laggingReplica(deployment);
   const { version } = await store.submit({ id: 'a', content: 'new' });
   await (await store.delete('b')).settled();
   await (await store.submit({ id: 'c', content: 'new' })).settled();
@@ -63,12 +64,15 @@ test.serial('I3: lost writes are found, listed and written back; the others are 
   const rest = await copies('restore', '--all');
   t.is(rest.code, 0, rest.stderr);
   t.is((await copies('restore', '--all')).stdout, 'no lost writes\n');
-  const { rows } = await deployment.pool.query('SELECT id, deleted FROM items ORDER BY id');
-  t.deepEqual(rows, [
-    { id: 'a', deleted: false },
-    { id: 'b', deleted: true },
-    { id: 'c', deleted: false },
-  ]);
+  const rows = await allStoredRows(deployment.shards);
+  t.deepEqual(
+    rows.map(({ id, deleted }) => ({ id, deleted })),
+    [
+      { id: 'a', deleted: false },
+      { id: 'b', deleted: true },
+      { id: 'c', deleted: false },
+    ],
+  );
   const again = await copies('sweep', '--json');
   t.is(again.code, 0, again.stderr);
   t.like(jsonOf(again.stdout)[0], { figures: { checked: 3, lost: 0, stale: 0, corrupt: 0 } });
@@ -77,7 +81,7 @@ test.serial('I3: lost writes are found, listed and written back; the others are 
 
 test.serial('discard gives a lost write up', async (t) => {
   await (await store.submit({ id: 'a', content: 'old' })).settled();
-  const replica = await laggingReplica(deployment.pool);
+  const replica = await laggingReplica(deployment);
   await (await store.submit({ id: 'a', content: 'new' })).settled();
   await replica.failOver();
   await sweepAll(deployment);

@@ -46,7 +46,7 @@ test.before(async () => {
     (['dashboard', 'drain', 'maintenance'] as const).map((name) => startWorker(name, env)),
   );
   origin = /"url":"([^"]+)"/.exec(processes[0]?.output() ?? '')?.[1] ?? '';
-  poison = await refusePoison(deployment.pool);
+  poison = await refusePoison(deployment);
   store = await openStore(deployment.options);
   context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
   seen = watch(context, origin);

@@ -17,7 +17,7 @@ test('the overview and the metrics tell what the sweep found, and ring when writ
   t.regex(await read('/'), /L2 against Postgres/);
 
   await (await store.submit({ id: 'kept', content: 1 })).settled();
-  const replica = await laggingReplica(deployment.pool);
+  const replica = await laggingReplica(deployment);
   const hostile = '<b>x</b>&';
   await (
     await store.submitMany([

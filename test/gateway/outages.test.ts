@@ -2,20 +2,22 @@ import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startTestGateway, type TestGateway } from '../helpers/gateway.ts';
-import { type Proxy, startProxy } from '../helpers/proxy.ts';
+import { type DatabaseProxy, type Proxy, startDatabaseProxy, startProxy } from '../helpers/proxy.ts';
 import { closing, createSetting } from '../helpers/setting.ts';
 
 const TWO_LINES = '{"id":"1","content":1}\n{"id":"2","content":1}\n';
 
 /** A gateway whose servers can be taken away; the worker keeps them. */
-async function setUp(t: ExecutionContext): Promise<{ gateway: TestGateway; redis: Proxy; postgres: Proxy }> {
+async function setUp(
+  t: ExecutionContext,
+): Promise<{ gateway: TestGateway; redis: Proxy; postgres: DatabaseProxy }> {
   const { deployment } = await createSetting(t);
   const redis = closing(t, await startProxy(deployment.options.redisUrl));
-  const postgres = closing(t, await startProxy(deployment.options.databaseUrl));
+  const postgres = closing(t, await startDatabaseProxy(deployment));
   closing(t, await startDrain(deployment.options));
   const options = {
+    ...postgres.options,
     redisUrl: redis.url,
-    databaseUrl: postgres.url,
     enqueueTimeoutMs: 5000,
     l3TimeoutMs: 1500,
   };

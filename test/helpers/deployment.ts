@@ -46,6 +46,8 @@ export interface Deployment {
   readonly pool: Pool;
   /** The same for every shard. */
   readonly shards: Shards;
+  /** Runs a statement in every database. Gives the rows of all. */
+  query<R extends pg.QueryResultRow>(statement: string, values?: readonly unknown[]): Promise<R[]>;
   /** Environment for worker processes of this deployment. */
   readonly env: NodeJS.ProcessEnv;
   /** Deletes every key of the namespace: a Redis that came back without its data. */
@@ -140,6 +142,11 @@ export async function createDeployment(
       TIERLINE_NAMESPACE: name,
       ...(isClusterUrl(redisUrl) && PATIENT_PROCESSES),
       ...(config.cacheRedisUrl !== undefined && { CACHE_REDIS_URL: config.cacheRedisUrl }),
+    },
+    async query<R extends pg.QueryResultRow>(statement: string, values: readonly unknown[] = []) {
+      return (
+        await shards.each(async (shard) => (await shard.pool.query<R>(statement, [...values])).rows)
+      ).flat();
     },
     async emptyRedis() {
       await removeNamespace(redis, name);

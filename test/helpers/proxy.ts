@@ -1,4 +1,6 @@
 import net from 'node:net';
+import type { ShardOption } from '../../src/shard-list.ts';
+import type { Deployment } from './deployment.ts';
 import { freePort } from './free-port.ts';
 
 /**
@@ -34,6 +36,26 @@ export interface Held {
 
 const CLUSTER = 'redis+cluster://';
 
+/** A relay before each database of a deployment. */
+export interface DatabaseProxy extends Omit<Proxy, 'url' | 'retarget'> {
+  /** Options that lead through the relays. */
+  readonly options: { readonly databaseUrl: string; readonly shards: ShardOption[] };
+  /** The same for processes. */
+  readonly env: { readonly DATABASE_URL: string; readonly TIERLINE_SHARDS: string };
+}
+
+export async function startDatabaseProxy({ options }: Deployment): Promise<DatabaseProxy> {
+  const main = await startProxy(options.databaseUrl);
+  const others = await Promise.all((options.shards ?? []).slice(1).map(({ url }) => startProxy(url)));
+  const relays = [main, ...others];
+  const shards = (options.shards ?? []).map(({ name }, i) => ({ name, url: (relays[i] as Proxy).url }));
+  return {
+    ...together(relays),
+    options: { databaseUrl: main.url, shards },
+    env: { DATABASE_URL: main.url, TIERLINE_SHARDS: shards.map(({ name, url }) => `${name}=${url}`).join() },
+  };
+}
+
 /** @param serverUrl of Postgres, of one Redis, or of a Redis Cluster: then every server of it has a relay */
 export async function startProxy(serverUrl: string): Promise<Proxy> {
   if (serverUrl.startsWith(CLUSTER)) return startClusterProxy(serverUrl);
@@ -52,10 +74,17 @@ async function startClusterProxy(clusterUrl: string): Promise<Proxy> {
   const relays = await Promise.all(hosts.map((host) => startRelay(new URL(`redis://${host}`), readdress)));
   hosts.forEach((host, i) => ports.set(new URL(`redis://${host}`).port, (relays[i] as Relay).port));
   return {
+    ...together(relays),
     url: `${CLUSTER}${relays.map(({ port }) => `127.0.0.1:${port}`).join()}`,
     retarget() {
       throw new Error('a cluster decides itself which of its servers takes over');
     },
+  };
+}
+
+/** Several relays as one. */
+function together(relays: readonly Omit<Proxy, 'url'>[]): Omit<Proxy, 'url' | 'retarget'> {
+  return {
     cut: () => relays.forEach((relay) => relay.cut()),
     refuse: async () => void (await Promise.all(relays.map((relay) => relay.refuse()))),
     freeze: () => relays.forEach((relay) => relay.freeze()),

@@ -1,9 +1,10 @@
 import { loadConfig } from '../../src/config.ts';
 import { TierlineError } from '../../src/errors.ts';
 import { createLogger } from '../../src/log.ts';
-import { createPool } from '../../src/postgres/pool.ts';
+import { Shards } from '../../src/postgres/shards.ts';
 import { connectReader } from '../../src/read/open-reader.ts';
 import { createRedis } from '../../src/redis/connect.ts';
+import { shardsOf } from '../../src/shard-list.ts';
 import { knownLanes } from './known-lanes.ts';
 import type { ReaderReport } from './reader-process.ts';
 
@@ -54,7 +55,7 @@ async function readOn(): Promise<void> {
 async function report(): Promise<ReaderReport> {
   end.abort();
   await running;
-  const pool = createPool(config.databaseUrl, 1, log);
+  const shards = Shards.open(shardsOf(config), 1, log);
   const redis = createRedis(config.redisUrl, 'patient', log);
   const { keys } = await knownLanes(redis, config.namespace);
   for (const [partition, { clock }] of keys.entries()) {
@@ -64,10 +65,12 @@ async function report(): Promise<ReaderReport> {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
-  const { rows } = await pool.query<{ id: string; cv: number; sv: number; deleted: boolean }>(
-    'SELECT id, content_version AS cv, state_version AS sv, deleted FROM items',
+  const rows = await shards.each(({ pool }) =>
+    pool.query<{ id: string; cv: number; sv: number; deleted: boolean }>(
+      'SELECT id, content_version AS cv, state_version AS sv, deleted FROM items',
+    ),
   );
-  const byId = new Map(rows.map((row) => [row.id, row]));
+  const byId = new Map(rows.flatMap((part) => part.rows).map((row) => [row.id, row]));
   const stale: string[] = [];
   let compared = 0;
   const denied = ids.filter((id) => byId.get(id)?.deleted === false && reader.definitelyMissing(id));
@@ -82,7 +85,7 @@ async function report(): Promise<ReaderReport> {
   for (const id of ids) {
     if (byId.get(id)?.deleted === false && !(await reader.contains(id))) denied.push(`${id} by contains`);
   }
-  await pool.end();
+  await shards.close();
   redis.disconnect();
   return {
     reads,

@@ -1,4 +1,6 @@
+import { compareIds } from '../../src/postgres/all-items.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
+import type { Shards } from '../../src/postgres/shards.ts';
 import type { Deployment } from './deployment.ts';
 import { decodeStored, type StoredItem } from '../../src/schema/stored-item.ts';
 import type { ModelRow } from './model.ts';
@@ -21,6 +23,12 @@ export async function storedRows(pool: Pool): Promise<ModelRow[]> {
     body: content ?? bytes ?? undefined,
     hash: hash ?? undefined,
   }));
+}
+
+/** The same of all databases of a deployment. */
+export async function allStoredRows(shards: Shards): Promise<ModelRow[]> {
+  const lists = await shards.each(({ pool }) => storedRows(pool));
+  return lists.flat().toSorted((a, b) => compareIds(a.id, b.id));
 }
 
 /** What L2 must say of a row. */

@@ -315,7 +315,7 @@ test('any JSON comes back equal from L2 and from cold L3, and contentHash is SHA
         contents.map((content, i) => ({ id: ids[i] as string, content: content as JsonValue })),
       );
       await batch.settled();
-      const { rows } = await deployment.pool.query<{ id: string; text: string }>(
+      const rows = await deployment.query<{ id: string; text: string }>(
         'SELECT id, content::text AS text FROM items WHERE id = ANY($1::text[])',
         [ids],
       );

@@ -50,8 +50,8 @@ async function setUp(t: ExecutionContext, enqueueReplicas: number) {
   };
 }
 
-async function contentsOf({ pool }: Deployment, ...ids: string[]): Promise<unknown[]> {
-  const { rows } = await pool.query<{ id: string; content: unknown }>(
+async function contentsOf(deployment: Deployment, ...ids: string[]): Promise<unknown[]> {
+  const rows = await deployment.query<{ id: string; content: unknown }>(
     'SELECT id, content FROM items WHERE id = ANY($1) AND NOT deleted',
     [ids],
   );

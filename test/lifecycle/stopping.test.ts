@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { createDeployment } from '../helpers/deployment.ts';
-import { type Proxy, startProxy } from '../helpers/proxy.ts';
+import { type DatabaseProxy, type Proxy, startDatabaseProxy, startProxy } from '../helpers/proxy.ts';
 import { type SpawnedWorker, spawnWorker, startWorker } from '../helpers/worker-process.ts';
 import { closing } from '../helpers/setting.ts';
 
@@ -17,7 +17,7 @@ const WHILE_LOADING = fileURLToPath(new URL('../helpers/signal-while-loading.js'
 
 interface Setting {
   readonly redis: Proxy;
-  readonly postgres: Proxy;
+  readonly postgres: DatabaseProxy;
   /** Environment of workers that leads through the proxies. */
   readonly env: NodeJS.ProcessEnv;
 }
@@ -25,11 +25,11 @@ interface Setting {
 async function setUp(t: ExecutionContext): Promise<Setting> {
   const deployment = closing(t, await createDeployment());
   const redis = closing(t, await startProxy(deployment.options.redisUrl));
-  const postgres = closing(t, await startProxy(deployment.options.databaseUrl));
+  const postgres = closing(t, await startDatabaseProxy(deployment));
   const env = {
     ...deployment.env,
+    ...postgres.env,
     REDIS_URL: redis.url,
-    DATABASE_URL: postgres.url,
     TIERLINE_SHUTDOWN_MS: String(SHUTDOWN_MS),
     TIERLINE_METRICS_PORT: '0',
     TIERLINE_DASHBOARD_PORT: '0',

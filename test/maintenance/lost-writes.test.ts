@@ -43,7 +43,7 @@ test('I3: settled writes that a failover of Postgres lost are found, kept, and r
   const { deployment, store, put, lost, outcomesOf, assertAgreement } = await setUp(t);
   const { pool, redis } = deployment;
   for (const id of ['same', 'over', 'deleted', 'state', 'both', 'uk.1', 'uk.2']) await put(id, 'old', 'new');
-  const replica = await laggingReplica(pool);
+  const replica = await laggingReplica(deployment);
   await put('over', 'newer');
   await put('fresh', 'fresh', 'new');
   await put('binary', new Uint8Array([0, 255]));
@@ -87,7 +87,7 @@ test('I3: settled writes that a failover of Postgres lost are found, kept, and r
 test('I4: restoring a lost write never undoes a newer one', async (t) => {
   const { deployment, store, put, lost, parts, outcomesOf, assertAgreement } = await setUp(t);
   const { pool } = deployment;
-  const replica = await laggingReplica(pool);
+  const replica = await laggingReplica(deployment);
   for (const id of ['written', 'deleted', 'state', 'raced'])
     await put(id, 'lost', id === 'raced' ? undefined : 'new');
   const raced = await readCopy(deployment, 'raced');
@@ -123,7 +123,7 @@ test('I4: restoring a lost write never undoes a newer one', async (t) => {
 test('I4: a lost write that a later range delete covers does not come back', async (t) => {
   const { deployment, store, put, lost, outcomesOf, assertAgreement } = await setUp(t);
   const { pool } = deployment;
-  const replica = await laggingReplica(pool);
+  const replica = await laggingReplica(deployment);
   for (const id of ['uk.1', 'fr.1', 'fr.2']) await put(id, 'lost', id === 'fr.1' ? 'old' : 'new');
   await replica.failOver();
   await sweepAll(deployment);
@@ -152,7 +152,7 @@ test('I4: a lost write that a later range delete covers does not come back', asy
 test('a restore waits its turn: not while a range delete is at work', async (t) => {
   const { deployment, put, lost, outcomesOf } = await setUp(t);
   const { redis, keys, pool } = deployment;
-  const replica = await laggingReplica(pool);
+  const replica = await laggingReplica(deployment);
   const version = await put('a', 'lost');
   await replica.failOver();
   await sweepAll(deployment);
@@ -167,7 +167,7 @@ test('a restore waits its turn: not while a range delete is at work', async (t) 
 test('I9: what cannot be restored is told and stays on the list, and the others are restored', async (t) => {
   const { deployment, store, put, parts, lost } = await setUp(t);
   const { pool, redis, keys, config } = deployment;
-  const replica = await laggingReplica(pool);
+  const replica = await laggingReplica(deployment);
   await put('sound', 'sound');
   await put('poison', 'poison');
   await (await store.submit({ id: 'durable', content: 'x' }, { tiers: 'durable' })).settled();

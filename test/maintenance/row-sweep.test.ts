@@ -1,11 +1,12 @@
 import test, { type ExecutionContext } from 'ava';
+import type { Options } from '../../src/config.ts';
 import { createLogger } from '../../src/log.ts';
 import { RowSweep } from '../../src/maintenance/row-sweep.ts';
 import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
 import { UNOBSERVED_CHORES } from '../../src/maintenance/chores.ts';
 import { Digester } from '../../src/merkle/digest.ts';
 import type { RowFault } from '../../src/postgres/verify-rows.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { closing } from '../helpers/setting.ts';
@@ -13,8 +14,8 @@ import { lanesWriterOf } from '../helpers/writer.ts';
 
 const ROWS = 4500;
 
-async function setUp(t: ExecutionContext): Promise<Deployment> {
-  const deployment = closing(t, await createDeployment());
+async function setUp(t: ExecutionContext, options: Options = {}): Promise<Deployment> {
+  const deployment = closing(t, await createDeployment(options));
   const ids = Array.from({ length: ROWS }, (_, n) => `row.${String(n).padStart(5, '0')}`);
   await lanesWriterOf(deployment).write([
     chunkOf(ids.map((id, n) => ({ id, stamp: 1000 + n, kind: 'json', body: `${n}` }))),
@@ -42,9 +43,9 @@ function sweepOf({ shards, redis, keys }: Deployment) {
 }
 
 test('I5: the sweep of rows goes on where another process left it, finds what was changed by SQL, and begins again', async (t) => {
-  const deployment = await setUp(t);
-  await deployment.pool.query(`UPDATE items SET state = 'forged' WHERE id = 'row.00001'`);
-  await deployment.pool.query(`UPDATE items SET content = '"forged"' WHERE id = 'row.04400'`);
+  const deployment = await setUp(t, ONE_LANE);
+  await deployment.query(`UPDATE items SET state = 'forged' WHERE id = 'row.00001'`);
+  await deployment.query(`UPDATE items SET content = '"forged"' WHERE id = 'row.04400'`);
   const first = sweepOf(deployment);
   await first.sweep.step();
   t.deepEqual(first.seen, { rows: 2000, faults: ['digest'] });
@@ -59,7 +60,7 @@ test('I5: the sweep of rows goes on where another process left it, finds what wa
 
 test('I5: maintenance sweeps the rows', async (t) => {
   const deployment = await setUp(t);
-  await deployment.pool.query(`UPDATE items SET content_version = 1 WHERE id = 'row.00001'`);
+  await deployment.query(`UPDATE items SET content_version = 1 WHERE id = 'row.00001'`);
   const found: RowFault[] = [];
   closing(
     t,

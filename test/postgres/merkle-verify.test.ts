@@ -5,11 +5,11 @@ import { merkleChildren } from '../../src/postgres/merkle-nodes.ts';
 import { VERIFY_STEPS, verifyMerkle, verifyStep } from '../../src/postgres/merkle-verify.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 
 let deployment: Deployment;
 test.before(async () => {
-  deployment = await createDeployment();
+  deployment = await createDeployment(ONE_LANE);
   await using store = await openStore(deployment.options);
   await using _drain = await startDrain(deployment.options);
   const items = Array.from({ length: 2000 }, (_, i) => ({

@@ -7,11 +7,12 @@ import { migrate, rollback } from '../../src/postgres/migrator.ts';
 import { createPool, type Pool } from '../../src/postgres/pool.ts';
 import { isThroughPooler } from '../../src/postgres/pooler.ts';
 import { runCommand } from '../helpers/command-line.ts';
+import { ONE_LANE } from '../helpers/deployment.ts';
 import { startPgBouncer } from '../helpers/pgbouncer.ts';
 import { createSetting } from '../helpers/setting.ts';
 
 async function setUp(t: ExecutionContext, settings: Readonly<Record<string, string | number>> = {}) {
-  const { deployment, use } = await createSetting(t);
+  const { deployment, use } = await createSetting(t, ONE_LANE);
   const bouncer = use(await startPgBouncer(deployment.options.databaseUrl, settings));
   const databaseUrl = bouncer.urlOf(deployment.options.databaseUrl);
   return { deployment, databaseUrl, options: { ...deployment.options, databaseUrl } };

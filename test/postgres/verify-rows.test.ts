@@ -4,14 +4,14 @@ import { openReader } from '../../src/read/open-reader.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { MerkleVerification } from '../../src/types/merkle.ts';
-import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 
 const COUNT = 5000;
 const merkleKey = 'a key of at least sixteen';
 
 let deployment: Deployment;
 test.before(async () => {
-  deployment = await createDeployment({ merkleKey });
+  deployment = await createDeployment({ ...ONE_LANE, merkleKey });
   await using store = await openStore(deployment.options);
   await using _drain = await startDrain(deployment.options);
   const items = Array.from({ length: COUNT - 4 }, (_, i) => ({ id: `some.${i}`, content: { i } }));

@@ -18,7 +18,7 @@ import { type Proxy, startProxy } from '../helpers/proxy.ts';
 import { Random } from '../helpers/random.ts';
 import { expandRanges } from '../helpers/range-model.ts';
 import { type RedisServer, startRedisServer } from '../helpers/redis-server.ts';
-import { asCopy, copyForm, storedRows } from '../helpers/stored-rows.ts';
+import { allStoredRows, asCopy, copyForm } from '../helpers/stored-rows.ts';
 import { startWorker, type WorkerProcess } from '../helpers/worker-process.ts';
 
 /** Histories one after another on the same deployment, each with faults of its own; `npm run soak` makes more. */
@@ -209,7 +209,7 @@ async function run(seed: number, faults: readonly Fault[]): Promise<ObservedVers
 /** Rows, copies and reads are the model's: those of `readers`, and of one that opens now. */
 async function assertAll(readers: readonly Reader[], what: string): Promise<void> {
   const rows = modelRows(expandRanges(history.ops));
-  assert.deepEqual(await storedRows(scene.deployment.pool), rows, what);
+  assert.deepEqual(await allStoredRows(scene.deployment.shards), rows, what);
   const live = new Map(rows.filter((row) => !row.deleted).map((row) => [row.id, row]));
   await untilInUse();
   await assertCopies(rows, what);

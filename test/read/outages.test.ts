@@ -6,7 +6,7 @@ import { openStore } from '../../src/store/open-store.ts';
 import type { Reader } from '../../src/types/read.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { type Proxy, startProxy } from '../helpers/proxy.ts';
+import { type Proxy, startDatabaseProxy, startProxy } from '../helpers/proxy.ts';
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
@@ -155,20 +155,21 @@ const READS: Record<
 };
 
 type Away = 'redis' | 'postgres' | 'both';
-const KINDS: Record<string, (backend: Proxy) => unknown> = {
+type Backend = Pick<Proxy, 'refuse' | 'freeze'>;
+const KINDS: Record<string, (backend: Backend) => unknown> = {
   down: (backend) => backend.refuse(),
   silent: (backend) => backend.freeze(),
 };
 
-async function setUp(t: ExecutionContext, away: Away, take: (backend: Proxy) => unknown): Promise<Reader> {
+async function setUp(t: ExecutionContext, away: Away, take: (backend: Backend) => unknown): Promise<Reader> {
   const deployment = await createDeployment();
   const redis = await startProxy(deployment.options.redisUrl);
-  const postgres = await startProxy(deployment.options.databaseUrl);
+  const postgres = await startDatabaseProxy(deployment);
   const drain = await startDrain(deployment.options);
   const reader = await openReader({
     ...deployment.options,
     redisUrl: redis.url,
-    databaseUrl: postgres.url,
+    ...postgres.options,
     l2TimeoutMs: 300,
     l3TimeoutMs: 600,
   });

@@ -245,13 +245,14 @@ test('I6: a scan gives out no item of its page that has changed meanwhile', asyn
 
 test('I6: a query and get never take each other back', async (t) => {
   const { deployment, reader, put } = await setUp(t);
-  const { pool, redis, keys } = deployment;
+  const { redis, lanes } = deployment;
+  const keys = lanes.keysOf('a');
   await put({ id: 'a', body: '"old"' });
   t.like(await reader.get('a'), { content: 'old' });
   // Committed in Postgres, and neither in L2 nor on the feed yet: a batch between its first step and its second.
   await redis.zadd(keys.inflight, 50, 'a chunk in flight');
   await redis.hset(keys.pending, 'a', 100);
-  await pool.query(`UPDATE items SET content = '"new"', content_version = 100 WHERE id = 'a'`);
+  await deployment.query(`UPDATE items SET content = '"new"', content_version = 100 WHERE id = 'a'`);
   t.like((await reader.getByPrefix('a')).items[0], { content: 'new' });
   t.like(await reader.get('a'), { content: 'new' }, 'L1 had the older one');
 

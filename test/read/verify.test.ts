@@ -89,12 +89,12 @@ test('I8: a copy in L2 that cannot be read counts as missing and is replaced', a
 
 test('I8: verify: corrupt content in L3 is an error that says so, and stays in no copy', async (t) => {
   const { deployment, reader, copy } = await setUp(t);
-  await deployment.pool.query(`UPDATE items SET content = '{"b":2}' WHERE id = 'json'`);
+  await deployment.query(`UPDATE items SET content = '{"b":2}' WHERE id = 'json'`);
   await deployment.redis.del(deployment.keys.item('json'));
   const refused = { instanceOf: CorruptItemError, message: /"json" in Postgres/ };
   await t.throwsAsync(reader.get('json', verify), refused);
   await t.throwsAsync(reader.get('json', verify), refused, 'not out of a copy either');
-  await deployment.pool.query(`UPDATE items SET content = '{"1":-0,"b":1,"é":"\\u0000"}' WHERE id = 'json'`);
+  await deployment.query(`UPDATE items SET content = '{"1":-0,"b":1,"é":"\\u0000"}' WHERE id = 'json'`);
   t.truthy(await reader.get('json', verify));
   await eventually(async () => (await copy('json')) !== null, 'L2 is filled again');
 });
@@ -116,8 +116,8 @@ for (const [what, change] of [
   test(`I8: verify: a row whose writer did not leave ${what} so is an error, and comes out of no copy`, async (t) => {
     const { deployment, reader } = await setUp(t);
     // As the first worker does.
-    await claimMerkleKey(deployment.pool, undefined);
-    await deployment.pool.query(`UPDATE items SET ${change} WHERE id = 'json'`);
+    await deployment.shards.each(({ pool }) => claimMerkleKey(pool, undefined));
+    await deployment.query(`UPDATE items SET ${change} WHERE id = 'json'`);
     await deployment.redis.del(deployment.keys.item('json'));
     const refused = { instanceOf: CorruptItemError, message: /digest of "json" in Postgres/ };
     await t.throwsAsync(reader.get('json', verify), refused);
@@ -131,7 +131,7 @@ for (const [what, change] of [
 test('verify: a reader without the key of a keyed store compares hashes alone', async (t) => {
   const deployment = closing(t, await createDeployment({ merkleKey: 'a key of the store' }));
   await lanesWriterOf(deployment).write([chunkOf([{ id: 'a', stamp: 10, kind: 'json', body: '1' }])]);
-  await claimMerkleKey(deployment.pool, 'a key of the store');
+  await deployment.shards.each(({ pool }) => claimMerkleKey(pool, 'a key of the store'));
   const { merkleKey: _, ...options } = deployment.options;
   const reader = closing(t, await openReader(options));
   t.is((await reader.get('a', verify))?.content, 1);
