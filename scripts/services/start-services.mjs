@@ -26,6 +26,8 @@ export async function startServices(say, { withCache, redisCluster, shards }) {
     Object.entries(starters).map(([variable, start]) => serviceOf(variable, start, say)),
   );
   const env = Object.fromEntries(Object.keys(starters).map((variable, i) => [variable, servers[i].url]));
+  // Tests may leave databases behind.
+  if (!DATABASE_URL && !TIERLINE_SHARDS) env.TEST_PRIVATE_POSTGRES = '1';
   if (names.length > 1) {
     env.TIERLINE_SHARDS = names.map((name, i) => `${name}=${env[variables[i]]}`).join();
     for (const variable of variables.slice(1)) delete env[variable];

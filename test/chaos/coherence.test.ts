@@ -58,7 +58,7 @@ async function run(
   const deployment = await createDeployment(options);
   const relay = await startProxy(deployment.options.redisUrl);
   // They start together and under cuts: nothing here is about the time that it takes.
-  const env = { ...deployment.env, REDIS_URL: relay.url, TIERLINE_L2_TIMEOUT_MS: '10000' };
+  const env = { ...deployment.env, REDIS_URL: relay.url, TIERLINE_L2_TIMEOUT_MS: '60000' };
   const workers = await Promise.all([1, 2].map(() => startWorker('drain', deployment.env)));
   const readers = await Promise.all(Array.from({ length: READERS }, () => startReaderProcess(env, IDS)));
   const producer = await openProducer(deployment.options);

@@ -1,11 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
 import { type Config, loadConfig, type Options } from '../../src/config.ts';
 import type { Keys } from '../../src/keys.ts';
 import { Lanes } from '../../src/lanes.ts';
 import { createLogger, type Logger } from '../../src/log.ts';
-import { migrate } from '../../src/postgres/migrator.ts';
-import { migrateShards } from '../../src/postgres/migrate-shards.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import { type Shard, Shards } from '../../src/postgres/shards.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
@@ -15,13 +13,12 @@ import { ItemStore } from '../../src/redis/item-store.ts';
 import { markPartitions } from '../../src/redis/partitions.ts';
 import { parseRedisAddress } from '../../src/redis-address.ts';
 import { shardsOf } from '../../src/shard-list.ts';
-import { startPgBouncer } from './pgbouncer.ts';
+import { createDatabases, type Database } from './databases.ts';
 import { Turns } from './turns.ts';
 
 /**
  * A deployment of its own on the shared test servers (or on others given by URL): a fresh database with the schema, and a fresh Redis namespace.
- * Names come from randomUUID: test files run in threads that share a process id. With `TEST_PGBOUNCER=1` Postgres is reached
- * through a PgBouncer of the deployment's own.
+ * Names come from randomUUID: test files run in threads that share a process id.
  */
 export interface Deployment {
   /** Pass to `openStore` and the others. */
@@ -87,15 +84,18 @@ export async function createDeployment(
   const isOne = extra.shards === undefined && (extra.partitions ?? extra.databaseUrl) !== undefined;
   const asked = shardNames ?? (isOne ? [] : servers.shards.map(({ name }) => name));
   const name = `tierline_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
-  const databases = await Promise.all(
-    (asked.length === 0 ? [''] : asked).map((shard, i) =>
-      createDatabase(servers.shards[i]?.url ?? servers.databaseUrl, `${name}${shard && `_${shard}`}`),
-    ),
-  );
+  const count = Math.max(1, asked.length);
+  const layout = {
+    partitions,
+    shards: asked,
+    servers: Array.from({ length: count }, (_, i) => servers.shards[i]?.url ?? servers.databaseUrl),
+  };
+  const isOnGivenServers = extra.databaseUrl === undefined && extra.shards === undefined;
+  // Servers that somebody else keeps are left as they were.
+  const asCopies = isOnGivenServers && process.env['TEST_PRIVATE_POSTGRES'] === '1';
+  const databases = await createDatabases(name, layout, asCopies);
   const shardOptions = asked.map((shard, i) => ({ name: shard, url: (databases[i] as Database).url }));
   const { url: databaseUrl } = databases[0] as Database;
-  if (asked.length === 0) await migrate(databaseUrl, partitions);
-  else await migrateShards(shardOptions, partitions);
 
   // Tests share their machine: only those about outages want an early refusal, or reads that soon pass a slow Redis by.
   const defaults = { logLevel: 'silent' as const, enqueueTimeoutMs: 20_000, l2TimeoutMs: 5000 };
@@ -171,37 +171,8 @@ export async function createDeployment(
   };
 }
 
-interface Database {
-  readonly url: string;
-  drop(): Promise<void>;
-}
-
-async function createDatabase(serverUrl: string, name: string): Promise<Database> {
-  await onServer(serverUrl, `CREATE DATABASE "${name}"`);
-  const url = new URL(serverUrl);
-  url.pathname = `/${name}`;
-  const pooler = process.env['TEST_PGBOUNCER'] === '1' ? await startPgBouncer(serverUrl) : undefined;
-  return {
-    url: pooler === undefined ? url.href : pooler.urlOf(url.href),
-    async drop() {
-      await pooler?.close();
-      await onServer(serverUrl, `DROP DATABASE "${name}" WITH (FORCE)`);
-    },
-  };
-}
-
 function isClusterUrl(redisUrl: string): boolean {
   return parseRedisAddress(redisUrl).kind === 'cluster';
-}
-
-async function onServer(serverUrl: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: serverUrl });
-  await client.connect();
-  try {
-    await client.query(statement);
-  } finally {
-    await client.end();
-  }
 }
 
 async function removeNamespace(redis: Redis, namespace: string): Promise<void> {
