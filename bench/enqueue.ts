@@ -14,7 +14,7 @@ const CALLS_IN_FLIGHT = 4;
 const KINDS = ['client_cpu_us', 'redis_cpu_us', 'redis_commands'] as const;
 
 /** How fast a producer hands writes to the queue, beside BullMQ's own calls with the same items, in turns; no worker runs. */
-export async function enqueueBench(emit: Emit, { items: count = 30_000 }: BenchOptions): Promise<void> {
+export async function enqueueBench(emit: Emit, { items: count = 20_000 }: BenchOptions): Promise<void> {
   const items = documents(count);
   const calls = callsOf(items, 500);
   const deployment = await createDeployment();
