@@ -9,7 +9,7 @@ import { ANY_CONTENT, failures } from './openapi.ts';
 import type { GatewayApp, GatewayParts } from './parts.ts';
 import { problem, sendProblem } from './problem.ts';
 import { idParams, sendItem, stateText } from './representation.ts';
-import { acceptedSchema, answerWrite, audit, settledSchema, waitQuery } from './writes.ts';
+import { acceptedSchema, answerWrite, settledSchema, waitQuery } from './writes.ts';
 
 /** A state alone takes no more than this. */
 const MAX_STATE_BODY_BYTES = 4096;
@@ -64,8 +64,7 @@ function addPut(app: GatewayApp, parts: GatewayParts): void {
         ...(state !== undefined && { state }),
         ...(ttlMs !== undefined && { ttlMs }),
       });
-      audit(parts, request, 'put', { id, version: ticket.version });
-      return answerWrite(parts, reply, ticket, request.query);
+      return answerWrite(parts, request, reply, 'put', ticket);
     },
   );
 }
@@ -88,8 +87,7 @@ function addDelete(app: GatewayApp, parts: GatewayParts): void {
       const { id } = request.params;
       confineId(request, id);
       const ticket = await parts.store.delete(id);
-      audit(parts, request, 'delete', { id, version: ticket.version });
-      return answerWrite(parts, reply, ticket, request.query);
+      return answerWrite(parts, request, reply, 'delete', ticket);
     },
   );
 }
@@ -113,8 +111,7 @@ function addState(app: GatewayApp, parts: GatewayParts): void {
       const { id } = request.params;
       confineId(request, id);
       const ticket = await parts.store.setState(id, request.body.state);
-      audit(parts, request, 'state', { id, version: ticket.version });
-      return answerWrite(parts, reply, ticket, request.query);
+      return answerWrite(parts, request, reply, 'state', ticket);
     },
   );
 }

@@ -60,14 +60,17 @@ export function audit(
   log.info({ audit: { token: request.caller?.name, operation, ...facts } }, 'write');
 }
 
-/** Answers a write of one id: 202 when it was accepted, or 200 when it has settled. */
+/** Notes a write of one id and answers it: 202 when it was accepted, or 200 when it has settled. */
 export async function answerWrite(
   parts: GatewayParts,
+  request: FastifyRequest<{ Querystring: WaitQuery }>,
   reply: FastifyReply,
+  operation: 'put' | 'delete' | 'state',
   ticket: Ticket,
-  query: WaitQuery,
 ): Promise<FastifyReply> {
   const { id, version } = ticket;
+  const { query } = request;
+  audit(parts, request, operation, { id, version });
   const outcome = await settledWithin(parts, reply, query, (options) => ticket.settled(options));
   if (outcome === undefined) {
     reply.header('location', `/v1/status/${encodeURIComponent(id)}`);

@@ -19,7 +19,9 @@ export interface Operation {
   readonly responses: Readonly<Record<string, { readonly content?: Readonly<Record<string, unknown>> }>>;
 }
 
-interface Schema {
+export interface Schema {
+  readonly anyOf?: readonly Schema[];
+  readonly const?: unknown;
   readonly type?: string | readonly string[];
   readonly enum?: readonly unknown[];
   readonly minimum?: number;
@@ -47,6 +49,8 @@ const text = fc.oneof(
 );
 
 function allowed({
+  anyOf,
+  const: constant,
   type,
   enum: values,
   minimum = -10,
@@ -55,6 +59,9 @@ function allowed({
   properties,
   required = [],
 }: Schema): fc.Arbitrary<unknown> {
+  if (anyOf !== undefined) return fc.oneof(...anyOf.map(allowed));
+  if (constant !== undefined) return fc.constant(constant);
+  if (type === 'null') return fc.constant(null);
   if (values !== undefined) return fc.constantFrom(...values);
   if (type === 'string') return text;
   if (type === 'integer' || type === 'number') {
