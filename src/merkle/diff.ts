@@ -26,6 +26,7 @@ interface Found extends MerkleDifference {
  * those leaves. Ten differences among a million items take about 8 KB in five round trips (anti-entropy as in Amazon's Dynamo,
  * SOSP 2007). A write under way reaches one side first. What differs is therefore compared again after `pause`, and reported
  * only when it differs in the same way.
+ * @param pause undefined: no second look, and writes under way are told too. The second look lists the leaves again.
  * @param limit most differences; `more` tells whether others were left out
  * @param admitted rejects when the two cannot be compared; asked for together with the roots
  */
@@ -33,7 +34,7 @@ export async function diffTrees(
   here: MerklePeer,
   there: MerklePeer,
   limit: number,
-  pause: () => Promise<void>,
+  pause: (() => Promise<void>) | undefined,
   admitted: Promise<void> = Promise.resolve(),
 ): Promise<MerkleDiff> {
   const both = bothOf(here, there);
@@ -45,16 +46,20 @@ export async function diffTrees(
   for (let at = 0; at < pages.length && differences.length <= limit; ) {
     // List pages until there are enough suspects for the limit. When the second look clears them all, go on with the next
     // pages.
-    const suspects = new Map<string, string>();
+    const suspects = new Map<string, Found>();
     const from = at;
     for (; at < pages.length && suspects.size <= limit - differences.length; at++) {
-      for (const { id, evidence } of await listed(both, pages[at])) suspects.set(id, evidence);
+      for (const found of await listed(both, pages[at])) suspects.set(found.id, found);
     }
     if (suspects.size === 0) break;
+    if (pause === undefined) {
+      for (const { evidence: _evidence, ...difference } of suspects.values()) differences.push(difference);
+      continue;
+    }
     await pause();
     for (const page of pages.slice(from, at)) {
       for (const { evidence, ...difference } of await listed(both, page)) {
-        if (suspects.get(difference.id) === evidence) differences.push(difference);
+        if (suspects.get(difference.id)?.evidence === evidence) differences.push(difference);
       }
     }
   }

@@ -142,7 +142,8 @@ export class MerkleView implements Merkle {
         await pause(recheckMs, { signal });
         signal?.throwIfAborted();
       };
-      return diffTrees(this, peerOf(peer), limit, beforeRecheck, this.#admit(peer));
+      const recheck = recheckMs === 0 ? undefined : beforeRecheck;
+      return diffTrees(this, peerOf(peer), limit, recheck, this.#admit(peer));
     });
   }
 

@@ -224,7 +224,7 @@ export interface DiffOptions extends CallOptions {
   readonly limit?: number;
   /**
    * Milliseconds after which what differs is looked at again; only what differs in the same way twice is told, so give
-   * writes the time they take to reach both sides. @default 1000
+   * writes the time they take to reach both sides. 0: no second look, and writes on their way are told too. @default 1000
    */
   readonly recheckMs?: number;
 }

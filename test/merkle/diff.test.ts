@@ -89,6 +89,18 @@ test('I5: exactly the ids that differ are found, with both versions', async (t) 
   );
 });
 
+test('without a pause there is one look, which tells all that differs in it', async (t) => {
+  const here = new Peer([
+    ['a', 1],
+    ['b', 2],
+  ]);
+  const there = new Peer([['a', 1]]);
+  const { differences, more } = await diffTrees(here, there, 1000, undefined);
+  t.deepEqual(differences, [{ id: 'b', here: 2 }]);
+  t.false(more);
+  t.is(here.listed, 1);
+});
+
 test('what changes between two looks is a write on its way, and not told', async (t) => {
   await fc.assert(
     fc.asyncProperty(stores, fc.array(fc.nat(), { maxLength: 20 }), async ([here, there], picks) => {
