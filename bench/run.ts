@@ -11,6 +11,7 @@ import { latencyBench } from './latency.ts';
 import { merkleBench } from './merkle.ts';
 import { type Bench, type Metric, metricLine, metricOf } from './metric.ts';
 import { partitionsBench } from './partitions.ts';
+import { peersBench } from './peers.ts';
 import { putBench } from './put.ts';
 import { rangesBench } from './ranges.ts';
 import { readBench } from './read.ts';
@@ -37,6 +38,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   latency: latencyBench,
   growth: growthBench,
   scaling: scalingBench,
+  peers: peersBench,
 };
 
 const { values, positionals } = parseArgs({
