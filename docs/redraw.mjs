@@ -4,6 +4,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { instance } from '@viz-js/viz';
 import { costTable, figures, resultsPage } from '../dist/bench/figures.js';
+import { peerReads, peerWrites } from '../dist/bench/peers/tables.js';
 import { pictures } from '../dist/bench/pictures.js';
 import { RESULTS } from '../dist/bench/results.js';
 import { OPTIONS } from '../dist/src/options.js';
@@ -53,6 +54,8 @@ if (existsSync(RESULTS)) {
   const results = JSON.parse(readFileSync(RESULTS, 'utf8'));
   readme = between(readme, 'figures', figures(results));
   redrawn['docs/performance.md'] = between(read('docs/performance.md'), 'costs', costTable(results));
+  const comparison = between(read('docs/comparison.md'), 'peer-writes', peerWrites(results));
+  redrawn['docs/comparison.md'] = between(comparison, 'peer-reads', peerReads(results));
   redrawn['bench/results/latest.md'] = resultsPage(results);
   for (const { file, svg } of pictures(results)) redrawn[`docs/images/${file}`] = svg;
 }
