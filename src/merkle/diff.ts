@@ -23,7 +23,7 @@ interface Found extends MerkleDifference {
 
 /**
  * Finds the live items that two stores do not agree on: root, then the nodes that differ at 8, 12 and 16 bits, then the ids in
- * those leaves. Ten differences among a million items take about 8 KB in five round trips (anti-entropy as in Amazon's Dynamo,
+ * those leaves. Ten differences among a million items take 18 KB in five round trips (anti-entropy as in Amazon's Dynamo,
  * SOSP 2007). A write under way reaches one side first. What differs is therefore compared again after `pause`, and reported
  * only when it differs in the same way.
  * @param pause undefined: no second look, and writes under way are told too. The second look lists the leaves again.
