@@ -4,7 +4,7 @@ import { reads } from './peers/reads.ts';
 import { writes } from './peers/writes.ts';
 
 /** Tierline beside what a team would use instead: same items, same servers, in turns. */
-export async function peersBench(emit: Emit, { items: count = 20_000 }: BenchOptions): Promise<void> {
+export async function peersBench(emit: Emit, { items: count = 15_000 }: BenchOptions): Promise<void> {
   const deployment = await createDeployment();
   try {
     await writes(emit, deployment, count);

@@ -13,7 +13,7 @@ import { WRITE_PEERS } from './write-peers.ts';
 /** Calls of `BATCH` items that the service has open at once. */
 const CALLS_AT_ONCE = 4;
 
-/** Of the items, those that the slowest peer gets: its jobs are as slow one by one as twenty thousand of them. */
+/** Of the items, those that the slowest peer gets: its jobs are as slow by the thousand as all of them. */
 const SHARES: Readonly<Record<string, number>> = { bullmq_knex: 0.2 };
 
 interface Run {
