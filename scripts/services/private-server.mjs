@@ -1,8 +1,7 @@
 import { chownSync, mkdtempSync, realpathSync } from 'node:fs';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from './free-port.mjs';
 import { startGuarded } from './guarded.mjs';
 
 const attempts = 3;
@@ -57,24 +56,4 @@ export async function startTogether(starting) {
   if (failed === undefined) return { servers, stop };
   await stop();
   throw failed.reason;
-}
-
-async function freePort(nearPort) {
-  for (;;) {
-    const server = await listening(0);
-    const { port } = server.address();
-    const near = nearPort === undefined ? undefined : await listening(port + nearPort).catch(() => undefined);
-    for (const one of [server, near]) {
-      one?.close();
-      if (one !== undefined) await once(one, 'close');
-    }
-    if (nearPort === undefined || near !== undefined) return port;
-  }
-}
-
-async function listening(port) {
-  if (port > 65_535) throw new RangeError(`${port} is no port`);
-  const server = createServer().listen(port, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
 }

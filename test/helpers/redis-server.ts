@@ -7,6 +7,9 @@ import { existsSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { freePort } from './free-port.ts';
 
+/** What a server of a cluster adds to its port for the port of its bus. */
+const BUS_PORT = 10_000;
+
 /** A Redis of the test's own, which it may kill. */
 export interface RedisServer {
   readonly url: string;
@@ -21,7 +24,7 @@ export interface RedisServer {
 
 /**
  * @param given settings over those of a queue's Redis, as in redis.conf
- * @param options `busPort`: it is for a cluster, so the port that is 10,000 higher must be free too; `sentinelOf`: it is a
+ * @param options `busPort`: it is for a cluster, so the port of its bus must be free too; `sentinelOf`: it is a
  *   Sentinel that watches the master on this port, named `main`
  */
 export async function startRedisServer(
@@ -33,7 +36,7 @@ export async function startRedisServer(
     throw new Error('redis-server is not installed: apt-get install -y redis-server');
   }
   const folder = await mkdtemp(join(tmpdir(), 'tierline-test-redis-'));
-  const port = await freePort(busPort);
+  const port = await freePort(busPort ? BUS_PORT : 0);
   const settings = {
     port: `${port}`,
     bind: '127.0.0.1',
