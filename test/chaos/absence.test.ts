@@ -45,7 +45,7 @@ test('I7: two reader processes deny nothing that several workers settled, while 
   const deployment = await createDeployment();
   const relay = await startProxy(deployment.options.redisUrl);
   const env = { ...deployment.env, TIERLINE_FILTER_SNAPSHOT_EVERY_MS: '1000' };
-  const readerEnv = { ...env, REDIS_URL: relay.url, TIERLINE_L2_TIMEOUT_MS: '10000' };
+  const readerEnv = { ...env, REDIS_URL: relay.url, TIERLINE_L2_TIMEOUT_MS: '60000' };
   const workers = await Promise.all([
     ...Array.from({ length: WORKERS }, () => startWorker('drain', env)),
     startWorker('maintenance', env),

@@ -4,9 +4,11 @@ import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Producer } from '../../src/types/write.ts';
 import { TierlineError } from '../../src/errors.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { type Proxy, startProxy } from '../helpers/proxy.ts';
 import { type ReaderReport, startReaderProcess } from '../helpers/reader-process.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
+import { unfinishedJobs } from '../helpers/unfinished-jobs.ts';
 import { startWorker } from '../helpers/worker-process.ts';
 
 const IDS = 300;
@@ -77,6 +79,8 @@ async function run(
   // Undisturbed for a while, so that there is something in L1 to be compared.
   await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
   const writes = await stop();
+  // A write that was refused while Redis was away, its fate unknown, may be in the queue all the same.
+  await eventually(async () => (await unfinishedJobs(deployment)) === 0, 'the queue is empty', 60_000);
   const reports = await Promise.all(readers.map((reader) => reader.report()));
   t.log(
     `${writes} writes`,

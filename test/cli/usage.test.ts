@@ -1,7 +1,7 @@
 import test from 'ava';
 import { leavesOf, pathOf } from '../../src/cli/command.ts';
 import { program } from '../../src/cli/program.ts';
-import { runCommand } from '../helpers/command-line.ts';
+import { type Finished, runCommand, runLines } from '../helpers/command-line.ts';
 
 const COMMANDS = leavesOf(program);
 
@@ -79,9 +79,14 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
   [['worker', 'twice'], /too many arguments for 'worker'/],
   [['completion', 'fish'], /Allowed choices are bash, zsh/],
 ];
-for (const [args, message] of WRONG) {
+let refused: Promise<Finished[]> | undefined;
+for (const [i, [args, message]] of WRONG.entries()) {
   test(`exit 2 and why: tierline ${args.join(' ')}`, async (t) => {
-    const { code, stdout, stderr } = await runCommand(env, args);
+    refused ??= runLines(
+      env,
+      WRONG.map(([line]) => line),
+    );
+    const { code, stdout, stderr } = (await refused)[i] as Finished;
     t.is(code, 2);
     t.is(stdout, '');
     t.regex(stderr, message);

@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import pLimit from 'p-limit';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
@@ -56,6 +57,17 @@ export function runCommand(
   input?: string | Buffer,
 ): Promise<Finished> {
   return limit(() => startCommand(env, args, input).finished);
+}
+
+const LINES = fileURLToPath(new URL('refused-lines.js', import.meta.url));
+
+/** Runs command lines that are refused before they do anything, all in one process. */
+export async function runLines(
+  env: NodeJS.ProcessEnv,
+  lines: readonly (readonly string[])[],
+): Promise<Finished[]> {
+  const { stdout } = await promisify(execFile)(process.execPath, [LINES, JSON.stringify(lines)], { env });
+  return JSON.parse(stdout) as Finished[];
 }
 
 export function linesOf(text: string): string[] {
