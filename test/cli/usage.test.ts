@@ -10,6 +10,7 @@ const env = {
   ...process.env,
   REDIS_URL: 'redis://user:hidden-word@127.0.0.1:1',
   DATABASE_URL: 'postgres://user:hidden-word@127.0.0.1:1/none',
+  TIERLINE_SHARDS: '',
 };
 
 test('tierline alone is a usage error that shows the commands', async (t) => {

@@ -68,25 +68,29 @@ async function makeOnce(name: string, layout: Layout): Promise<void> {
   await client.connect();
   try {
     await client.query('SELECT pg_advisory_lock(hashtext($1))', [name]);
-    const last = namesOf(name, layout).at(-1);
-    const { rows } = await client.query('SELECT FROM pg_database WHERE datname = $1', [last]);
+    const [first] = namesOf(name, layout);
+    const { rows } = await client.query('SELECT FROM pg_database WHERE datname = $1', [first]);
     if (rows.length === 0) await make(name, layout);
   } finally {
     await client.end();
   }
 }
 
-/** It gets its name when it is whole, because another process takes what has the name. */
+/** They get their names when they are whole, and the first one last: who finds that takes all of them. */
 async function make(name: string, layout: Layout): Promise<void> {
+  const whole = namesOf(name, layout);
   const unfinished = namesOf(`${name}_new`, layout);
-  for (const [i, server] of layout.servers.entries())
+  for (const [i, server] of layout.servers.entries()) {
+    // Of a test file that was ended in the middle of this.
+    for (const left of [whole[i], unfinished[i]]) await query(server, `DROP DATABASE IF EXISTS "${left}"`);
     await query(server, `CREATE DATABASE "${unfinished[i]}"`);
+  }
   await migrateAll(
     unfinished.map((each, i) => urlOf(layout.servers[i] as string, each)),
     layout,
   );
-  for (const [i, whole] of namesOf(name, layout).entries()) {
-    await query(layout.servers[i] as string, `ALTER DATABASE "${unfinished[i]}" RENAME TO "${whole}"`);
+  for (const [i, server] of [...layout.servers.entries()].toReversed()) {
+    await query(server, `ALTER DATABASE "${unfinished[i]}" RENAME TO "${whole[i]}"`);
   }
 }
 

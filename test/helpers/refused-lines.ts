@@ -18,7 +18,11 @@ for (const line of lines) {
   }
   process.exitCode = undefined;
   await run(line);
-  results.push({ code: Number(process.exitCode ?? 0), ...written });
+  results.push({ code: exitCode(), ...written });
 }
 process.exitCode = 0;
 print(JSON.stringify(results));
+
+function exitCode(): number {
+  return Number(process.exitCode ?? 0);
+}
