@@ -59,7 +59,7 @@ export function runCommand(
   return limit(() => startCommand(env, args, input).finished);
 }
 
-const LINES = fileURLToPath(new URL('refused-lines.js', import.meta.url));
+const LINES = fileURLToPath(new URL('./refused-lines.js', import.meta.url));
 
 /** Runs command lines that are refused before they do anything, all in one process. */
 export async function runLines(
