@@ -5,7 +5,7 @@ import type { Item, Lookup, TierName } from '../types/read.ts';
 import type { Floors } from './floors.ts';
 import { type L1Entry, isBelow } from './l1-entry.ts';
 import { isComplete, type OwnWrite, type OwnWriteView, withOwnWrite } from './own-writes.ts';
-import { allDone, type PendingRead, type PendingReads } from './pending-reads.ts';
+import { allDone, type PendingRead, type PendingReads, type ReadWaiter } from './pending-reads.ts';
 
 /**
  * Reads by id. In this order: a write of this process that has not settled answers when it says everything; then L1; then a
@@ -47,17 +47,20 @@ export class ItemReads {
   }
 
   #fromTiers(id: string): Promise<Item | undefined> {
-    return new Promise((resolve, reject) => {
-      const read = this.#pendingReads.join(parseId(id));
-      read.whenDone(() => {
-        try {
-          resolve(this.#withOwn(id, read.entry));
-        } catch (error) {
-          reject(this.#gate.reasonFor(error));
-        }
-      });
+    // What `parseId` throws rejects the promise.
+    return new Promise((resolve) => {
+      this.#pendingReads.join(parseId(id)).whenDone(new SingleGet(this.#answerOf, resolve));
     });
   }
+
+  /** What a read gives to those who asked for its id alone. */
+  readonly #answerOf = (read: PendingRead): Answer => {
+    try {
+      return this.#withOwn(read.id, read.entry);
+    } catch (error) {
+      return Promise.reject(this.#gate.reasonFor(error));
+    }
+  };
 
   /** Another call may have given out an own write that was accepted while the tiers were asked. So it is looked up again. */
   #withOwn(id: string, entry: L1Entry | undefined): Item | undefined {
@@ -179,6 +182,24 @@ export class ItemReads {
       floor === undefined ||
       (own.contentVersion > floor.contentVersion && own.stateVersion > floor.stateVersion)
     );
+  }
+}
+
+/** What a promise is resolved with. One that has rejected rejects it. */
+type Answer = Item | undefined | Promise<never>;
+
+/** One call of `get`. It is one object that keeps one function, because 10,000 calls at once make much garbage. */
+class SingleGet implements ReadWaiter {
+  readonly #answerOf: (read: PendingRead) => Answer;
+  readonly #resolve: (answer: Answer) => void;
+
+  constructor(answerOf: (read: PendingRead) => Answer, resolve: (answer: Answer) => void) {
+    this.#answerOf = answerOf;
+    this.#resolve = resolve;
+  }
+
+  readDone(read: PendingRead): void {
+    this.#resolve(this.#answerOf(read));
   }
 }
 

@@ -1,20 +1,8 @@
-import type { Stamp } from '../clock.ts';
-import { type ContentRank, RANK_UNKNOWN } from '../schema/register-order.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Floors } from './floors.ts';
 import { type Epoch, type Epochs, NEVER } from './epochs.ts';
-import {
-  bytesOf,
-  entryOf,
-  isAbove,
-  isBelow,
-  isContentAbove,
-  isStateAbove,
-  type L1Entry,
-  newestOf,
-  type Stamps,
-} from './l1-entry.ts';
+import { bytesOf, entryOf, isAbove, isBelow, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 import type { TierLookup } from './tier-lookup.ts';
 
 /**
@@ -27,17 +15,21 @@ const MAX_ROUNDS = 3;
 /** Which tier had the answer of a read. */
 export type AnsweringTier = 'l2' | 'l3' | 'none';
 
+/** Hears once of each read that it waits for. */
+export interface ReadWaiter {
+  readDone(read: PendingRead): void;
+}
+
+const NO_CHANGE: Stamps = { contentVersion: 0, stateVersion: 0 };
+
 /**
  * One read of one id through the tiers, shared by all who ask for the id meanwhile. Its fence: the epoch in which it began,
  * and the stamps of the newest change that the feed told of since. Its answer must not be older than that.
  */
-export class PendingRead implements Stamps {
+export class PendingRead {
   readonly id: string;
   readonly epoch: Epoch;
-  contentVersion: Stamp = 0;
-  contentRank: ContentRank = RANK_UNKNOWN;
-  stateVersion: Stamp = 0;
-  state = '';
+  #fence: Stamps = NO_CHANGE;
   /** What L2 said: it has no copy, or one that is too old; unknown before it was asked, or when it could not be. */
   copy: 'unknown' | 'missing' | 'outdated' = 'unknown';
   /** Others who ask for the id may join it. */
@@ -47,23 +39,21 @@ export class PendingRead implements Stamps {
   #error: unknown;
   #isDone = false;
   /** Nearly always one, so a list is made for the second. */
-  #waiter: (() => void) | (() => void)[] | undefined;
+  #waiter: ReadWaiter | ReadWaiter[] | undefined;
 
   constructor(id: string, epoch: Epoch) {
     this.id = id;
     this.epoch = epoch;
   }
 
+  /** What the answer must not be older than, as far as the feed told. */
+  get fence(): Stamps {
+    return this.#fence;
+  }
+
   /** The feed told of a change. */
   raiseFence(change: Stamps): void {
-    if (isContentAbove(change, this)) {
-      this.contentVersion = change.contentVersion;
-      this.contentRank = change.contentRank ?? RANK_UNKNOWN;
-    }
-    if (isStateAbove(change, this)) {
-      this.stateVersion = change.stateVersion;
-      this.state = change.state ?? '';
-    }
+    this.#fence = newestOf(change, this.#fence);
   }
 
   answer(entry: L1Entry, tier: AnsweringTier): void {
@@ -82,8 +72,8 @@ export class PendingRead implements Stamps {
   }
 
   /** Calls back once, when there is an answer or an error. */
-  whenDone(waiter: () => void): void {
-    if (this.#isDone) waiter();
+  whenDone(waiter: ReadWaiter): void {
+    if (this.#isDone) waiter.readDone(this);
     else if (this.#waiter === undefined) this.#waiter = waiter;
     else if (Array.isArray(this.#waiter)) this.#waiter.push(waiter);
     else this.#waiter = [this.#waiter, waiter];
@@ -103,8 +93,8 @@ export class PendingRead implements Stamps {
     this.#isDone = true;
     const waiter = this.#waiter;
     this.#waiter = undefined;
-    if (Array.isArray(waiter)) for (const wake of waiter) wake();
-    else waiter?.();
+    if (Array.isArray(waiter)) for (const one of waiter) one.readDone(this);
+    else waiter?.readDone(this);
   }
 }
 
@@ -113,10 +103,12 @@ export function allDone(reads: readonly PendingRead[]): Promise<void> {
   let open = reads.length;
   if (open === 0) return Promise.resolve();
   return new Promise((resolve) => {
-    const count = () => {
-      if (--open === 0) resolve();
+    const waiter: ReadWaiter = {
+      readDone() {
+        if (--open === 0) resolve();
+      },
     };
-    for (const read of reads) read.whenDone(count);
+    for (const read of reads) read.whenDone(waiter);
   });
 }
 
@@ -168,7 +160,7 @@ export class PendingReads {
     for (const read of this.#open.values()) {
       if (read.epoch !== ended) continue;
       // From now on the feed does not raise its fence, and another read of the id may answer before it.
-      read.whenDone(this.#floors.beginReading());
+      read.whenDone({ readDone: this.#floors.beginReading() });
       read.isJoinable = false;
       this.#open.delete(read.id);
     }
@@ -267,7 +259,7 @@ export class PendingReads {
    */
   #deliver(read: PendingRead, answer: StoredItem | undefined, tier: AnsweringTier, isFinal = false): boolean {
     const floor = this.#floors.of(read.id);
-    const isOld = isBelow(answer, read) || (floor !== undefined && isBelow(answer, floor));
+    const isOld = isBelow(answer, read.fence) || (floor !== undefined && isBelow(answer, floor));
     if (isOld) {
       this.#counts.refusedFills++;
       if (!isFinal) return false;
@@ -288,7 +280,7 @@ export class PendingReads {
 
   /** What an answer must not be older than, as known now. */
   #fenceOf(read: PendingRead): Stamps {
-    return newestOf(read, this.#floors.of(read.id));
+    return newestOf(read.fence, this.#floors.of(read.id));
   }
 
   #close(read: PendingRead): void {
