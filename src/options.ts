@@ -93,7 +93,7 @@ export const OPTIONS = {
   chunkWaitMs: option(
     'TIERLINE_CHUNK_WAIT_MS',
     'ms',
-    'How long a submit waits for others to share its job.',
+    'How long a submit waits for others to share its job while another job is on its way to Redis.',
     integer(0, 1000).default(2),
   ),
   enqueueTimeoutMs: option(
@@ -171,7 +171,7 @@ export const OPTIONS = {
   batchWaitMs: option(
     'TIERLINE_BATCH_WAIT_MS',
     'ms',
-    'How long a batch waits for more chunks.',
+    'How long a batch waits for more chunks while another one is being written.',
     integer(0, 1000).default(2),
   ),
   poolSize: option(

@@ -1,7 +1,7 @@
 export interface BatcherOptions<T, R> {
   readonly maxItems: number;
   readonly maxBytes: number;
-  /** How long the first entry of a batch waits for others, in milliseconds. */
+  /** How long the first entry of a batch waits for others while another batch is being written, in milliseconds. */
   readonly waitMs: number;
   /** Batches written at once. Meanwhile the next one collects entries. */
   readonly maxInFlight: number;
@@ -19,8 +19,9 @@ interface Waiting<T, R> {
 }
 
 /**
- * Collects entries into batches, in the order they came. A batch is written when it is full, or when its first entry has waited
- * long enough. While too many batches are being written it goes on collecting, so batches grow with the load.
+ * Collects entries into batches, in the order they came. A batch is written when it is full, when its first entry has waited
+ * long enough, or when nothing else is being written: then waiting would only delay. While too many batches are being written it
+ * goes on collecting, so batches grow with the load.
  */
 export class Batcher<T, R> {
   readonly #options: BatcherOptions<T, R>;
@@ -29,6 +30,7 @@ export class Batcher<T, R> {
   #bytes = 0;
   #inFlight = 0;
   #timer: NodeJS.Timeout | undefined;
+  #turn: NodeJS.Immediate | undefined;
   #due = false;
 
   constructor(options: BatcherOptions<T, R>) {
@@ -46,6 +48,17 @@ export class Batcher<T, R> {
         this.#due = true;
         this.#dispatch();
       }, this.#options.waitMs);
+      this.#dispatch();
+      this.#endTurn();
+    });
+  }
+
+  /** With nothing being written, a batch takes what comes in this turn of the event loop and goes. */
+  #endTurn(): void {
+    if (this.#inFlight > 0 || this.#waiting.length === 0) return;
+    this.#turn ??= setImmediate(() => {
+      this.#turn = undefined;
+      this.#due ||= this.#inFlight === 0;
       this.#dispatch();
     });
   }
@@ -81,7 +94,9 @@ export class Batcher<T, R> {
     this.#bytes -= bytes;
     if (this.#waiting.length === 0) {
       clearTimeout(this.#timer);
+      clearImmediate(this.#turn);
       this.#timer = undefined;
+      this.#turn = undefined;
       this.#due = false;
     }
     return taken;
@@ -97,6 +112,7 @@ export class Batcher<T, R> {
     } finally {
       this.#inFlight--;
       this.#dispatch();
+      this.#endTurn();
     }
   }
 }

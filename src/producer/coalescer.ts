@@ -21,7 +21,8 @@ interface Entry {
 type AddChunk = (operations: readonly SizedOperation[], atomic: boolean) => Promise<TrackedChunk>;
 
 /**
- * Gathers operations that are submitted within a few milliseconds into chunks. BullMQ takes about as long for a job of 500 as
+ * Gathers operations into chunks: those of one turn of the event loop, and while a chunk is on its way to Redis those of a few
+ * milliseconds. Alone an operation does not wait, and chunks grow with the load. BullMQ takes about as long for a job of 500 as
  * for a job of 1: 155-257 k items/s against 9-15 k. Operations stay in the order in which they were submitted, and chunks take
  * their stamps in that order.
  */
@@ -31,6 +32,9 @@ export class Coalescer {
   #entries: Entry[] = [];
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
+  #turn: NodeJS.Immediate | undefined;
+  /** Chunks on their way to Redis. */
+  #adding = 0;
 
   constructor(limits: Pick<Config, 'chunkMaxItems' | 'chunkMaxBytes' | 'chunkWaitMs'>, addChunk: AddChunk) {
     this.#limits = limits;
@@ -45,7 +49,13 @@ export class Coalescer {
     this.#entries.push({ operation, sink, slot });
     this.#bytes += operation.bytes;
     if (this.#entries.length >= chunkMaxItems || this.#bytes >= chunkMaxBytes) this.flush();
+    else if (this.#adding === 0) this.#endTurn();
     else this.#timer ??= setTimeout(() => this.flush(), chunkWaitMs);
+  }
+
+  /** Sends what is gathered until the end of this turn of the event loop. */
+  #endTurn(): void {
+    this.#turn ??= setImmediate(() => this.flush());
   }
 
   /** Puts all operations into one chunk, which is applied as a whole or not at all. */
@@ -60,7 +70,9 @@ export class Coalescer {
   /** Sends what is gathered without waiting for more. */
   flush(): void {
     clearTimeout(this.#timer);
+    clearImmediate(this.#turn);
     this.#timer = undefined;
+    this.#turn = undefined;
     if (this.#entries.length === 0) return;
     const entries = this.#entries;
     this.#entries = [];
@@ -69,10 +81,15 @@ export class Coalescer {
   }
 
   #send(entries: readonly Entry[], atomic: boolean): void {
-    this.#addChunk(
+    this.#adding++;
+    const adding = this.#addChunk(
       entries.map((entry) => entry.operation),
       atomic,
-    ).then(
+    ).finally(() => {
+      this.#adding--;
+      if (this.#adding === 0 && this.#entries.length > 0) this.#endTurn();
+    });
+    adding.then(
       (chunk) => entries.forEach(({ sink, slot }, index) => sink.queued(slot, chunk, index)),
       (error: unknown) => {
         const reserved =

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import test from 'ava';
 import { Batcher, type BatcherOptions } from '../../src/batch/batcher.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -13,7 +14,7 @@ function setUp(options: Partial<BatcherOptions<number, string>> = {}) {
   const batcher = new Batcher<number, string>({
     maxItems: 10,
     maxBytes: 1000,
-    // A full batch goes out at once; nothing below waits for this.
+    // Nothing below waits for this.
     waitMs: 60_000,
     maxInFlight: 1,
     sizeOf: (entry) => ({ items: 1, bytes: entry }),
@@ -37,13 +38,32 @@ test('a full batch goes out at once, in the order of its entries, and each hears
   t.deepEqual(await Promise.all(added), ['wrote 1', 'wrote 2', 'wrote 3']);
 });
 
-test('the first entry of a batch waits no longer than waitMs for others', async (t) => {
-  const { batcher, held } = setUp({ waitMs: 1 });
+test('with nothing being written, what comes in one turn of the event loop goes out as one batch, without waiting', async (t) => {
+  const { batcher, held } = setUp({ maxInFlight: 2 });
   const added = [batcher.add(1), batcher.add(2)];
   t.deepEqual(written(held), []);
   await eventually(() => held.length === 1, 'the batch goes out');
   t.deepEqual(written(held), [[1, 2]]);
+  added.push(batcher.add(3));
+  await setImmediate();
+  added.push(batcher.add(4));
+  await setImmediate();
+  t.is(held.length, 1, 'the next one collects meanwhile');
   held[0]?.release();
+  await eventually(() => held.length === 2, 'nothing is being written again');
+  t.deepEqual(held[1]?.entries, [3, 4]);
+  held[1]?.release();
+  await Promise.all(added);
+});
+
+test('while a batch is being written, the first entry of the next waits no longer than waitMs for others', async (t) => {
+  const { batcher, held } = setUp({ waitMs: 1, maxInFlight: 2 });
+  const added = [batcher.add(1)];
+  await eventually(() => held.length === 1, 'the first batch goes out');
+  added.push(batcher.add(2), batcher.add(3));
+  await eventually(() => held.length === 2, 'the second one goes out beside it');
+  t.deepEqual(written(held), [[1], [2, 3]]);
+  for (const { release } of held) release();
   await Promise.all(added);
 });
 
