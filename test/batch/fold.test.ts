@@ -1,6 +1,6 @@
 import test from 'ava';
 import * as fc from 'fast-check';
-import { foldOps, opsOf } from '../../src/batch/fold.ts';
+import { foldOps, newestStamps, opsOf } from '../../src/batch/fold.ts';
 import { Digester, xorDigests } from '../../src/merkle/digest.ts';
 import { modelRows } from '../helpers/model.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
@@ -85,4 +85,28 @@ test('tiers, ttl and trace are those of the newest content', (t) => {
     stateVersion: 7,
     contentVersion: 6,
   });
+});
+
+test('what a batch settles of an id is its newest stamp, be it of the content or of the state', (t) => {
+  const written = chunkOf([
+    { id: 'a', stamp: 5, kind: 'json', body: '1' },
+    { id: 'a', stamp: 6, kind: 'state', state: 'open' },
+    { id: 'b', stamp: 7, kind: 'delete' },
+  ]);
+  // Rows of another deployment have two stamps each.
+  const moved = { ...written, job: { ...written.job, stamps: [3, 0, 9], stateStamps: [8, 4, 2] } };
+  t.deepEqual(
+    [...newestStamps(opsOf(written))],
+    [
+      ['a', 6],
+      ['b', 7],
+    ],
+  );
+  t.deepEqual(
+    [...newestStamps(opsOf(moved))],
+    [
+      ['a', 8],
+      ['b', 9],
+    ],
+  );
 });

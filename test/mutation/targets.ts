@@ -1,0 +1,98 @@
+/** A compiled file whose code is broken on purpose, and the tests that must notice. */
+export interface Target {
+  readonly name: string;
+  /** Relative to `dist/`. */
+  readonly file: string;
+  /** The quickest come first: the first failure ends a run. */
+  readonly tests: readonly string[];
+  /**
+   * Changes that no test can notice: part of the changed line, what it becomes, and why that is the same. A change that is neither
+   * here nor noticed is a gap in the tests.
+   */
+  readonly equivalent?: readonly { readonly line: string; readonly to: string; readonly why: string }[];
+}
+
+/** Where an error would break a promise without a crash: orders, merges, bounds, digests. */
+export const TARGETS: readonly Target[] = [
+  {
+    name: 'fold',
+    file: 'src/batch/fold.js',
+    tests: [
+      'test/batch/fold.test.ts',
+      'test/property/equal-stamps.test.ts',
+      'test/property/order-independence.test.ts',
+    ],
+    equivalent: [
+      {
+        line: 'op.stamp !== row.contentVersion',
+        to: 'op.stamp === row.contentVersion',
+        why: 'isNewerContent compares the stamps again',
+      },
+      { line: 'op.stamp > row.contentVersion', to: '>=', why: 'they differ here' },
+      {
+        line: 'stateStamp !== row.stateVersion',
+        to: 'stateStamp === row.stateVersion',
+        why: 'isNewerState compares the stamps again',
+      },
+      { line: 'stateStamp > row.stateVersion', to: '>=', why: 'they differ here' },
+      { line: 'a.id < b.id', to: '<=', why: 'the ids of rows differ' },
+      { line: 'newest.get(op.id)', to: '>=', why: 'an equal stamp is set to what it is' },
+    ],
+  },
+  {
+    name: 'register-order',
+    file: 'src/schema/register-order.js',
+    tests: ['test/schema/register-order.test.ts'],
+    equivalent: [
+      { line: 'return a.contentVersion > b.contentVersion', to: '>=', why: 'they differ here' },
+      { line: 'return a.stateVersion > b.stateVersion', to: '>=', why: 'they differ here' },
+      { line: 'b <= RANK_LIVE', to: 'b < RANK_LIVE', why: 'only RANK_UNKNOWN is lower than RANK_LIVE' },
+    ],
+  },
+  {
+    name: 'filter',
+    file: 'src/filter/cuckoo.js',
+    tests: ['test/filter/cuckoo.test.ts', 'test/filter/codec.test.ts'],
+    equivalent: [
+      { line: 'if (i < length)', to: '<=', why: 'the unit after the last is NaN, which shifts to 0' },
+    ],
+  },
+  {
+    name: 'digest',
+    file: 'src/merkle/digest.js',
+    tests: ['test/merkle/digest.test.ts'],
+  },
+  {
+    name: 'cursor',
+    file: 'src/read/paging.js',
+    tests: ['test/read/cursors.test.ts', 'test/read/queries.test.ts'],
+  },
+  {
+    name: 'fences',
+    file: 'src/read/floors.js',
+    tests: ['test/read/floors.test.ts', 'test/property/read-floors.test.ts', 'test/read/coherence.test.ts'],
+  },
+  {
+    name: 'copies',
+    file: 'src/redis/scripts/set-newer.lua',
+    tests: [
+      'test/contracts/tier.test.ts',
+      'test/redis/item-store.test.ts',
+      'test/property/equal-stamps.test.ts',
+    ],
+  },
+  {
+    name: 'apply',
+    file: 'src/postgres/apply-batch.js',
+    tests: [
+      'test/drain/batch-writer.test.ts',
+      'test/property/order-independence.test.ts',
+      'test/property/equal-stamps.test.ts',
+    ],
+  },
+  {
+    name: 'range-delete',
+    file: 'src/postgres/range-deletes.js',
+    tests: ['test/drain/range-delete.test.ts', 'test/property/mixed-order.test.ts'],
+  },
+];
