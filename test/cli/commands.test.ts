@@ -252,10 +252,10 @@ test('migrate: from nothing, and again', async (t) => {
   const missing = await runCommand(own.env, ['count']);
   t.is(missing.code, 1);
   t.regex(missing.stderr, /ERR_SCHEMA_MISSING/);
-  const first = await runCommand(own.env, ['migrate', '--json']);
+  const first = await runCommand(own.env, ['migrate', '--json', '--partitions', `${own.lanes.count}`]);
   t.is(first.code, 0);
   t.true(jsonOf<{ ran: string[] }>(first.stdout)[0]?.ran.includes('01_items'));
-  t.is((await runCommand(own.env, ['migrate'])).stdout, 'the schema is up to date\n');
+  t.regex((await runCommand(own.env, ['migrate'])).stdout, /^((a: |b: )?the schema is up to date\n)+$/);
   t.is((await runCommand(own.env, ['count'])).stdout, '0\n');
 });
 
