@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
+import { ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startTestGateway, type TestGateway } from '../helpers/gateway.ts';
 import { type DatabaseProxy, type Proxy, startDatabaseProxy, startProxy } from '../helpers/proxy.ts';
@@ -65,7 +66,7 @@ test('I7: while no tier can answer, absence is not told: 503, never 404', async 
 });
 
 test('I10: a full queue refuses writes with 503 and when to come back, line by line in a batch', async (t) => {
-  const { deployment } = await createSetting(t);
+  const { deployment } = await createSetting(t, ONE_LANE);
   const { send } = await startTestGateway(t, deployment, { maxWaitingItems: 5 });
   await eventually(
     async () => (await send('PUT', `/v1/items/${Math.random()}`, '1')).status === 503,
