@@ -16,8 +16,8 @@ async function setUp(t: ExecutionContext, options: Options = {}) {
   return { ...setting, producer: setting.use(await openProducer(setting.deployment.options)) };
 }
 
-async function contentOf({ pool }: Deployment, id: string): Promise<unknown> {
-  const { rows } = await pool.query<{ content: unknown }>(
+async function contentOf(deployment: Deployment, id: string): Promise<unknown> {
+  const rows = await deployment.query<{ content: unknown }>(
     'SELECT content FROM items WHERE id = $1 AND NOT deleted',
     [id],
   );
@@ -95,8 +95,7 @@ test('flush waits for everything this process submitted, also for calls not yet 
   await drain();
   const calls = Array.from({ length: 300 }, (_, i) => producer.submit({ id: `f.${i}`, content: i }));
   await producer.flush();
-  const { rows } = await deployment.pool.query('SELECT count(*) FROM items');
-  t.deepEqual(rows, [{ count: 300 }]);
+  t.is((await deployment.query('SELECT FROM items')).length, 300);
   await Promise.all(calls);
 });
 
@@ -128,10 +127,9 @@ test('submitMany of 5,000 and deleteMany of half, in input order', async (t) => 
   t.is((await batch.settled()).succeeded, 5000);
   const deleted = await producer.deleteMany(ids.slice(0, 2500));
   t.is((await deleted.settled()).succeeded, 2500);
-  const { rows } = await deployment.pool.query(
-    'SELECT count(*) FILTER (WHERE NOT deleted) AS live, count(*) FILTER (WHERE deleted) AS gone FROM items',
-  );
-  t.deepEqual(rows, [{ live: 2500, gone: 2500 }]);
+  const rows = await deployment.query<{ deleted: boolean }>('SELECT deleted FROM items');
+  t.is(rows.length, 5000);
+  t.is(rows.filter(({ deleted }) => deleted).length, 2500);
 });
 
 test('I9: what Postgres refuses is dead with its reason; atomic chunks die whole; all others live and all settles', async (t) => {
@@ -187,7 +185,7 @@ test('I9: a job that is no chunk goes to dead_letters and holds nobody up', asyn
   await drain();
   t.is((await ticket.settled()).status, 'applied');
   await eventually(async () => {
-    const { rows } = await deployment.pool.query<{ item_id: string }>('SELECT item_id FROM dead_letters');
+    const rows = await deployment.query<{ item_id: string }>('SELECT item_id FROM dead_letters');
     return rows[0]?.item_id === 'job:stranger';
   }, 'the stranger is kept');
   await queue.close();
