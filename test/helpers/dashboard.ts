@@ -1,7 +1,10 @@
 import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
 import { loadConfig, type Options } from '../../src/config.ts';
 import { createDashboard, type Dashboard } from '../../src/dashboard/server.ts';
+import { TierUnavailableError } from '../../src/errors.ts';
 import type { Deployment } from './deployment.ts';
+
+const MAX_TRIES = 10;
 
 export const TOKEN = 'a-token-of-more-than-32-characters';
 export const BEARER = { authorization: `Bearer ${TOKEN}` };
@@ -13,15 +16,26 @@ export interface QuietDashboard extends Dashboard {
   request(options: InjectOptions): Promise<Response>;
 }
 
+/** On a busy machine Postgres may take longer for a new connection than the dashboard waits. A process is started again then. */
+async function opened(open: () => Promise<Dashboard>): Promise<Dashboard> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await open();
+    } catch (error) {
+      if (!(error instanceof TierUnavailableError) || tries === MAX_TRIES) throw error;
+    }
+  }
+}
+
 export async function quietDashboard(
   deployment: Deployment,
   extra: Options = {},
   requestTimeoutMs?: number,
 ): Promise<QuietDashboard> {
   const config = loadConfig({ ...deployment.options, dashboardToken: TOKEN, ...extra });
-  const dashboard = await createDashboard(config, deployment.log, {
-    ...(requestTimeoutMs !== undefined && { requestTimeoutMs }),
-  });
+  const dashboard = await opened(() =>
+    createDashboard(config, deployment.log, { ...(requestTimeoutMs !== undefined && { requestTimeoutMs }) }),
+  );
   const { app } = dashboard;
   await app.ready();
   return {
