@@ -88,7 +88,10 @@ export async function createDeployment(
   const layout = {
     partitions,
     shards: asked,
-    servers: Array.from({ length: count }, (_, i) => servers.shards[i]?.url ?? servers.databaseUrl),
+    servers: Array.from(
+      { length: count },
+      (_, i) => extra.databaseUrl ?? servers.shards[i]?.url ?? servers.databaseUrl,
+    ),
   };
   const isOnGivenServers = extra.databaseUrl === undefined && extra.shards === undefined;
   // Servers that somebody else keeps are left as they were.
