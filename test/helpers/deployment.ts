@@ -7,7 +7,7 @@ import { createLogger, type Logger } from '../../src/log.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import { type Shard, Shards } from '../../src/postgres/shards.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
-import { closeRedis, createRedis, type Redis } from '../../src/redis/connect.ts';
+import { closeRedis, createRedis, type Redis, whenReady } from '../../src/redis/connect.ts';
 import { isCluster, removeKeys } from '../../src/redis/masters.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
 import { markPartitions } from '../../src/redis/partitions.ts';
@@ -58,6 +58,8 @@ export const ONE_LANE = { partitions: 1 } as const;
 /** On a cluster a process makes so many connections that it cannot start in time beside ten others. */
 const PATIENT_PROCESSES = { TIERLINE_ENQUEUE_TIMEOUT_MS: '20000', TIERLINE_L2_TIMEOUT_MS: '5000' };
 
+const CONNECT_MS = 60_000;
+
 /**
  * Tests of a file start together. On a cluster those that open last would run into time limits, because each opens dozens of
  * connections, so only a few deployments exist at a time.
@@ -106,9 +108,9 @@ export async function createDeployment(
   const config = loadConfig(options);
   const log = createLogger('test', 'silent');
   const redis = createRedis(redisUrl, 'patient', log);
-  await redis.connect();
   const cache = createRedis(config.cacheRedisUrl ?? redisUrl, 'failFast', log);
-  await cache.connect();
+  // The first attempt may take too long on a busy machine: then the connection tries again.
+  await Promise.all([redis, cache].map((connection) => whenReady(connection, CONNECT_MS)));
   const lanes = new Lanes(name, partitions);
   const keys = lanes.keys[0] as Keys;
   const deploymentId = randomUUID();
