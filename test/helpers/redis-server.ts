@@ -9,6 +9,7 @@ import { freePort } from './free-port.ts';
 
 /** What a server of a cluster adds to its port for the port of its bus. */
 const BUS_PORT = 10_000;
+const MAX_TRIES = 5;
 
 /** A Redis of the test's own, which it may kill. */
 export interface RedisServer {
@@ -36,27 +37,25 @@ export async function startRedisServer(
     throw new Error('redis-server is not installed: apt-get install -y redis-server');
   }
   const folder = await mkdtemp(join(tmpdir(), 'tierline-test-redis-'));
-  const port = await freePort(busPort ? BUS_PORT : 0);
-  const settings = {
-    port: `${port}`,
-    bind: '127.0.0.1',
-    dir: folder,
-    appendonly: 'yes',
-    // With `everysec` it answers before it writes while the disk is busy: killed then, it forgets what it acknowledged.
-    appendfsync: 'always',
-    'maxmemory-policy': 'noeviction',
-    save: '',
-    ...given,
-  };
-  const args =
-    sentinelOf === undefined
-      ? Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
-      : [await sentinelFile(folder, port, sentinelOf), '--sentinel'];
-  const url = `redis://127.0.0.1:${port}`;
+  async function argsOn(port: number): Promise<string[]> {
+    if (sentinelOf !== undefined) return [await sentinelFile(folder, port, sentinelOf), '--sentinel'];
+    const settings = {
+      port: `${port}`,
+      bind: '127.0.0.1',
+      dir: folder,
+      appendonly: 'yes',
+      // With `everysec` it answers before it writes while the disk is busy: killed then, it forgets what it acknowledged.
+      appendfsync: 'always',
+      'maxmemory-policy': 'noeviction',
+      save: '',
+      ...given,
+    };
+    return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+  }
 
-  async function start(): Promise<ChildProcess> {
+  async function start(port: number, args: readonly string[]): Promise<ChildProcess> {
     const child = spawn(program as string, args, { stdio: 'ignore' });
-    const client = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 20 });
+    const client = new Redis(port, '127.0.0.1', { maxRetriesPerRequest: null, retryStrategy: () => 20 });
     client.on('error', () => undefined);
     // Without this a server that cannot start would be waited for without end.
     const ended = once(child, 'exit').then(([code]) => {
@@ -72,15 +71,29 @@ export async function startRedisServer(
     await ended;
   }
 
-  let server = await start();
+  /** Somebody else may take the port first: then another one is tried. */
+  async function startSomewhere(): Promise<{ port: number; args: readonly string[]; first: ChildProcess }> {
+    for (let tries = 1; ; tries++) {
+      const port = await freePort(busPort ? BUS_PORT : 0);
+      const args = await argsOn(port);
+      try {
+        return { port, args, first: await start(port, args) };
+      } catch (error) {
+        if (tries === MAX_TRIES) throw error;
+      }
+    }
+  }
+
+  const { port, args, first } = await startSomewhere();
+  let server = first;
   return {
-    url,
+    url: `redis://127.0.0.1:${port}`,
     port,
     signal: (name) => void server.kill(name),
     kill,
     async restart() {
       await kill();
-      server = await start();
+      server = await start(port, args);
     },
     async close() {
       await kill();
