@@ -4,11 +4,10 @@ import { createDeployment } from '../helpers/deployment.ts';
 import { runInHeap } from '../helpers/heap-use.ts';
 import type { RangeDeleteReport } from '../helpers/range-deleting.ts';
 
-const ROWS = 60_000;
+const ROWS = 100_000;
 /** Long ids: a worker that keeps those of a whole range would show it. */
 const ID_BYTES = 250;
-/** A process with eight partitions of a cluster has 43 MB to begin with. */
-const MAX_HEAP_MB = 128;
+const MAX_HEAP_MB = 64;
 /** What a heap differs by between two runs of the same work. */
 const TOLERANCE = 1.25;
 

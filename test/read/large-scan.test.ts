@@ -6,7 +6,7 @@ import type { ScanReport } from '../helpers/scanning.ts';
 
 const ROWS = 400_000;
 /** All items together need more. */
-const MAX_HEAP_MB = 96;
+const MAX_HEAP_MB = 64;
 const CONTENT_BYTES = 128;
 /** What a heap differs by between two runs of the same work. */
 const TOLERANCE = 1.25;
