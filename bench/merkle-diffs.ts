@@ -32,7 +32,7 @@ export async function merkleDiffs(
   const peer = openPeer(gateway.url, { token: TOKEN });
   try {
     // Connections and statements are there in a service that has run for a while.
-    await reader.merkle.diff(peer, { recheckMs: 0 });
+    await reader.merkle.diff(peer, { recheckMs: 1 });
     for (const wanted of differing) {
       const changed = Array.from({ length: Math.min(wanted, count) }, (_, i) => itemAt((i * STRIDE) % count));
       const newer = changed.map(({ id }) => ({ id, content: 'changed' }));
@@ -41,7 +41,8 @@ export async function merkleDiffs(
       const before = peer.traffic.bytes;
       let found: readonly string[] = [];
       const ms = await timed(async () => {
-        const { differences } = await reader.merkle.diff(trips.peer, { recheckMs: 0, limit: 2 * wanted });
+        // Both looks, and as good as no pause between them.
+        const { differences } = await reader.merkle.diff(trips.peer, { recheckMs: 1, limit: 2 * wanted });
         found = differences.map(({ id }) => id);
       });
       checkSame(
@@ -92,6 +93,7 @@ class RoundTrips {
       leaves: (options: LeafOptions) => this.#counted(to.leaves(options)),
       leafItems: (leaves: readonly number[], options?: LeafItemOptions) =>
         this.#counted(to.leafItems(leaves, options)),
+      itemsOf: (ids: readonly string[], options?: LeafItemOptions) => this.#counted(to.itemsOf(ids, options)),
     };
   }
 

@@ -135,10 +135,14 @@ function addQuestions(app: GatewayApp, peerFor: PeerFor): void {
   );
   app.post(
     '/v1/merkle/items',
-    route('List ids, versions and digests of the rows in some leaves', itemsQuestion),
+    route('List ids, versions and digests of the rows in some leaves, or of some ids', itemsQuestion),
     async (request, reply) => {
-      const { leaves, week = 0 } = request.body;
-      const items = await (await peerFor(request)).leafItems(leaves, { week });
+      const { body } = request;
+      const { week = 0 } = body;
+      const peer = await peerFor(request);
+      const items = await ('ids' in body
+        ? peer.itemsOf(body.ids, { week })
+        : peer.leafItems(body.leaves, { week }));
       return answer(reply, {
         ids: items.map(({ id }) => id),
         versions: items.map(({ version }) => version),

@@ -104,6 +104,7 @@ export function hashContent(body: string | Uint8Array): string {
 
 /** Leaves of the hash tree, by the top 16 bits of `keyHash`. */
 export const LEAVES = 65_536;
+const BITS_BELOW_LEAF = 15;
 
 /**
  * Place of an id in the hash tree, 31 bits: those of SHA-256(id), of which the top 8 are those of SHA-256 of the id's hash tag
@@ -113,4 +114,8 @@ export function keyHash(id: string): number {
   const own = Number.parseInt(hash('sha256', id, 'hex').slice(0, 8), 16) >>> 1;
   const tag = hashTagOf(id);
   return tag === id ? own : (firstByteOf(hash('sha256', tag, 'hex')) << 23) | (own & 0x7f_ffff);
+}
+
+export function leafOf(id: string): number {
+  return keyHash(id) >>> BITS_BELOW_LEAF;
 }

@@ -90,21 +90,27 @@ class HttpPeer implements RemotePeer {
     return this.#ask(nodeAnswer, '/v1/merkle/root');
   }
 
-  async leaves({ bits = 16, ...others }: LeafOptions): Promise<HashNode[]> {
-    const { nodes, counts, digests } = await this.#ask(nodesAnswer, '/v1/merkle/nodes', { bits, ...others });
+  async leaves({ bits = 16, within, week }: LeafOptions): Promise<HashNode[]> {
+    const question = { bits, within, ...inWeek(week) };
+    const { nodes, counts, digests } = await this.#ask(nodesAnswer, '/v1/merkle/nodes', question);
     return nodes.map((node, i) => ({ node, count: counts[i] as number, digest: digests[i] as string }));
   }
 
-  async leafItems(leaves: readonly number[], { week = 0 }: LeafItemOptions = {}): Promise<LeafItem[]> {
-    const items: LeafItem[] = [];
+  async leafItems(leaves: readonly number[], { week }: LeafItemOptions = {}): Promise<LeafItem[]> {
+    const items: LeafItem[][] = [];
     for (let at = 0; at < leaves.length; at += QUESTION_LEAVES) {
-      const question = { leaves: leaves.slice(at, at + QUESTION_LEAVES), ...(week > 0 && { week }) };
-      const { ids, versions, digests } = await this.#ask(itemsAnswer, '/v1/merkle/items', question);
-      ids.forEach((id, i) =>
-        items.push({ id, version: versions[i] as number, digest: digests[i] as string }),
-      );
+      items.push(await this.#items({ leaves: leaves.slice(at, at + QUESTION_LEAVES), ...inWeek(week) }));
     }
-    return items;
+    return items.flat();
+  }
+
+  itemsOf(ids: readonly string[], { week }: LeafItemOptions = {}): Promise<LeafItem[]> {
+    return this.#items({ ids, ...inWeek(week) });
+  }
+
+  async #items(question: unknown): Promise<LeafItem[]> {
+    const { ids, versions, digests } = await this.#ask(itemsAnswer, '/v1/merkle/items', question);
+    return ids.map((id, i) => ({ id, version: versions[i] as number, digest: digests[i] as string }));
   }
 
   async tombstoneWeeks() {
@@ -175,4 +181,9 @@ function detailOf({ status, text }: JsonAnswer): string {
   } catch {
     return `status ${status}`;
   }
+}
+
+/** The live items are what a question without a week is about. */
+function inWeek(week = 0): { week?: number } {
+  return week === 0 ? {} : { week };
 }

@@ -57,6 +57,10 @@ export class LocalPeer implements RepairPeer {
     return this.#parts.merkle.leafItems(leaves, options);
   }
 
+  itemsOf(ids: readonly string[], options?: LeafItemOptions) {
+    return this.#parts.merkle.itemsOf(ids, options);
+  }
+
   tombstoneWeeks() {
     return this.#parts.merkle.tombstoneWeeks();
   }

@@ -13,6 +13,7 @@ import type {
 import { compareIds } from './all-items.ts';
 import {
   hashNodes,
+  itemsOf,
   leafItems,
   merkleChildren,
   merklePrefix,
@@ -78,6 +79,12 @@ export async function leafItemsOfAll(
 ): Promise<LeafItem[]> {
   const { scope } = shards;
   return (await shards.whole(({ pool }) => leafItems(pool, leaves, week, scope))).flat();
+}
+
+/** @param week as in `LeafOptions` */
+export async function itemsOfAll(shards: Shards, ids: readonly string[], week?: number): Promise<LeafItem[]> {
+  const { scope } = shards;
+  return (await shards.whole(({ pool }) => itemsOf(pool, ids, week, scope))).flat();
 }
 
 export async function tombstoneWeeksOfAll(shards: Shards): Promise<TombstoneWeek[]> {

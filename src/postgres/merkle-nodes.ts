@@ -103,6 +103,8 @@ export async function tombstoneWeeks(db: Queryable, scope: RowScope = 'all'): Pr
   return rows;
 }
 
+const LEAF_ITEM = `SELECT id, greatest(content_version, state_version) AS version, ${DIGEST} AS digest FROM items`;
+
 /**
  * The rows of some leaves of a week, 0 for the live items, in no order. `OFFSET 0` keeps the look at each leaf by itself: in a table
  * that was not analysed yet, as when a repair fills an empty deployment, Postgres joins each leaf with all rows otherwise (1.5 s in
@@ -116,9 +118,23 @@ export async function leafItems(
 ): Promise<LeafItem[]> {
   const { rows } = await db.query<LeafItem>(
     `SELECT found.* FROM unnest($1::int[]) leaf, LATERAL (
-       SELECT id, greatest(content_version, state_version) AS version, ${DIGEST} AS digest FROM items
+       ${LEAF_ITEM}
        WHERE tombstone_week = $2 AND id_hash >= leaf << 15 AND id_hash <= (leaf << 15) + 32767${IN_SCOPE[scope]} OFFSET 0) found`,
     [leaves, week],
+  );
+  return rows;
+}
+
+/** The rows with these ids that are of a week, 0 for the live items, in no order. */
+export async function itemsOf(
+  db: Queryable,
+  ids: readonly string[],
+  week = 0,
+  scope: RowScope = 'all',
+): Promise<LeafItem[]> {
+  const { rows } = await db.query<LeafItem>(
+    `${LEAF_ITEM} WHERE id = ANY($1) AND tombstone_week = $2${IN_SCOPE[scope]}`,
+    [ids, week],
   );
   return rows;
 }

@@ -7,6 +7,7 @@ import { Digester } from '../merkle/digest.ts';
 import { compareIds } from '../postgres/all-items.ts';
 import {
   childrenOfAll,
+  itemsOfAll,
   leafItemsOfAll,
   nodesOfAll,
   peerRowsOfAll,
@@ -111,6 +112,14 @@ export class MerkleView implements Merkle {
     return this.#gate.call(leafItemOptionsOf, options, async ({ week }) => {
       const parsed = leavesOf(leaves);
       return leafItemsOfAll(this.#shards, parsed, week);
+    });
+  }
+
+  /** @throws as `prefix` */
+  itemsOf(ids: readonly string[], options?: LeafItemOptions & CallOptions): Promise<readonly LeafItem[]> {
+    return this.#gate.call(leafItemOptionsOf, options, async ({ week }) => {
+      const parsed = peerIdsOf(ids);
+      return itemsOfAll(this.#shards, parsed, week);
     });
   }
 

@@ -32,10 +32,14 @@ export const nodesQuestion = z.strictObject({
   within: z.strictObject({ bits: z.union([z.literal(8), z.literal(12)]), nodes }).optional(),
   week: week.optional(),
 });
+const ids = z.array(idSchema).max(MAX_PEER_ROWS);
 /** `POST /v1/merkle/items` */
-export const itemsQuestion = z.strictObject({ leaves: nodes, week: week.optional() });
+export const itemsQuestion = z.union([
+  z.strictObject({ leaves: nodes, week: week.optional() }),
+  z.strictObject({ ids, week: week.optional() }),
+]);
 /** `POST /v1/merkle/registers` and `POST /v1/merkle/rows` */
-export const idsQuestion = z.strictObject({ ids: z.array(idSchema).max(MAX_PEER_ROWS) });
+export const idsQuestion = z.strictObject({ ids });
 
 const registers = {
   id: idSchema,

@@ -75,7 +75,7 @@ export interface LeafOptions {
   readonly week?: number;
 }
 
-/** Which rows of some leaves. */
+/** Of the live items, or of the tombstones of a week. */
 export interface LeafItemOptions {
   /** As in `LeafOptions`. @default 0 */
   readonly week?: number;
@@ -145,12 +145,18 @@ export interface MerklePeer {
   root(): Promise<MerkleNode>;
   leaves(options: LeafOptions): Promise<readonly HashNode[]>;
   leafItems(leaves: readonly number[], options?: LeafItemOptions): Promise<readonly LeafItem[]>;
+  /**
+   * The same of rows by id; ids without one are left out. A peer without this method is asked for the leaves of the ids again. At most
+   * 1,000 ids.
+   */
+  itemsOf?(ids: readonly string[], options?: LeafItemOptions): Promise<readonly LeafItem[]>;
 }
 
 /** What a repair needs of each side. */
 export interface RepairPeer extends MerklePeer {
   identity(): Promise<PeerIdentity>;
   tombstoneWeeks(): Promise<readonly TombstoneWeek[]>;
+  itemsOf(ids: readonly string[], options?: LeafItemOptions): Promise<readonly LeafItem[]>;
   /** Of the ids that have a row, tombstones included, in no order. At most 1,000 ids. */
   registers(ids: readonly string[]): Promise<readonly Registers[]>;
   /** The rows of the first ids, as many as 4 MiB hold, but at least one. At most 1,000 ids. */
@@ -255,6 +261,8 @@ export interface Merkle extends MerklePeer {
   leaves(options?: LeafOptions & CallOptions): Promise<readonly HashNode[]>;
   /** The live items of some leaves. */
   leafItems(leaves: readonly number[], options?: LeafItemOptions & CallOptions): Promise<readonly LeafItem[]>;
+  /** The live items with these ids; others are left out. At most 1,000 ids. */
+  itemsOf(ids: readonly string[], options?: LeafItemOptions & CallOptions): Promise<readonly LeafItem[]>;
   /** The weeks that have tombstones, in order. */
   tombstoneWeeks(options?: CallOptions): Promise<readonly TombstoneWeek[]>;
   /** Both registers of rows, tombstones included; ids without a row are left out. At most 1,000 ids. */

@@ -63,6 +63,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   'merkle.children': (s, o) => s.merkle.children('x', o),
   'merkle.leaves': (s, o) => s.merkle.leaves(o),
   'merkle.leafItems': (s, o) => s.merkle.leafItems([], o),
+  'merkle.itemsOf': (s, o) => s.merkle.itemsOf([], o),
   'merkle.verify': (s, o) => s.merkle.verify(o),
   'merkle.diff': (s, o) => s.merkle.diff(s.merkle, o),
   getOrInsertWith: (s, o) => s.getOrInsertWith('a', () => 1, o),
@@ -209,6 +210,7 @@ test('arguments of the wrong kind are refused by name', async (t) => {
     'diff with half a peer': () => store.merkle.diff({ root: boom } as unknown as MerklePeer),
     'merkle.prefix of nothing': () => store.merkle.prefix(nothing),
     'merkle.leafItems of nothing': () => store.merkle.leafItems(nothing),
+    'merkle.itemsOf of nothing': () => store.merkle.itemsOf(nothing),
   };
   for (const [name, call] of Object.entries(refused)) {
     await t.throwsAsync(call(), { instanceOf: InvalidItemError }, name);

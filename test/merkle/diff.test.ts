@@ -1,12 +1,10 @@
 import test from 'ava';
 import * as fc from 'fast-check';
 import { diffTrees } from '../../src/merkle/diff.ts';
-import { Digester, keyHash, xorDigests, ZERO_DIGEST } from '../../src/merkle/digest.ts';
+import { Digester, leafOf, xorDigests, ZERO_DIGEST } from '../../src/merkle/digest.ts';
 import type { LeafItem, MerkleNode, MerklePeer } from '../../src/types/merkle.ts';
 
 const digester = new Digester();
-const leafOf = (id: string) => keyHash(id) >>> 15;
-
 /** A store in memory: ids with versions, all of them as if deleted at it. */
 class Peer implements MerklePeer {
   readonly items: Map<string, number>;
@@ -17,11 +15,11 @@ class Peer implements MerklePeer {
   }
 
   #node(ids: readonly string[]): MerkleNode {
-    const digest = ids.reduce((sum, id) => xorDigests(sum, this.#item(id).digest), ZERO_DIGEST);
+    const digest = ids.reduce((sum, id) => xorDigests(sum, this.item(id).digest), ZERO_DIGEST);
     return { count: ids.length, digest };
   }
 
-  #item(id: string): LeafItem {
+  item(id: string): LeafItem {
     const version = this.items.get(id) as number;
     return { id, version, digest: digester.content(id, version, undefined) };
   }
@@ -48,7 +46,17 @@ class Peer implements MerklePeer {
     this.listed += leaves.length;
     const wanted = new Set(leaves);
     const ids = [...this.items.keys()].filter((id) => wanted.has(leafOf(id)));
-    return Promise.resolve(ids.map((id) => this.#item(id)));
+    return Promise.resolve(ids.map((id) => this.item(id)));
+  }
+}
+
+/** It can be asked for items by id, too. */
+class PeerById extends Peer {
+  readonly asked: string[] = [];
+
+  itemsOf(ids: readonly string[]) {
+    this.asked.push(...ids);
+    return Promise.resolve(ids.filter((id) => this.items.has(id)).map((id) => this.item(id)));
   }
 }
 
@@ -99,6 +107,20 @@ test('without a pause there is one look, which tells all that differs in it', as
   t.deepEqual(differences, [{ id: 'b', here: 2 }]);
   t.false(more);
   t.is(here.listed, 1);
+});
+
+test('I10: the second look asks for what differed, and not for all that is in its leaves', async (t) => {
+  const ids = Array.from({ length: 12_000 }, (_, n) => `id.${n}`);
+  const there = new PeerById(ids.map((id) => [id, 1]));
+  const here = new PeerById(ids.map((id, n) => [id, n % 1000 === 0 ? 2 : 1]));
+  const expected = expectedOf(here, there);
+  const { differences } = await diffTrees(here, there, 100, () => Promise.resolve());
+  t.deepEqual(asRows(differences), expected);
+  t.deepEqual(
+    there.asked.toSorted(),
+    expected.map(([id]) => id),
+  );
+  t.is(there.listed, 12, 'leaves, listed once');
 });
 
 test('what changes between two looks is a write on its way, and not told', async (t) => {

@@ -58,6 +58,8 @@ test.serial('a peer answers over HTTP as it does in its own process', async (t) 
     (peer) => peer.leaves({ week }),
     (peer) => peer.leafItems(leaves),
     (peer) => peer.leafItems(dead, { week }),
+    (peer) => peer.itemsOf(ids),
+    (peer) => peer.itemsOf(ids, { week }),
     (peer) => peer.registers(ids),
     (peer) => peer.rows(ids),
     (peer) => peer.rows([]),
