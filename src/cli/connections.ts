@@ -3,7 +3,7 @@ import type { Config } from '../config.ts';
 import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import { connectLocalPeer, type OwnPeer } from '../peers/local-peer.ts';
+import type { OwnPeer } from '../peers/local-peer.ts';
 import type { Shards } from '../postgres/shards.ts';
 import type { QueueProducer } from '../producer/queue-producer.ts';
 import { connectReader } from '../read/open-reader.ts';
@@ -61,7 +61,7 @@ export class Connections {
     // A load of millions of lines must survive a short outage of Redis, and no request waits for it.
     const enqueueTimeoutMs = Math.max(this.config.enqueueTimeoutMs, MIN_ENQUEUE_TIMEOUT_MS);
     this.#producer ??= this.#closing(
-      // BullMQ takes half of the start-up time, so it is loaded only for commands that write.
+      // BullMQ takes a third of the start-up time, so it is loaded only for commands that write.
       import('../producer/open-producer.ts').then(({ connectProducer }) =>
         connectProducer({ ...this.config, enqueueTimeoutMs }, this.log),
       ),
@@ -105,7 +105,9 @@ export class Connections {
 
   /** This deployment as a side of a repair. @throws as `openLocalPeer` */
   localPeer(): Promise<OwnPeer> {
-    return this.#closing(connectLocalPeer(this.config, this.log));
+    return this.#closing(
+      import('../peers/local-peer.ts').then(({ connectLocalPeer }) => connectLocalPeer(this.config, this.log)),
+    );
   }
 
   /** Adds something that `close` closes too. */

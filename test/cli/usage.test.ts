@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import test from 'ava';
 import { leavesOf, pathOf } from '../../src/cli/command.ts';
 import { program } from '../../src/cli/program.ts';
@@ -17,6 +18,15 @@ test('tierline alone is a usage error that shows the commands', async (t) => {
   const { code, stdout } = await runCommand(env, []);
   t.is(code, 2);
   for (const name of COMMANDS.map(pathOf)) t.true(stdout.includes(`  ${name} `), name);
+});
+
+test('a command that does not write starts without BullMQ, a third of what there is to load', (t) => {
+  const loaded = Object.keys(createRequire(import.meta.url).cache);
+  t.true(loaded.some((file) => file.includes('/ioredis/')));
+  t.deepEqual(
+    loaded.filter((file) => file.includes('/bullmq/')),
+    [],
+  );
 });
 
 test('tierline --help and --version end well', async (t) => {
