@@ -106,7 +106,9 @@ export class Connections {
   /** This deployment as a side of a repair. @throws as `openLocalPeer` */
   localPeer(): Promise<OwnPeer> {
     return this.#closing(
-      import('../peers/local-peer.ts').then(({ connectLocalPeer }) => connectLocalPeer(this.config, this.log)),
+      import('../peers/local-peer.ts').then(({ connectLocalPeer }) =>
+        connectLocalPeer(this.config, this.log),
+      ),
     );
   }
 

@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import type { Redis } from '../redis/connect.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { chunkStates } from '../redis/in-flight.ts';
-import { decodeFeedJobs, type FeedJob } from '../schema/feed.ts';
+import { decodeFeedJobs, type FeedJob, type FeedPosition } from '../schema/feed.ts';
 import type { TrackedChunk } from './ticket.ts';
 
 const RECHECK_MS = 1000;
@@ -19,6 +19,9 @@ const ASKED_AT_ONCE = 1000;
  */
 type Absence = 'settled' | 'unknown' | 'unsure';
 
+/** A place in the feed of one life of Redis. */
+type Place = Pick<FeedPosition, 'epoch' | 'number'>;
+
 /** The chunks of this process that have not settled. It follows the feed, and asks Redis where the feed may miss an outcome. */
 export class ChunkTracker implements FeedListener {
   readonly #open = new Map<string, TrackedChunk>();
@@ -26,7 +29,7 @@ export class ChunkTracker implements FeedListener {
   readonly #keys: Keys;
   readonly #log: Logger;
   readonly #onSettled: (chunk: TrackedChunk) => void;
-  readonly #delivered: () => number;
+  readonly #delivered: () => Place;
   readonly #reviews: NodeJS.Timeout;
   /** Gaps of the feed so far, and those whose chunks are still being asked about. */
   #gaps = 0;
@@ -34,12 +37,12 @@ export class ChunkTracker implements FeedListener {
   #loss: unknown;
   #closed = false;
 
-  /** @param delivered gives the number of the newest feed entry that this process has seen */
+  /** @param delivered gives the newest feed entry that this process has seen */
   constructor(
     redis: Redis,
     keys: Keys,
     log: Logger,
-    delivered: () => number,
+    delivered: () => Place,
     onSettled: (chunk: TrackedChunk) => void,
   ) {
     this.#redis = redis;
@@ -102,12 +105,14 @@ export class ChunkTracker implements FeedListener {
     this.#passing++;
     while (!this.#closed) {
       try {
-        await this.#ask(chunks, () => absence);
-        break;
+        const isSure = await this.#ask(chunks, (head) =>
+          absence === 'settled' || this.#wasDelivered(head) ? absence : 'unsure',
+        );
+        if (isSure) break;
       } catch (error) {
         this.#log.warn({ err: error }, 'outcomes could not be asked for, trying again');
-        await pause(RECHECK_MS, { ref: false });
       }
+      await pause(RECHECK_MS, { ref: false });
     }
     this.#passing--;
   }
@@ -121,9 +126,9 @@ export class ChunkTracker implements FeedListener {
   async #review(): Promise<boolean> {
     const gaps = this.#gaps;
     try {
-      await this.#ask(this.unsettled, (entries) => {
+      await this.#ask(this.unsettled, (head) => {
         // Its entry may have been missed, or may still come.
-        const wasTold = this.#gaps === gaps && this.#passing === 0 && entries <= this.#delivered();
+        const wasTold = this.#gaps === gaps && this.#passing === 0 && this.#wasDelivered(head);
         return wasTold ? 'unknown' : 'unsure';
       });
       return true;
@@ -133,13 +138,23 @@ export class ChunkTracker implements FeedListener {
     }
   }
 
-  async #ask(chunks: readonly TrackedChunk[], absenceAt: (entries: number) => Absence): Promise<void> {
+  #wasDelivered(head: Place): boolean {
+    const { epoch, number } = this.#delivered();
+    return head.epoch === epoch && head.number <= number;
+  }
+
+  /**
+   * @param absenceAt is given the newest entry when Redis was asked
+   * @returns false when a chunk is neither in flight nor known to have ended
+   */
+  async #ask(chunks: readonly TrackedChunk[], absenceAt: (head: Place) => Absence): Promise<boolean> {
+    let isSure = true;
     const open = chunks.filter((chunk) => this.#open.has(chunk.chunkId));
     for (const part of partsOf(open)) {
       const epoch = (part[0] as TrackedChunk).epoch;
       const ids = part.map((chunk) => chunk.chunkId);
       const { states, entries } = await chunkStates(this.#redis, this.#keys, epoch, ids);
-      const absence = absenceAt(entries);
+      const absence = absenceAt({ epoch, number: entries });
       states.forEach((state, i) => {
         const chunk = part[i] as TrackedChunk;
         if (state.state === 'inflight') return;
@@ -147,8 +162,10 @@ export class ChunkTracker implements FeedListener {
         else if (absence === 'settled' || state.outcome !== undefined) {
           this.#finish(chunk, () => chunk.settle(state.outcome ?? {}));
         } else if (absence === 'unknown') this.#lose(chunk);
+        else isSure = false;
       });
     }
+    return isSure;
   }
 
   #lose(chunk: TrackedChunk): void {

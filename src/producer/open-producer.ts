@@ -65,7 +65,7 @@ export async function connectProducer(
     const ofLane = { ...config, ...limitsOfLane(config, count) };
     const opened = backend.feeds(partitions).map((feed, partition) => {
       const lane = keys[partition] as Keys;
-      const tracker = new ChunkTracker(redis, lane, log, () => feed.position.number, onSettled);
+      const tracker = new ChunkTracker(redis, lane, log, () => feed.position, onSettled);
       const queue = new ChunkQueue(redis, lane, ofLane, tracker, observer, log, replicasOf(lane));
       feed.listen(tracker);
       return new ProducerLane(config, queue, tracker, observer);

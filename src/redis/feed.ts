@@ -45,15 +45,16 @@ const entriesReply = z
   .nullable();
 
 /**
- * Follows the change feed on a connection of its own and tells its listeners of every entry once, in order.
+ * Follows the change feed on a connection of its own and tells its listeners of every entry, in order, and once unless Redis was
+ * emptied meanwhile.
  *
  * Two modes. *Live*: connected, and every entry up to the head has been delivered. *Down*: anything else.
  *
  * Entries are numbered without gaps. A jump of the number shows that the stream was trimmed. Another epoch shows that Redis was
  * emptied or replaced, and a number or a stream id that went down shows that it came back without its newest data, or that a
  * replica without them was promoted; both are checked on every connect and every idle second. A jump on another server than
- * before may hide such a loss, and counts as one. After a gap the tail goes on from the head, and the listeners must drop
- * what they know.
+ * before may hide such a loss, and counts as one. After a gap the listeners must drop what they know, and the tail goes on from
+ * the head; of an emptied Redis it delivers all entries, because none was seen.
  */
 export class FeedTail {
   readonly #redis: Redis;
@@ -164,13 +165,17 @@ export class FeedTail {
       throw new Error('the feed is on another server now');
     }
     const entries = reply?.[0]?.[1] ?? [];
-    if (entries.length === 0) await this.#checkHead();
-    for (const [id, fields] of entries) this.#deliver(id, fields);
+    const [first] = entries;
+    // A number that was given before may be of a Redis that was emptied: then the entries are read again, from its first one.
+    const isAgain = first !== undefined && numberOf(first[1]) <= this.#number;
+    const head = first === undefined || isAgain ? await this.#head() : undefined;
+    if (head !== undefined && (first === undefined || head.epoch !== this.#epoch)) this.#compare(head);
+    else for (const [id, fields] of entries) this.#deliver(id, fields);
     return entries.length > 0;
   }
 
   #deliver(id: string, fields: readonly string[]): void {
-    const number = Number(fieldOf(fields, 'n'));
+    const number = numberOf(fields);
     // A number that was given before is another entry's: a replica was promoted that lacked ours, and has gone on since.
     const isLost = number <= this.#number || this.#isOtherServer;
     if (number !== this.#number + 1) this.#tellGap(isLost ? 'lost' : 'trimmed');
@@ -194,7 +199,7 @@ export class FeedTail {
     }
     const server = await this.#runId();
     this.#isOtherServer = server === undefined || server !== this.#server;
-    await this.#checkHead();
+    this.#compare(await this.#head());
     while (await this.#readOnce(0)) continue;
     this.#isOtherServer = false;
     this.#server = server;
@@ -203,18 +208,18 @@ export class FeedTail {
   }
 
   /** Finds the losses that no later entry would show. */
-  async #checkHead(): Promise<void> {
-    const head = await this.#head();
+  #compare(head: FeedHead): void {
+    const isEmptied = head.epoch !== this.#epoch;
     // A Redis that was killed before its newest data was on disk comes back with fewer entries than we have seen.
     // So does a promoted replica; its clock may be behind, and then its newest entry stands before ours.
     const isOlder = head.number < this.#number || (!head.empty && isBefore(head.id, this.#cursor));
     // Entries that we never saw were counted, and the stream no longer holds them.
     const trimmed = head.number > this.#number && (head.empty || head.id === this.#cursor);
-    const lost = head.epoch !== this.#epoch || isOlder || (trimmed && this.#isOtherServer);
+    const lost = isEmptied || isOlder || (trimmed && this.#isOtherServer);
     if (!lost && !trimmed) return;
-    // An emptied Redis whose clock runs behind would number its entries below the old cursor.
-    const cursor = lost && head.empty ? '0-0' : head.id;
-    [this.#cursor, this.#number, this.#epoch] = [cursor, head.number, head.epoch];
+    // A Redis that came back older, and whose clock runs behind, would number its entries below the old cursor.
+    const place = isEmptied || (lost && head.empty) ? '0-0' : head.id;
+    [this.#cursor, this.#number, this.#epoch] = [place, isEmptied ? 0 : head.number, head.epoch];
     this.#tellGap(lost ? 'lost' : 'trimmed');
   }
 
@@ -328,6 +333,10 @@ export async function feedHolds(
 ): Promise<boolean> {
   const entries = rangeReply.parse(await redis.xrange(keys.feed, id, id));
   return entries.some(([, fields]) => Number(fieldOf(fields, 'n')) === number);
+}
+
+function numberOf(fields: readonly string[]): number {
+  return Number(fieldOf(fields, 'n'));
 }
 
 /** One field of an entry as Redis gives it: names and values in turn. */

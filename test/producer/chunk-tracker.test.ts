@@ -22,7 +22,7 @@ for (const told of [true, false]) {
       redis,
       keysOf('ns'),
       createLogger('test', 'silent'),
-      () => 1,
+      () => ({ epoch: 'epoch', number: 1 }),
       () => undefined,
     );
     t.teardown(() => tracker.close(new Error('closed')));
@@ -38,3 +38,28 @@ for (const told of [true, false]) {
     t.is(chunk.isLost, !told);
   });
 }
+
+test('I8: a chunk that was queued and settled before the feed noticed that Redis had been emptied is no loss', async (t) => {
+  const { redis, answer } = heldRedis();
+  let delivered = { epoch: 'older', number: 100 };
+  const tracker = new ChunkTracker(
+    redis,
+    keysOf('ns'),
+    createLogger('test', 'silent'),
+    () => delivered,
+    () => undefined,
+  );
+  t.teardown(() => tracker.close(new Error('closed')));
+  const chunk = new TrackedChunk('c', 100, 1, 'epoch');
+  tracker.add(chunk);
+  tracker.onLive();
+  delivered = { epoch: 'epoch', number: 0 };
+  tracker.onGap('lost');
+  answer();
+  await new Promise((resolve) => setImmediate(resolve));
+  tracker.onEntry({ id: '1-0', jobs: '[["c",1,[]]]', changes: '' });
+  delivered = { epoch: 'epoch', number: 1 };
+  await chunk.done;
+  t.is(tracker.takeLoss(), undefined);
+  t.false(chunk.isLost);
+});

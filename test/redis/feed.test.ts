@@ -51,3 +51,35 @@ test('I6: entries of a promoted replica whose clock is behind are told as a loss
   await eventually(() => seen.at(-1) === '1000-3', 'the feed is followed');
   t.deepEqual(gaps, ['lost']);
 });
+
+test('I6 I8: of a Redis that was emptied every entry is delivered, also those from before that was noticed', async (t) => {
+  const deployment = await createDeployment();
+  const { redis, keys } = deployment;
+  const tail = new FeedTail(deployment.options.redisUrl, keys, deployment.log);
+  t.teardown(async () => {
+    await tail.close();
+    await deployment.close();
+  });
+  const told: string[] = [];
+  tail.listen({ onGap: (kind) => told.push(kind), onEntry: ({ id }) => told.push(id) });
+  const entries = (...ids: string[]) =>
+    ids.reduce(
+      (multi, id, i) => multi.xadd(keys.feed, id, 'n', i + 1, 'jobs', '', 'changes', '{}'),
+      redis.multi().del(keys.feed, keys.clock).hset(keys.clock, 'epoch', ids.join(), 'entries', ids.length),
+    );
+  await tail.start(5000);
+  await entries('1-1').exec();
+  await eventually(() => told.at(-1) === '1-1', 'the feed is followed');
+  // The second time its clock is behind, so that nothing wakes the tail.
+  for (const ids of [
+    ['2000-1', '2000-2', '2000-3'],
+    ['1000-1', '1000-2'],
+    ['3000-1', '3000-2', '3000-3'],
+  ]) {
+    told.length = 0;
+    await entries(...ids).exec();
+    await eventually(() => told.at(-1) === ids.at(-1), 'the last entry is delivered');
+    t.deepEqual(told, ['lost', ...ids]);
+    t.is(tail.position.number, ids.length);
+  }
+});
