@@ -76,6 +76,14 @@ test('I5: children, nodes of every depth and items of leaves each add up to the 
     await merkle.leaves({ within: { bits: 8, nodes: [node?.node as number, node?.node as number] } }),
     below,
   );
+  for (const bits of [8, 12] as const) {
+    const outer = await merkle.leaves({ bits });
+    const within = { bits, nodes: outer.map((one) => one.node) };
+    t.deepEqual(await merkle.leaves({ within }), await merkle.leaves(), `within all of ${bits} bits`);
+  }
+  // The last week that there is room for.
+  t.deepEqual(await merkle.leaves({ week: 32_767 }), []);
+  t.deepEqual(await merkle.leaves({ week: 32_767, within: { bits: 8, nodes: [255] } }), []);
   const items = await merkle.leafItems((await merkle.leaves()).map((leaf) => leaf.node));
   t.is(items.length, COUNT - 1);
   t.deepEqual(sum(items.map(({ digest }) => ({ count: 1, digest }))), root);
