@@ -45,21 +45,17 @@ const invariants = ['| | invariant | shown by, in `test/` |', '|---|---|---|', .
 
 const picture = (await instance()).renderString(read('docs/architecture.dot'), { format: 'svg' });
 
-let readme = between(read('README.md'), 'options', options);
+const results = JSON.parse(readFileSync(RESULTS, 'utf8'));
+const comparison = between(read('docs/comparison.md'), 'peer-writes', peerWrites(results));
 const redrawn = {
+  'README.md': between(between(read('README.md'), 'options', options), 'figures', figures(results)),
   'docs/invariants.md': between(read('docs/invariants.md'), 'invariants', invariants),
+  'docs/performance.md': between(read('docs/performance.md'), 'costs', costTable(results)),
+  'docs/comparison.md': between(comparison, 'peer-reads', peerReads(results)),
   'docs/images/architecture.svg': picture,
+  'bench/results/latest.md': resultsPage(results),
+  ...Object.fromEntries(pictures(results).map(({ file, svg }) => [`docs/images/${file}`, svg])),
 };
-if (existsSync(RESULTS)) {
-  const results = JSON.parse(readFileSync(RESULTS, 'utf8'));
-  readme = between(readme, 'figures', figures(results));
-  redrawn['docs/performance.md'] = between(read('docs/performance.md'), 'costs', costTable(results));
-  const comparison = between(read('docs/comparison.md'), 'peer-writes', peerWrites(results));
-  redrawn['docs/comparison.md'] = between(comparison, 'peer-reads', peerReads(results));
-  redrawn['bench/results/latest.md'] = resultsPage(results);
-  for (const { file, svg } of pictures(results)) redrawn[`docs/images/${file}`] = svg;
-}
-redrawn['README.md'] = readme;
 for (const [path, text] of Object.entries(redrawn)) {
   if (!process.argv.includes('--check')) writeFileSync(new URL(path, root), text);
   else if (!existsSync(new URL(path, root)) || read(path) !== text) {
