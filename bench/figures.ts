@@ -68,6 +68,7 @@ const ROWS: readonly Row[] = [
   row('partitions', 'cluster_mget_ratio', 'the same for reads', { atLeast: 0.5 }),
   row('merkle', 'diff_10_bytes', '10 differing items found over HTTP', { atMost: 20_000 }),
   row('merkle', 'diff_10_round_trips', 'the same in round trips', { atMost: 6 }),
+  row('merkle', 'diff_10_ms', 'the same in time', { atMost: 150 }),
   row('merkle', 'diff_1000_bytes', '1,000 differing items', { atMost: 1_000_000 }),
   row('merkle', 'wide_node_ratio', 'a batch below one wide parent against a spread one', { atMost: 1.25 }),
   row('merkle', 'repair_ratio_vs_drain', 'rows repaired over HTTP against rows drained', { atLeast: 0.5 }),

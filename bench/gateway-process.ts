@@ -9,11 +9,13 @@ export const TOKEN = 'bench';
 /** A gateway as a process of its own, without a limit of requests. */
 export async function startGatewayProcess(
   deployment: Deployment,
+  settings: NodeJS.ProcessEnv = {},
 ): Promise<{ url: string; pid: number; stop(): Promise<unknown> }> {
   const scopes = ['read', 'write', 'peer'] as const;
   const token = { name: 'bench', scopes, hash: hashToken(TOKEN), prefix: '' };
   const worker = await startWorker('gateway', {
     ...deployment.env,
+    ...settings,
     TIERLINE_GATEWAY_PORT: '0',
     TIERLINE_GATEWAY_TOKENS: tokenEntry(token),
     TIERLINE_GATEWAY_REQUESTS_PER_SECOND: '1000000',

@@ -15,7 +15,6 @@ import { type Machine, RESULTS, type Results } from './results.ts';
 /** What would take minutes is smaller in a whole run. Give the bench by its name for its full size. */
 const SHORTER: Readonly<Record<string, readonly string[]>> = {
   flood: ['--seconds', '24'],
-  merkle: ['--items', '300000'],
 };
 
 /**
