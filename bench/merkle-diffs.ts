@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Digester, keyHash } from '../src/merkle/digest.ts';
+import { Digester, leafOf } from '../src/merkle/digest.ts';
 import { openPeer, type RemotePeer } from '../src/peers/http-peer.ts';
 import { applyRows } from '../src/postgres/apply-batch.ts';
 import type { Pool } from '../src/postgres/pool.ts';
@@ -89,7 +89,7 @@ function checkSame(found: readonly string[], changed: readonly string[]): void {
 
 /** Ids and contents of all items in the leaves of these ids: what a sync sends that does not list leaves first. */
 async function leafBytes(pool: Pool, ids: readonly string[]): Promise<number> {
-  const leaves = [...new Set(ids.map((id) => keyHash(id) >> LEAF_SHIFT))];
+  const leaves = [...new Set(ids.map((id) => leafOf(id)))];
   const { rows } = await pool.query<{ bytes: number }>(
     `SELECT sum(octet_length(id) + octet_length(content::text))::bigint AS bytes FROM items, unnest($1::int[]) AS leaf
      WHERE tombstone_week = 0 AND id_hash BETWEEN leaf << ${LEAF_SHIFT} AND (leaf << ${LEAF_SHIFT}) + ${2 ** LEAF_SHIFT - 1}`,

@@ -5,6 +5,7 @@ import { Digester, leafOf, xorDigests, ZERO_DIGEST } from '../../src/merkle/dige
 import type { LeafItem, MerkleNode, MerklePeer } from '../../src/types/merkle.ts';
 
 const digester = new Digester();
+
 /** A store in memory: ids with versions, all of them as if deleted at it. */
 class Peer implements MerklePeer {
   readonly items: Map<string, number>;

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
 import { ChunkTracker } from '../../src/producer/chunk-tracker.ts';
@@ -15,17 +15,26 @@ function heldRedis() {
   return { redis: { evalsha: () => asked } as unknown as Redis, answer: () => gate.abort() };
 }
 
+function trackerOf(
+  t: ExecutionContext,
+  redis: Redis,
+  delivered: () => { epoch: string; number: number },
+): ChunkTracker {
+  const tracker = new ChunkTracker(
+    redis,
+    keysOf('ns'),
+    createLogger('test', 'silent'),
+    delivered,
+    () => undefined,
+  );
+  t.teardown(() => tracker.close(new Error('closed')));
+  return tracker;
+}
+
 for (const told of [true, false]) {
   test(`I8: a chunk that ${told ? 'the feed told of' : 'nobody told of'} while it was asked for is ${told ? 'no' : 'a'} loss`, async (t) => {
     const { redis, answer } = heldRedis();
-    const tracker = new ChunkTracker(
-      redis,
-      keysOf('ns'),
-      createLogger('test', 'silent'),
-      () => ({ epoch: 'epoch', number: 1 }),
-      () => undefined,
-    );
-    t.teardown(() => tracker.close(new Error('closed')));
+    const tracker = trackerOf(t, redis, () => ({ epoch: 'epoch', number: 1 }));
     const chunk = new TrackedChunk('c', 100, 1, 'epoch');
     tracker.add(chunk);
     tracker.onLive();
@@ -42,14 +51,7 @@ for (const told of [true, false]) {
 test('I8: a chunk that was queued and settled before the feed noticed that Redis had been emptied is no loss', async (t) => {
   const { redis, answer } = heldRedis();
   let delivered = { epoch: 'older', number: 100 };
-  const tracker = new ChunkTracker(
-    redis,
-    keysOf('ns'),
-    createLogger('test', 'silent'),
-    () => delivered,
-    () => undefined,
-  );
-  t.teardown(() => tracker.close(new Error('closed')));
+  const tracker = trackerOf(t, redis, () => delivered);
   const chunk = new TrackedChunk('c', 100, 1, 'epoch');
   tracker.add(chunk);
   tracker.onLive();

@@ -1,8 +1,16 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { FeedTail } from '../../src/redis/feed.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
+import { closing } from '../helpers/setting.ts';
+
+/** A tail that has not started. */
+async function setUp(t: ExecutionContext) {
+  const deployment = closing(t, await createDeployment());
+  const { redis, keys, options, log } = deployment;
+  return { redis, keys, tail: closing(t, new FeedTail(options.redisUrl, keys, log)) };
+}
 
 test('I12: a tail whose connections are cut while it starts takes its place in time, or says why not', async (t) => {
   const deployment = await createDeployment();
@@ -26,13 +34,7 @@ test('I12: a tail whose connections are cut while it starts takes its place in t
 });
 
 test('I6: entries of a promoted replica whose clock is behind are told as a loss, and followed', async (t) => {
-  const deployment = await createDeployment();
-  const { redis, keys } = deployment;
-  const tail = new FeedTail(deployment.options.redisUrl, keys, deployment.log);
-  t.teardown(async () => {
-    await tail.close();
-    await deployment.close();
-  });
+  const { tail, redis, keys } = await setUp(t);
   const gaps: string[] = [];
   const seen: string[] = [];
   tail.listen({ onGap: (kind) => gaps.push(kind), onEntry: ({ id }) => seen.push(id) });
@@ -53,13 +55,7 @@ test('I6: entries of a promoted replica whose clock is behind are told as a loss
 });
 
 test('I6 I8: of a Redis that was emptied every entry is delivered, also those from before that was noticed', async (t) => {
-  const deployment = await createDeployment();
-  const { redis, keys } = deployment;
-  const tail = new FeedTail(deployment.options.redisUrl, keys, deployment.log);
-  t.teardown(async () => {
-    await tail.close();
-    await deployment.close();
-  });
+  const { tail, redis, keys } = await setUp(t);
   const told: string[] = [];
   tail.listen({ onGap: (kind) => told.push(kind), onEntry: ({ id }) => told.push(id) });
   const entries = (...ids: string[]) =>
