@@ -30,7 +30,7 @@ for (const keys of lanes.keys) {
         {
           jobs: [{ chunkId, operations: ids.length, outcome: {} }],
           changes: toFeedChanges(rows),
-          settled: ids.map((id, i) => [id, first + i]),
+          newest: ids.map((id, i) => [id, first + i]),
         },
         ofLane.feedMaxEntries,
       );

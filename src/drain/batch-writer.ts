@@ -11,13 +11,13 @@ import { isReplay, kindAt, setsState } from '../schema/job.ts';
 import type { Look } from '../tiers/tier.ts';
 import { copyAndSettle, copyRows } from './copy-writer.ts';
 import { countOutcomes, feedJobs } from './outcome.ts';
-import { applyIsolating, type Isolated, refuseLate, unitsOf } from './refusals.ts';
-import { persist, type WriterParts } from './writer-parts.ts';
+import { applyIsolating, type StoredBatch, refuseLate, unitsOf } from './refusals.ts';
+import { untilDone, type WriterParts } from './writer-parts.ts';
 
 /** With a barrier, something with an earlier stamp must settle first. Then the chunk is written again. */
 export type ChunkFate = 'settled' | Barrier;
 
-interface SortedChunks {
+interface SplitChunks {
   /** The chunks to write, in the order given. */
   readonly chunks: readonly Chunk[];
   /** Those of them that set states while an earlier write, which may bring the item, has not settled. */
@@ -27,7 +27,7 @@ interface SortedChunks {
 }
 
 /** What is written together. */
-interface Batch extends Pick<SortedChunks, 'chunks' | 'early'> {
+interface Batch extends Pick<SplitChunks, 'chunks' | 'early'> {
   readonly ops: readonly Op[];
   /** The operations that go to Postgres, and the rows they make. */
   readonly durable: readonly Op[];
@@ -51,15 +51,15 @@ export class BatchWriter {
   /** Returns the fate of each chunk. */
   async write(given: readonly Chunk[]): Promise<ChunkFate[]> {
     // Ask while the rows are folded, which hides the round trip. The answer is awaited before anything is written.
-    const asking = this.#late(given);
+    const asking = this.#swept(given);
     asking.catch(() => undefined);
-    const { chunks, early, blocked } = await this.#sort(given);
+    const { chunks, early, blocked } = await this.#split(given);
     const ops = chunks.flatMap(opsOf);
     const durable = ops.filter((op) => op.tiers !== 'cache');
     const durableRows = this.#fold(durable);
     const cacheRows = this.#fold(ops.filter((op) => op.tiers === 'cache'));
-    const late = await asking;
-    if (late.size > 0) return this.#refuseSome(late, given);
+    const swept = await asking;
+    if (swept.size > 0) return this.#refuseSwept(swept, given);
     if (chunks.length === 0) return given.map((chunk) => blocked.get(chunk) as Barrier);
 
     const settled = await this.#writeThrough({ chunks, early, ops, durable, durableRows, cacheRows });
@@ -74,7 +74,7 @@ export class BatchWriter {
     const batchId = randomUUID();
     const started = performance.now();
     let look: Look | undefined;
-    const stored = await persist(this.#parts, 'l3', () => {
+    const stored = await untilDone(this.#parts, 'l3', () => {
       look = this.#parts.items.look();
       return this.#store(batch.durableRows, batch.durable, batchId);
     });
@@ -92,7 +92,7 @@ export class BatchWriter {
         return {
           jobs: ended.jobs,
           changes: toFeedChanges(rows, batch.cacheRows, stored.decided),
-          settled: newestStamps(isWhole ? batch.ops : ended.chunks.flatMap(opsOf)),
+          newest: newestStamps(isWhole ? batch.ops : ended.chunks.flatMap(opsOf)),
         };
       },
     );
@@ -111,18 +111,18 @@ export class BatchWriter {
     return new Set(ended.chunks);
   }
 
-  /** The chunks whose submits were refused before their jobs arrived. */
-  #late(chunks: readonly Chunk[]): Promise<ReadonlySet<string>> {
+  /** The chunks whose submits were refused, and their notes swept, before their jobs arrived. */
+  #swept(chunks: readonly Chunk[]): Promise<ReadonlySet<string>> {
     const { queue, keys } = this.#parts;
     const ids = chunks.map((chunk) => chunk.chunkId);
-    return persist(this.#parts, 'late', () => sweptAmong(queue, keys, ids));
+    return untilDone(this.#parts, 'late', () => sweptAmong(queue, keys, ids));
   }
 
-  /** Refuses the late chunks and writes the others. */
-  async #refuseSome(late: ReadonlySet<string>, given: readonly Chunk[]): Promise<ChunkFate[]> {
-    const isLate = ({ chunkId }: Chunk) => late.has(chunkId);
-    await refuseLate(this.#parts, given.filter(isLate));
-    const others = given.filter((chunk) => !isLate(chunk));
+  /** Refuses the chunks that were swept and writes the others. */
+  async #refuseSwept(swept: ReadonlySet<string>, given: readonly Chunk[]): Promise<ChunkFate[]> {
+    const isSwept = ({ chunkId }: Chunk) => swept.has(chunkId);
+    await refuseLate(this.#parts, given.filter(isSwept));
+    const others = given.filter((chunk) => !isSwept(chunk));
     const fates = others.length === 0 ? [] : await this.write(others);
     return given.map((chunk) => fates[others.indexOf(chunk)] ?? 'settled');
   }
@@ -131,13 +131,13 @@ export class BatchWriter {
    * Which of these chunks can be written now. It asks before anything is stored: an earlier write may settle between our
    * statement and a question asked after it.
    */
-  async #sort(given: readonly Chunk[]): Promise<SortedChunks> {
+  async #split(given: readonly Chunk[]): Promise<SplitChunks> {
     const { queue, keys } = this.#parts;
     const early = new Set<Chunk>();
     const blocked = new Map<Chunk, Barrier>();
     const setting = given.filter(({ job }) => setsState(job));
     if (setting.length === 0) return { chunks: given, early, blocked };
-    const earlier = await persist(this.#parts, 'earlier', () =>
+    const earlier = await untilDone(this.#parts, 'earlier', () =>
       earlierWork(queue, keys, setting.map(notedChunk), given.map(notedChunk)),
     );
     const ranges = new OpenRanges(earlier.ranges);
@@ -162,7 +162,7 @@ export class BatchWriter {
   }
 
   /** Writes the rows in one statement. When Postgres refuses the data, it looks for the operations that it refuses. */
-  async #store(rows: Row[], ops: readonly Op[], batchId: string): Promise<Isolated> {
+  async #store(rows: Row[], ops: readonly Op[], batchId: string): Promise<StoredBatch> {
     const { partition, digester } = this.#parts;
     if (rows.length === 0) return { rows, ...NONE_APPLIED, dead: new Map() };
     try {
@@ -184,7 +184,7 @@ interface EndedChunks {
 /** A setState that found no item is left out while an earlier write may bring it: it is tried again once that has settled. */
 function endedChunks(
   { chunks, early, ops, cacheRows }: Batch,
-  { rows, differing, dead }: Isolated,
+  { rows, differing, dead }: StoredBatch,
   superseded: readonly boolean[],
 ): EndedChunks {
   const jobs = feedJobs(chunks, {

@@ -10,7 +10,7 @@ import { type Lifetimes, type StoredEntry, storedEntry } from '../redis/stored-e
 import { isNewerContent, isSameContent } from '../schema/register-order.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { CopyStore, Look } from '../tiers/tier.ts';
-import { persist, settle, type WriterParts } from './writer-parts.ts';
+import { untilDone, settle, type WriterParts } from './writer-parts.ts';
 
 /** The rows that a batch wrote. */
 export interface WrittenRows {
@@ -110,7 +110,7 @@ export async function copyAndSettle(
   settlementOf: (copied: Copied) => Settlement,
 ): Promise<number> {
   for (let isFirst = true; ; isFirst = false) {
-    const copied = await persist(parts, 'l2', () => copy(isFirst));
+    const copied = await untilDone(parts, 'l2', () => copy(isFirst));
     const atMs = await settle(parts, { ...settlementOf(copied), generation: copied.generation });
     if (atMs !== undefined) return atMs;
   }

@@ -14,7 +14,7 @@ import { TextJobWorker, type WorkerBounds } from './job-worker.ts';
 import { RangeDelete, type RangeEnd, type RangeRun } from './range-delete.ts';
 import { LATE, refuseJob } from './refusals.ts';
 import { NO_WAIT, WaitingJobs } from './waiting-jobs.ts';
-import { persist, type WriterParts } from './writer-parts.ts';
+import { untilDone, type WriterParts } from './writer-parts.ts';
 
 /** Two batches at once keep Postgres and Redis busy together; a third only made both wait (bench/drain). */
 const BATCHES_IN_FLIGHT = 2;
@@ -147,6 +147,7 @@ export class Drain {
     const chunk = { chunkId, job: parsed.data };
     return this.#waiting.process(job, token, bytes, async () => {
       const fate = await this.#batcher.add(chunk);
+      // Undefined: nothing to wait for, the job is done.
       return fate === 'settled' ? undefined : fate;
     });
   }
@@ -160,7 +161,7 @@ export class Drain {
       return this.#refuse(job, token, 'not a range delete: its id is no UUID');
     }
     const { queue, keys } = this.#parts;
-    const late = await persist(this.#parts, 'late', () => sweptAmong(queue, keys, [rangeId]));
+    const late = await untilDone(this.#parts, 'late', () => sweptAmong(queue, keys, [rangeId]));
     if (late.size > 0) return this.#refuse(job, token, LATE);
     const range = parsed.data;
     const { stamp } = range;

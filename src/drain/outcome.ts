@@ -16,7 +16,7 @@ export interface BatchResult {
   readonly rows: ReadonlyMap<string, Row>;
   /** By id, the rows that are different in L3, because another batch wrote them too. */
   readonly differing: ReadonlyMap<string, RowNow>;
-  /** By id, the rows for L2 alone, and whether L2 took them. */
+  /** By id, the rows for L2 alone. `stored`: no newer one has won. A copy that L2 had no room for counts as evicted at once. */
   readonly cached: ReadonlyMap<string, { readonly row: Row; readonly stored: boolean }>;
   readonly dead: ReadonlyMap<Op, string>;
 }

@@ -19,7 +19,7 @@ import { DEFAULT_STATE } from '../schema/item.ts';
 import type { RangeJob } from '../schema/job.ts';
 import { copyAndSettle, copyRows, copyStoredRows, type WrittenRows } from './copy-writer.ts';
 import { overwriteRange, overwriteRangeIsolating, type RangeRows } from './range-overwrite.ts';
-import { persist, settle, type WriterParts } from './writer-parts.ts';
+import { untilDone, settle, type WriterParts } from './writer-parts.ts';
 
 /** Rows of one transaction. Fewer would cost round trips, more would hold locks for long. */
 const BATCH_ROWS = 2000;
@@ -106,7 +106,7 @@ export class RangeDelete {
   /** The runs before the first one that must still wait for something with an earlier stamp. */
   async #ready(runs: readonly RangeRun[]): Promise<RangeRun[]> {
     const { queue, keys } = this.#parts;
-    const ahead = await persist(this.#parts, 'barrier', () =>
+    const ahead = await untilDone(this.#parts, 'barrier', () =>
       othersBefore(
         queue,
         keys,
@@ -184,7 +184,7 @@ export class RangeDelete {
       await copyAndSettle(
         this.#parts,
         () => copyStoredRows(this.#parts, part),
-        () => ({ jobs: [], changes: toFeedChanges(rows, [], byId(rows)), settled: [] }),
+        () => ({ jobs: [], changes: toFeedChanges(rows, [], byId(rows)), newest: [] }),
       );
     }
     return progress;
@@ -257,17 +257,17 @@ export class RangeDelete {
     await copyAndSettle(
       this.#parts,
       (isFirst) => copyRows(this.#parts, isFirst ? look : undefined, rows),
-      () => ({ jobs: [], changes, settled: [] }),
+      () => ({ jobs: [], changes, newest: [] }),
     );
   }
 
   async #settle(jobs: readonly FeedJob[]): Promise<void> {
-    await settle(this.#parts, { jobs, changes: NO_CHANGES, settled: [] });
+    await settle(this.#parts, { jobs, changes: NO_CHANGES, newest: [] });
   }
 
   /** Retries while Postgres is away, but not when it refuses the data. */
   #l3<T>(work: () => Promise<T>): Promise<T> {
-    return persist(this.#parts, 'l3', work, (error) => failureKind(error) !== 'data');
+    return untilDone(this.#parts, 'l3', work, (error) => failureKind(error) !== 'data');
   }
 }
 

@@ -9,9 +9,9 @@ import type { PartitionRows } from '../postgres/shards.ts';
 import { NO_CHANGES } from '../schema/feed.ts';
 import { isId } from '../schema/item.ts';
 import { deadPayloadOf } from '../schema/job.ts';
-import { persist, settle, type WriterParts } from './writer-parts.ts';
+import { untilDone, settle, type WriterParts } from './writer-parts.ts';
 
-export interface Isolated extends Applied {
+export interface StoredBatch extends Applied {
   /** The rows of the operations that were not refused. */
   readonly rows: readonly Row[];
   /** Why each refused operation was refused. */
@@ -50,7 +50,7 @@ export function applyIsolating(
   units: readonly Unit[],
   batchId: string,
   digester: Digester,
-): Promise<Isolated> {
+): Promise<StoredBatch> {
   return partition.transaction(async (db) => {
     const refused = await writeAllButRefused(db, units, async (part) => {
       await applyRows(db, foldOps(part.flat(), digester), batchId);
@@ -102,13 +102,13 @@ export async function refuseJob(
     sqlState: undefined,
     message: reason,
   };
-  await persist(parts, 'l3', () => partition.write((db) => insertDeadLetters(db, [letter])));
+  await untilDone(parts, 'l3', () => partition.write((db) => insertDeadLetters(db, [letter])));
   // Tierline's producers give valid ids. Nobody waits for another, and it may be too long for the feed.
   if (isId(jobId)) {
     await settle(parts, {
       jobs: [{ chunkId: jobId, operations: 0, outcome: { refused: reason } }],
       changes: NO_CHANGES,
-      settled: [],
+      newest: [],
     });
   }
   observer.chunkRefused();
@@ -133,7 +133,7 @@ export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): 
     sqlState: undefined,
     message: LATE,
   }));
-  await persist(parts, 'l3', () => partition.write((db) => insertDeadLetters(db, letters)));
+  await untilDone(parts, 'l3', () => partition.write((db) => insertDeadLetters(db, letters)));
   await settle(parts, {
     jobs: chunks.map(({ chunkId, job }) => ({
       chunkId,
@@ -141,7 +141,7 @@ export async function refuseLate(parts: WriterParts, chunks: readonly Chunk[]): 
       outcome: { refused: LATE },
     })),
     changes: NO_CHANGES,
-    settled: newestStamps(ops),
+    newest: newestStamps(ops),
   });
   for (const { chunkId } of chunks) {
     observer.chunkRefused();

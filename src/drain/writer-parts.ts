@@ -33,7 +33,7 @@ export interface WriterParts {
 }
 
 /** Runs one idempotent step until its backend takes it, or the process must stop (I3, I8). */
-export function persist<T>(
+export function untilDone<T>(
   { log, signal, observer }: WriterParts,
   step: string,
   work: () => Promise<T>,
@@ -59,14 +59,14 @@ export function persist<T>(
  */
 export async function settle(parts: WriterParts, settlement: Settlement): Promise<number | undefined> {
   const { queue, keys, config } = parts;
-  const settled = await persist(parts, 'feed', () =>
+  const settled = await untilDone(parts, 'feed', () =>
     settleBatch(queue, keys, settlement, config.feedMaxEntries),
   );
   if (settled === undefined) {
-    await persist(parts, 'generation', () => parts.items.confirm());
+    await untilDone(parts, 'generation', () => parts.items.confirm());
     return undefined;
   }
-  if (!settled.clockRaised) await persist(parts, 'clock', () => raiseAboveRows(parts));
+  if (!settled.clockRaised) await untilDone(parts, 'clock', () => raiseAboveRows(parts));
   return settled.atMs;
 }
 

@@ -187,7 +187,7 @@ async function restoreGroup(
       {
         jobs: [{ chunkId, operations: lost.length, outcome: {} }],
         changes: toFeedChanges([...rows].map(([id, row]) => ({ ...row, id }))),
-        settled: stamps.map(({ id, stamp }) => [id, stamp]),
+        newest: stamps.map(({ id, stamp }) => [id, stamp]),
       },
       config.feedMaxEntries,
     );

@@ -23,7 +23,8 @@ import { Admission, PressureWatch } from './admission.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { hasReserve, NOTED_BYTES, queuedBytes, type SizedOperation } from './operation.ts';
 import type { ProducerObserver } from './producer-observer.ts';
-import { TrackedChunk, WorkerCensus } from './ticket.ts';
+import { TrackedChunk } from './tracked-chunk.ts';
+import { WorkerCensus } from './worker-census.ts';
 
 /** The last part of `enqueueTimeoutMs`. In it a chunk is taken back when it is not known to have arrived. */
 const WITHDRAW_MS = 250;
@@ -147,14 +148,16 @@ export class ChunkQueue {
     let chunk: TrackedChunk | undefined;
     let isSent = false;
     let isAdded = false;
-    // Calls that were made together ask for their stamps in the order of the calls, so nothing is asked before the first try.
+    // `whenReady` may ask the server something, and then calls that were made together would not take their stamps in their order. So
+    // the first try only waits for the connection.
     let ready = whenConnected;
     for (;;) {
       try {
         await ready(this.#redis, deadline.leftMs);
         const session = this.#replicas?.session ?? 0;
         if (chunk === undefined) {
-          // Queued now, it might be refused although it is applied. Refused before, nothing of it is applied.
+          // Replicas that are behind now may not have the write in time: the call would fail although the write is applied. So it fails
+          // before anything is noted.
           if (this.#replicas?.isBehind === true) await this.#replicas.confirm(session, deadline);
           const stamping = takeStamps(this.#redis, this.#keys, chunkId, draft.cover ?? ids, request);
           const { first, epoch, waiting } = await deadline.within(stamping);
@@ -175,7 +178,7 @@ export class ChunkQueue {
         return chunk;
       } catch (error) {
         if (error instanceof PartitionsError) throw error;
-        if (!deadline.isOver && isConnectionError(error)) {
+        if (!deadline.isOver && mayYetSucceed(error)) {
           await pause(20);
           ready = whenReady;
           continue;
@@ -189,8 +192,8 @@ export class ChunkQueue {
         if (full !== undefined) throw full;
         const doubtful = { queue: queue.name, chunkId, epoch: chunk?.epoch ?? '', ids };
         const fate = await this.#withdraw(doubtful, end);
-        // After an error reply the job may be stored and in no list: that is not accepted.
-        const isAccepted = fate === 'accepted' && this.#replicas === undefined && isConnectionError(error);
+        // After an error reply the job may be stored and stand in no list, where no worker finds it: that is not accepted.
+        const isAccepted = fate === 'accepted' && this.#replicas === undefined && mayYetSucceed(error);
         if (chunk !== undefined && isSent && isAccepted) return chunk;
         if (chunk !== undefined) this.#tracker.remove(chunk);
         throw redisFailure(error) === 'memory' && fate === 'withdrawn'
@@ -271,6 +274,6 @@ function refusal(cause: unknown, timeoutMs: number, accepted: false | 'unknown')
 }
 
 /** Whether another try may succeed. An error reply (out of memory, read-only replica) would be the same a moment later. */
-function isConnectionError(error: unknown): boolean {
+function mayYetSucceed(error: unknown): boolean {
   return !(error instanceof StampsRefused || error instanceof NotInFlight) && !isReply(error);
 }

@@ -6,7 +6,7 @@ import type { Redis } from '../redis/connect.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { chunkStates } from '../redis/in-flight.ts';
 import { decodeFeedJobs, type FeedJob, type FeedPosition } from '../schema/feed.ts';
-import type { TrackedChunk } from './ticket.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
 
 const RECHECK_MS = 1000;
 /** How often Redis is asked about open chunks. It finds losses that no feed entry and no reconnect shows. */

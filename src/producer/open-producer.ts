@@ -14,7 +14,8 @@ import { ProducerLane } from './producer-lane.ts';
 import { QueueProducer } from './queue-producer.ts';
 import type { SizedOperation } from './operation.ts';
 import { type ProducerObserver, UNOBSERVED_PRODUCER } from './producer-observer.ts';
-import type { ChunkTicket, TrackedChunk } from './ticket.ts';
+import type { ChunkTicket } from './ticket.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
 
 /**
  * Opens the write side: Redis only, for any service.
@@ -53,31 +54,31 @@ export async function connectProducer(
     observer.chunkSettled(chunk.length, chunk.isLost);
     hooks.onSettled?.(chunk);
   };
-  const lanes = await backend.opening(async () => {
+  const producerLanes = await backend.opening(async () => {
     await backend.ready(config.enqueueTimeoutMs, 'queue');
     await checkQueueServer(redis, log);
     if (config.enqueueReplicas > 0) await checkReplicas(redis, config.enqueueReplicas);
-    const partitions = await backend.lanes();
+    const lanes = await backend.lanes();
     // Follow the feeds before anything is submitted, so that no outcome is missed.
     await backend.ready(config.enqueueTimeoutMs, 'feeds');
-    const { count, keys } = partitions;
+    const { count, keys } = lanes;
     const replicasOf = replicaWaits(redis, keys, config.enqueueReplicas);
     const ofLane = { ...config, ...limitsOfLane(config, count) };
-    const opened = backend.feeds(partitions).map((feed, partition) => {
-      const lane = keys[partition] as Keys;
-      const tracker = new ChunkTracker(redis, lane, log, () => feed.position, onSettled);
-      const queue = new ChunkQueue(redis, lane, ofLane, tracker, observer, log, replicasOf(lane));
+    const opened = backend.feeds(lanes).map((feed, partition) => {
+      const laneKeys = keys[partition] as Keys;
+      const tracker = new ChunkTracker(redis, laneKeys, log, () => feed.position, onSettled);
+      const queue = new ChunkQueue(redis, laneKeys, ofLane, tracker, observer, log, replicasOf(laneKeys));
       feed.listen(tracker);
       return new ProducerLane(config, queue, tracker, observer);
     });
     await Promise.all(opened.map(({ queue }) => queue.ready(config.enqueueTimeoutMs)));
-    await Promise.all(keys.map((lane) => prepareStamps(redis, lane)));
+    await Promise.all(keys.map((laneKeys) => prepareStamps(redis, laneKeys)));
     await noteEnqueueTimeout(redis, home, config.enqueueTimeoutMs);
     return opened;
   });
   return new QueueProducer({
     config,
-    lanes,
+    lanes: producerLanes,
     observer,
     onAccepted: hooks.onAccepted ?? (() => undefined),
     release: () => backend.close(),

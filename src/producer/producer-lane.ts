@@ -5,7 +5,7 @@ import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer } from './coalescer.ts';
 import type { SizedOperation } from './operation.ts';
 import type { ProducerObserver } from './producer-observer.ts';
-import type { TrackedChunk } from './ticket.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** The write side of one partition: its operations are gathered, queued and tracked apart from those of the others. */
 export class ProducerLane {

@@ -36,7 +36,8 @@ import {
 } from './parsed-call.ts';
 import type { ProducerLane } from './producer-lane.ts';
 import type { ProducerObserver } from './producer-observer.ts';
-import { ChunkTicket, SubmittedBatch, SubmittedRange, type TrackedChunk, waitFor } from './ticket.ts';
+import { ChunkTicket, SubmittedBatch, SubmittedRange, waitFor } from './ticket.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
 
 export interface ProducerParts {
   readonly config: Config;
@@ -173,7 +174,10 @@ export class QueueProducer implements Producer {
     for (const { coalescer } of this.#lanes) coalescer.flush();
   }
 
-  /** Called before the items are read, so it is not known whose room they need. Under a flood, serialising what is then refused would take the drain's time. */
+  /**
+   * Refuses when every lane is full. The items are not read yet, so their lanes are not known; reading what is refused then would take
+   * the time of the drain under a flood.
+   */
   #checkRoom(items: number): void {
     let refusal: unknown;
     for (const { queue } of this.#lanes) {

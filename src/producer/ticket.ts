@@ -1,8 +1,5 @@
-import type { Queue } from 'bullmq';
 import { abortable, within } from '../abortable.ts';
-import type { Stamp } from '../clock.ts';
-import { JobRefusedError, SettleTimeoutError } from '../errors.ts';
-import type { ChunkOutcome, OperationException } from '../schema/feed.ts';
+import { SettleTimeoutError } from '../errors.ts';
 import { waitOptionsOf } from '../schema/options.ts';
 import type { WaitOptions } from '../types/call.ts';
 import type {
@@ -14,6 +11,7 @@ import type {
   Rejection,
   Ticket,
 } from '../types/write.ts';
+import type { TrackedChunk } from './tracked-chunk.ts';
 
 /** One accepted operation: operation `index` of its chunk. */
 export class ChunkTicket implements Ticket {
@@ -125,122 +123,4 @@ async function settleTimeout(chunks: readonly TrackedChunk[], timeoutMs: number)
   throw new SettleTimeoutError(
     `Not settled within ${timeoutMs} ms. The write is accepted and goes on; wait again.${why}`,
   );
-}
-
-/** One queued chunk, as the producer sees it. It is unsettled until the feed tells the outcome of its operations. */
-export class TrackedChunk {
-  readonly chunkId: string;
-  readonly first: Stamp;
-  /** How many operations it has. Their stamps are `first`, `first + 1` and so on. */
-  readonly length: number;
-  readonly epoch: string;
-  readonly #workers: Pick<WorkerCensus, 'any'> | undefined;
-  #outcome: ChunkOutcome = {};
-  /** Those of the outcome, by index. */
-  #exceptions: ReadonlyMap<number, OperationException> | undefined;
-  #error: unknown;
-  #done = false;
-  #waiters: (() => void)[] = [];
-
-  constructor(
-    chunkId: string,
-    first: Stamp,
-    length: number,
-    epoch: string,
-    workers?: Pick<WorkerCensus, 'any'>,
-  ) {
-    this.#workers = workers;
-    this.chunkId = chunkId;
-    this.first = first;
-    this.length = length;
-    this.epoch = epoch;
-  }
-
-  /** Whether no worker listens to its queue, as far as Redis tells. */
-  async hasNoWorker(): Promise<boolean> {
-    return (await this.#workers?.any()) === false;
-  }
-
-  settle(outcome: ChunkOutcome): void {
-    this.#outcome = outcome;
-    if (outcome.exceptions !== undefined) {
-      this.#exceptions = new Map(outcome.exceptions.map((exception) => [exception.index, exception]));
-    }
-    this.#finish();
-  }
-
-  fail(error: unknown): void {
-    this.#error = error;
-    this.#finish();
-  }
-
-  #finish(): void {
-    this.#done = true;
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const wake of waiters) wake();
-  }
-
-  /** Whether its outcome can no longer be known. */
-  get isLost(): boolean {
-    return this.#error !== undefined;
-  }
-
-  get isDone(): boolean {
-    return this.#done;
-  }
-
-  /** Resolves when the chunk has settled or is lost. */
-  get done(): Promise<void> {
-    return this.#done ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
-  }
-
-  /** @throws why the outcome of the chunk cannot be known */
-  outcomeOf(index: number): Outcome {
-    const { refused } = this.#known();
-    if (refused !== undefined) return { status: 'dead', version: this.first + index, reason: refused };
-    const exception = this.#exceptions?.get(index);
-    if (exception === undefined) return { status: 'applied', version: this.first + index };
-    const { status, version, reason } = exception;
-    return reason === undefined ? { status, version } : { status, version, reason };
-  }
-
-  /** Of a range delete. @throws why that cannot be known */
-  rangeOutcome(): RangeOutcome {
-    const { refused, range } = this.#known();
-    if (refused !== undefined) throw new JobRefusedError(`The range delete could not be run: ${refused}`);
-    return range ?? { deleted: 0, dead: 0 };
-  }
-
-  #known(): ChunkOutcome {
-    if (this.#error !== undefined) throw this.#error;
-    return this.#outcome;
-  }
-}
-
-const ANSWER_MS = 500;
-
-/** Tells whether any worker listens to a queue. It is asked when a wait times out. */
-export class WorkerCensus {
-  readonly #queue: Pick<Queue, 'getWorkersCount'>;
-  #asking: Promise<boolean | undefined> | undefined;
-
-  constructor(queue: Pick<Queue, 'getWorkersCount'>) {
-    this.#queue = queue;
-  }
-
-  /** Undefined when Redis does not answer in time. Callers at the same time share one answer. */
-  any(): Promise<boolean | undefined> {
-    return (this.#asking ??= this.#ask().finally(() => {
-      this.#asking = undefined;
-    }));
-  }
-
-  async #ask(): Promise<boolean | undefined> {
-    try {
-      return (await within(ANSWER_MS, this.#queue.getWorkersCount())) > 0;
-    } catch {
-      return undefined;
-    }
-  }
 }

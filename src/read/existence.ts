@@ -155,7 +155,7 @@ export class ExistenceCheck {
     }
   }
 
-  /** Undefined when the copy is no answer: a fence, or older than what this process knows. */
+  /** Undefined when the copy is no answer: of kind `fence`, or older than what this process knows. */
   #current(id: string, copy: StoredHead | undefined): StoredHead | undefined {
     if (copy === undefined || copy.kind === 'fence') return undefined;
     const floor = this.#floors.of(id);

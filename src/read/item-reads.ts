@@ -49,13 +49,14 @@ export class ItemReads {
   #fromTiers(id: string): Promise<Item | undefined> {
     // What `parseId` throws rejects the promise.
     return new Promise((resolve) => {
-      this.#pendingReads.join(parseId(id)).whenDone(new SingleGet(this.#answerOf, resolve));
+      this.#pendingReads.joinOrBegin(parseId(id)).whenDone(new SingleGet(this.#answerOf, resolve));
     });
   }
 
   /** What a read gives to those who asked for its id alone. */
   readonly #answerOf = (read: PendingRead): Answer => {
     try {
+      // `read.entry` throws what made the read fail.
       return this.#withOwn(read.id, read.entry);
     } catch (error) {
       return Promise.reject(this.#gate.reasonFor(error));
@@ -98,7 +99,7 @@ export class ItemReads {
     const endReading = this.#floors.beginReading();
     try {
       while (open.length > 0) {
-        const reads = open.map((i) => this.#pendingReads.join(parseId(ids[i] as string)));
+        const reads = open.map((i) => this.#pendingReads.joinOrBegin(parseId(ids[i] as string)));
         await allDone(reads);
         for (let k = 0; k < open.length; k++) answers[open[k] as number] = (reads[k] as PendingRead).entry;
         open = this.#outdated(ids, answers);
@@ -152,7 +153,7 @@ export class ItemReads {
     let entry = served ?? (before === undefined ? undefined : this.#fromL1(id));
     let tier: TierName = 'l1';
     if (entry === undefined) {
-      const read = this.#pendingReads.join(parseId(id));
+      const read = this.#pendingReads.joinOrBegin(parseId(id));
       await allDone([read]);
       ({ entry, tier } = read);
     }
@@ -185,7 +186,7 @@ export class ItemReads {
   }
 }
 
-/** What a promise is resolved with. One that has rejected rejects it. */
+/** What `resolve` of a promise is called with: the item, or a rejected promise when the read has failed. */
 type Answer = Item | undefined | Promise<never>;
 
 /** One call of `get`. It is one object that keeps one function, because 10,000 calls at once make much garbage. */

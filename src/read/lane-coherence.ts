@@ -1,7 +1,7 @@
 import type { Stamp } from '../clock.ts';
 import type { Coherence } from './coherence.ts';
 
-/** The coherence of all partitions, each with its own feed. */
+/** The coherence of all lanes, one a partition, each with its own feed. */
 export class LaneCoherence {
   readonly #lanes: readonly Coherence[];
 

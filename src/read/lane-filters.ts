@@ -1,7 +1,7 @@
 import type { Lanes } from '../lanes.ts';
 import type { AbsenceFilter, TrustedFilter } from './trusted-filter.ts';
 
-/** The membership filters of all partitions. Each is trusted for its own ids. */
+/** The membership filters of all lanes, one a partition. Each is trusted for its own ids. */
 export class LaneFilters implements AbsenceFilter {
   readonly #lanes: Lanes;
   readonly #filters: readonly TrustedFilter[];

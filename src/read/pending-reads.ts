@@ -6,11 +6,11 @@ import { bytesOf, entryOf, isAbove, isBelow, type L1Entry, newestOf, type Stamps
 import type { TierLookup } from './tier-lookup.ts';
 
 /**
- * How often the tiers are asked for an answer that is not older than its fence. L2 has a change before the feed tells of it,
- * so the second answer is new enough unless Redis came back older than it was. In the last round L3's answer is taken as it
- * is, unless the fence has risen since L3 was asked: other reads may have given out newer versions meanwhile.
+ * From this round on L3's answer is taken although it is older than its fence. L2 has a change before the feed tells of it, so the
+ * second answer is new enough unless Redis came back older than it was. There is another round only when the fence has risen since
+ * L3 was asked: other reads may have given out newer versions meanwhile.
  */
-const MAX_ROUNDS = 3;
+const ROUND_THAT_TAKES_OLD = 3;
 
 /** Which tier had the answer of a read. */
 export type AnsweringTier = 'l2' | 'l3' | 'none';
@@ -23,15 +23,15 @@ export interface ReadWaiter {
 const NO_CHANGE: Stamps = { contentVersion: 0, stateVersion: 0 };
 
 /**
- * One read of one id through the tiers, shared by all who ask for the id meanwhile. Its fence: the epoch in which it began,
- * and the stamps of the newest change that the feed told of since. Its answer must not be older than that.
+ * One read of one id through the tiers, shared by all who ask for the id meanwhile. Its answer must not be older than its fence: the
+ * newest change that was heard of since it began, from the feed, from Redis about a floor, or as a settled write of this process.
  */
 export class PendingRead {
   readonly id: string;
   readonly epoch: Epoch;
   #fence: Stamps = NO_CHANGE;
-  /** What L2 said: it has no copy, or one that is too old; unknown before it was asked, or when it could not be. */
-  copy: 'unknown' | 'missing' | 'outdated' = 'unknown';
+  /** `missing`: L2 has no copy. `outdated`: it has one that is too old. `unknown`: it was not asked, or is away. */
+  copyState: 'unknown' | 'missing' | 'outdated' = 'unknown';
   /** Others who ask for the id may join it. */
   isJoinable = true;
   #entry: L1Entry | undefined;
@@ -46,12 +46,11 @@ export class PendingRead {
     this.epoch = epoch;
   }
 
-  /** What the answer must not be older than, as far as the feed told. */
   get fence(): Stamps {
     return this.#fence;
   }
 
-  /** The feed told of a change. */
+  /** A change of the id was heard of. */
   raiseFence(change: Stamps): void {
     this.#fence = newestOf(change, this.#fence);
   }
@@ -132,7 +131,7 @@ export class PendingReads {
     this.#floors = floors;
     this.#tiers = tiers;
     this.#epochs = epochs;
-    // A read may have read L2 before that version was there.
+    // A read may have asked L2 before a version that has settled now was written there.
     floors.listen((id, stamps) => this.raiseFence(id, stamps));
   }
 
@@ -141,7 +140,7 @@ export class PendingReads {
     return this.#counts;
   }
 
-  join(id: string): PendingRead {
+  joinOrBegin(id: string): PendingRead {
     const open = this.#open.get(id);
     if (open !== undefined) return open;
     const read = new PendingRead(id, this.#epochs.of(id));
@@ -150,7 +149,7 @@ export class PendingReads {
     return read;
   }
 
-  /** The feed told of a change of `id`. */
+  /** A change of `id` was heard of. */
   raiseFence(id: string, change: Stamps): void {
     this.#open.get(id)?.raiseFence(change);
   }
@@ -181,19 +180,19 @@ export class PendingReads {
       open = await this.#askFilter(open);
       // What a replica did not have new enough, the primary is asked for.
       if (round === 1) open = await this.#askReplicas(open);
-      open = await this.#askL3(open, round >= MAX_ROUNDS);
+      open = await this.#askL3(open, round >= ROUND_THAT_TAKES_OLD);
     }
   }
 
   /** Returns the reads that L2 did not answer. */
   async #askL2(reads: readonly PendingRead[]): Promise<PendingRead[]> {
     const open: PendingRead[] = [];
-    await forEachAnswer(this.#tiers.inL2(reads), ({ asked, answers }) => {
+    await forEachAnswer(this.#tiers.fromL2(reads), ({ asked, answers }) => {
       for (let i = 0; i < asked.length; i++) {
         const read = asked[i] as PendingRead;
         const copy = answers?.[i];
         if (copy !== undefined && this.#deliver(read, copy, 'l2')) continue;
-        read.copy = copy !== undefined ? 'outdated' : answers !== undefined ? 'missing' : 'unknown';
+        read.copyState = copy !== undefined ? 'outdated' : answers !== undefined ? 'missing' : 'unknown';
         open.push(read);
       }
     });
@@ -202,7 +201,7 @@ export class PendingReads {
 
   /** Returns the reads whose ids may have a row. */
   async #askFilter(reads: readonly PendingRead[]): Promise<readonly PendingRead[]> {
-    const absent = await this.#tiers.provenAbsent(reads.filter(({ copy }) => copy !== 'outdated'));
+    const absent = await this.#tiers.provenAbsent(reads.filter(({ copyState }) => copyState !== 'outdated'));
     if (absent.size === 0) return reads;
     return reads.filter((read) => {
       if (!absent.has(read.id) || !this.#deliver(read, undefined, 'none')) return true;
@@ -213,13 +212,14 @@ export class PendingReads {
 
   /** Returns the reads that no replica answered. */
   async #askReplicas(reads: readonly PendingRead[]): Promise<readonly PendingRead[]> {
-    const asking = this.#tiers.inReplicas(reads);
+    const asking = this.#tiers.fromReplicas(reads);
     if (asking.length === 0) return reads;
     const open: PendingRead[] = [];
     await forEachAnswer(asking, ({ asked, answers }) => {
       for (let i = 0; i < asked.length; i++) {
         const read = asked[i] as PendingRead;
         const answer = answers[i];
+        // The row of a replica is a row of L3.
         if (answer === undefined || !this.#deliver(read, answer.row, 'l3')) open.push(read);
       }
     });
@@ -228,23 +228,23 @@ export class PendingReads {
 
   /**
    * Returns the reads that must be asked again.
-   * @param isLast an answer that is too old is taken all the same, unless the fence has risen since
+   * @param takesOld an answer that is too old is taken all the same, unless the fence has risen since L3 was asked
    */
-  async #askL3(reads: readonly PendingRead[], isLast: boolean): Promise<PendingRead[]> {
+  async #askL3(reads: readonly PendingRead[], takesOld: boolean): Promise<PendingRead[]> {
     const again: PendingRead[] = [];
-    const fences = isLast ? new Map(reads.map((read) => [read, this.#fenceOf(read)])) : undefined;
-    await forEachAnswer(this.#tiers.inL3(reads), ({ asked, answers, error, look }) => {
+    const fences = takesOld ? new Map(reads.map((read) => [read, this.#lowestFor(read)])) : undefined;
+    await forEachAnswer(this.#tiers.fromL3(reads), ({ asked, answers, error, look }) => {
       const missing: StoredItem[] = [];
       const outdated: StoredItem[] = [];
       for (let i = 0; i < asked.length; i++) {
         const read = asked[i] as PendingRead;
         const row = answers?.[i];
         const fence = fences?.get(read);
-        const isFinal = fence !== undefined && isSame(fence, this.#fenceOf(read));
+        const evenIfOld = fence !== undefined && isSame(fence, this.#lowestFor(read));
         if (answers === undefined) this.#fail(read, error);
-        else if (!this.#deliver(read, row, 'l3', isFinal)) again.push(read);
-        else if (row !== undefined && read.copy === 'missing') missing.push(row);
-        else if (row !== undefined && read.copy === 'outdated') outdated.push(row);
+        else if (!this.#deliver(read, row, 'l3', evenIfOld)) again.push(read);
+        else if (row !== undefined && read.copyState === 'missing') missing.push(row);
+        else if (row !== undefined && read.copyState === 'outdated') outdated.push(row);
       }
       this.#tiers.copyToL2(missing, outdated, look);
     });
@@ -254,21 +254,27 @@ export class PendingReads {
   /**
    * Ends the read with this answer, and keeps the answer in L1. An answer older than the fence, or than what this process
    * has given out, is refused.
-   * @param isFinal there is no better one: it is given out once and never served from L1
+   * @param evenIfOld an answer that is too old is taken, because there is no better one; it is given out once and never served from L1
    * @returns whether the answer was taken
    */
-  #deliver(read: PendingRead, answer: StoredItem | undefined, tier: AnsweringTier, isFinal = false): boolean {
+  #deliver(
+    read: PendingRead,
+    answer: StoredItem | undefined,
+    tier: AnsweringTier,
+    evenIfOld = false,
+  ): boolean {
     const floor = this.#floors.of(read.id);
     const isOld = isBelow(answer, read.fence) || (floor !== undefined && isBelow(answer, floor));
     if (isOld) {
       this.#counts.refusedFills++;
-      if (!isFinal) return false;
+      if (!evenIfOld) return false;
       this.#floors.forget(read.id);
     }
     const entry = entryOf(answer, isOld ? NEVER : read.epoch);
     // Nothing tells of the end of a copy that lives in L2 only: L1 would go on serving it.
     if (answer?.tiers !== 'cache') this.#l1.set(read.id, entry, bytesOf(answer));
     this.#close(read);
+    // Without an item no tier had it.
     read.answer(entry, entry.item === undefined ? 'none' : tier);
     return true;
   }
@@ -279,7 +285,7 @@ export class PendingReads {
   }
 
   /** What an answer must not be older than, as known now. */
-  #fenceOf(read: PendingRead): Stamps {
+  #lowestFor(read: PendingRead): Stamps {
     return newestOf(read.fence, this.#floors.of(read.id));
   }
 

@@ -28,7 +28,10 @@ export interface RowAnswers<A extends Asked> extends TierAnswers<A> {
   readonly look: Look | undefined;
 }
 
-/** What a replica answered to one request, an answer for each question, in their order. */
+/**
+ * What a replica answered to one request, an answer for each question, in their order. Unlike in `TierAnswers`, an undefined answer
+ * means that L3 must be asked; `row: undefined` in an answer means that there is no row.
+ */
 export interface ReplicaAnswers<A extends Asked> {
   readonly asked: readonly A[];
   readonly answers: readonly ReplicaAnswer<StoredItem>[];
@@ -54,6 +57,7 @@ export interface LookupCounts {
 export class TierLookup {
   readonly #l2: CopyTier;
   readonly #l3: PostgresTier;
+  /** The `TrustedFilter` of the only partition, or the `LaneFilters` of several. */
   readonly #absence: AbsenceProof;
   readonly #replicas: Replicas | undefined;
   readonly #l2Limit: LimitFunction;
@@ -87,7 +91,7 @@ export class TierLookup {
   }
 
   /** A promise a request. None rejects because L2 is away: it only saves time. */
-  inL2<A extends Asked>(asked: readonly A[]): Promise<TierAnswers<A>>[] {
+  fromL2<A extends Asked>(asked: readonly A[]): Promise<TierAnswers<A>>[] {
     return partsOf(asked, this.#chunkItems).map((part) => this.#l2Limit(() => this.#copiesOf(part)));
   }
 
@@ -97,7 +101,7 @@ export class TierLookup {
   }
 
   /** A promise a statement; none when there are no replicas. Their rows are no fresh look: they must not go to L2. */
-  inReplicas<A extends Asked>(asked: readonly A[]): Promise<ReplicaAnswers<A>>[] {
+  fromReplicas<A extends Asked>(asked: readonly A[]): Promise<ReplicaAnswers<A>>[] {
     const replicas = this.#replicas;
     if (replicas === undefined) return [];
     return partsOf(asked, this.#statementItems).map((part) =>
@@ -106,7 +110,7 @@ export class TierLookup {
   }
 
   /** A promise a statement. None rejects because L3 is away. */
-  inL3<A extends Asked>(asked: readonly A[]): Promise<RowAnswers<A>>[] {
+  fromL3<A extends Asked>(asked: readonly A[]): Promise<RowAnswers<A>>[] {
     return partsOf(asked, this.#statementItems).map((part) => this.#l3Limit(() => this.#rowsOf(part)));
   }
 

@@ -25,7 +25,7 @@ export interface Settlement {
   readonly jobs: readonly FeedJob[];
   readonly changes: FeedChanges;
   /** The newest stamp of each id in the batch. */
-  readonly settled: Iterable<readonly [id: string, stamp: Stamp]>;
+  readonly newest: Iterable<readonly [id: string, stamp: Stamp]>;
   /** Generation in which the copies of the batch were written; undefined when it has none. */
   readonly generation?: string | undefined;
 }
@@ -51,7 +51,7 @@ export async function settleBatch(
   const notable = batch.jobs.filter(({ outcome }) => !isAllApplied(outcome));
   const ids: string[] = [];
   const stamps: Stamp[] = [];
-  for (const [id, stamp] of batch.settled) {
+  for (const [id, stamp] of batch.newest) {
     ids.push(id);
     stamps.push(stamp);
   }

@@ -73,7 +73,7 @@ export function isAllApplied({ exceptions, range, refused }: ChunkOutcome): bool
   return exceptions === undefined && range === undefined && refused === undefined;
 }
 
-/** A chunk or range delete that a batch settled. */
+/** A chunk or range delete that a batch settled, and what became of it. It is no job of the queue any more. */
 export interface FeedJob {
   readonly chunkId: string;
   /** How many operations it has. */

@@ -1,7 +1,8 @@
 import { UNWRITTEN } from '../clock.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
 import type { Operation } from '../schema/job.ts';
-import type { ChunkTicket, TrackedChunk } from '../producer/ticket.ts';
+import type { ChunkTicket } from '../producer/ticket.ts';
+import type { TrackedChunk } from '../producer/tracked-chunk.ts';
 import { hasNewerContent, hasNewerState, type Stamps } from '../read/l1-entry.ts';
 import type { OwnWrite, OwnWriteView } from '../read/own-writes.ts';
 

@@ -28,7 +28,10 @@ export interface Look {
 export interface CopyStore {
   /** Another object for each connection and generation of copies; undefined while it is not known which copies are good. */
   readonly session: { readonly copies: CopyKeys } | undefined;
-  /** Take it before the statement is sent whose rows are to be written; undefined while nothing can be written. */
+  /**
+   * The time of the engine; nothing is read. Take it before the statement is sent whose rows are to be written. Undefined while nothing can
+   * be written.
+   */
   look(): Look | undefined;
   /** Whether copies that are sent now will be taken. */
   isFresh(look: Look): boolean;

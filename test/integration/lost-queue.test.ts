@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { JobRefusedError, QueueLostError } from '../../src/errors.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import { TrackedChunk } from '../../src/producer/ticket.ts';
+import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { startProxy } from '../helpers/proxy.ts';

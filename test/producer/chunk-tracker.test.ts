@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
 import { ChunkTracker } from '../../src/producer/chunk-tracker.ts';
-import { TrackedChunk } from '../../src/producer/ticket.ts';
+import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import type { Redis } from '../../src/redis/connect.ts';
 
 const NOT_IN_FLIGHT_AT_ENTRY_1 = [['epoch', '1'], [null], [null]];

@@ -1,29 +1,43 @@
 import { setImmediate } from 'node:timers/promises';
 import test from 'ava';
+import { BackpressureError } from '../../src/errors.ts';
 import { Coalescer } from '../../src/producer/coalescer.ts';
-import { deleteOperation } from '../../src/producer/operation.ts';
-import { TrackedChunk } from '../../src/producer/ticket.ts';
+import { deleteOperation, putOperation, type SizedOperation } from '../../src/producer/operation.ts';
+import { parseNewItem } from '../../src/schema/item.ts';
+import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import { eventually } from '../helpers/eventually.ts';
 
-/** A coalescer whose chunks arrive when the test says so. */
+/** A coalescer whose chunks arrive, or find the queue full, when the test says so. */
 function setUp(chunkWaitMs: number) {
-  const sent: { readonly ids: readonly string[]; readonly arrive: () => void }[] = [];
+  const sent: {
+    readonly ids: readonly string[];
+    readonly arrive: () => void;
+    readonly refuse: () => void;
+  }[] = [];
   const queued: string[] = [];
+  const refused: string[] = [];
   const coalescer = new Coalescer(
     { chunkMaxItems: 3, chunkMaxBytes: 10_000, chunkWaitMs },
     (operations) =>
-      new Promise((resolve) => {
+      new Promise((resolve, reject) => {
         const ids = operations.map(({ id }) => id);
-        sent.push({ ids, arrive: () => resolve(new TrackedChunk(ids.join(), 1, ids.length, 'epoch')) });
+        sent.push({
+          ids,
+          arrive: () => resolve(new TrackedChunk(ids.join(), 1, ids.length, 'epoch')),
+          refuse: () => reject(new BackpressureError({ of: 'items', max: 1, measured: 2 }, 1)),
+        });
       }),
   );
-  const submit = (id: string) =>
+  const add = (operation: SizedOperation) =>
     coalescer.add(
-      deleteOperation(id),
-      { queued: () => queued.push(id), refused: (_, error) => queued.push(String(error)) },
+      operation,
+      { queued: () => queued.push(operation.id), refused: () => refused.push(operation.id) },
       0,
     );
-  return { submit, queued, sent, ids: () => sent.map(({ ids }) => ids) };
+  const submit = (id: string) =>
+    add(putOperation(parseNewItem({ id, content: 1 }, 1000), 'all', undefined, undefined));
+  const remove = (id: string) => add(deleteOperation(id));
+  return { submit, remove, queued, refused, sent, ids: () => sent.map(({ ids }) => ids) };
 }
 
 /** Nothing below waits for it. */
@@ -62,4 +76,33 @@ test('operations are gathered no longer than chunkWaitMs, and a full chunk goes 
   await eventually(() => sent.length === 2, 'the second one goes beside it');
   for (const id of ['c', 'd', 'e']) submit(id);
   t.deepEqual(ids(), [['a'], ['b'], ['c', 'd', 'e']]);
+});
+
+test('I1: a delete out of a refused chunk is sent again, unless a later chunk that was sent meanwhile has its id', async (t) => {
+  const { submit, remove, queued, refused, sent, ids } = setUp(LONG_MS);
+  for (const call of [() => submit('a'), () => remove('x'), () => remove('y')]) call();
+  for (const call of [() => submit('b'), () => submit('x'), () => remove('z')]) call();
+  t.deepEqual(ids(), [
+    ['a', 'x', 'y'],
+    ['b', 'x', 'z'],
+  ]);
+  sent[0]?.refuse();
+  sent[1]?.arrive();
+  await eventually(() => sent.length === 3 && queued.length === 3, 'one is refused, the other arrives');
+  t.deepEqual(ids()[2], ['y'], 'deleted now, x would take what came after');
+  t.deepEqual(refused, ['a', 'x']);
+  sent[2]?.arrive();
+  await eventually(() => queued.length === 4, 'the delete is queued');
+  t.deepEqual(queued, ['b', 'x', 'z', 'y']);
+});
+
+test('what a refused chunk held back goes alone once it has been refused', async (t) => {
+  const { submit, remove, sent, ids, refused } = setUp(LONG_MS);
+  submit('a');
+  await eventually(() => sent.length === 1, 'the chunk goes');
+  remove('b');
+  sent[0]?.refuse();
+  await eventually(() => sent.length === 2, 'the next one goes');
+  t.deepEqual(ids(), [['a'], ['b']]);
+  t.deepEqual(refused, ['a']);
 });

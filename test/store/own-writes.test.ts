@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Operation } from '../../src/schema/job.ts';
-import { ChunkTicket, TrackedChunk } from '../../src/producer/ticket.ts';
+import { ChunkTicket } from '../../src/producer/ticket.ts';
+import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { RANK_DELETED, RANK_LIVE } from '../../src/schema/register-order.ts';
