@@ -2,6 +2,7 @@ import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { BackpressureError, messageOf, TierlineError } from '../errors.ts';
 import { parseNewItem } from '../schema/item.ts';
+import { OUTCOMES } from '../schema/feed.ts';
 import type { WaitOptions } from '../types/call.ts';
 import type { BatchTicket, NewItem, Producer } from '../types/write.ts';
 import type { SourceLine } from '../schema/item-lines.ts';
@@ -188,9 +189,10 @@ export class Loader {
     const { outcomes } = await batch.settled(options);
     outcomes.forEach(({ status, reason }, i) => {
       if (status === 'superseded') this.#counts.superseded++;
-      if (status !== 'dead') return;
+      const { isFine, text } = OUTCOMES[status];
+      if (isFine) return;
       this.#counts.dead++;
-      this.#options.onProblem(lines[i] as number, `was refused by Postgres: ${reason ?? 'no reason given'}`);
+      this.#options.onProblem(lines[i] as number, `${text}: ${reason ?? 'no reason given'}`);
     });
     this.#counts.settled += outcomes.length;
   }

@@ -1,9 +1,13 @@
 import { z } from 'zod';
 import { InvalidItemError } from '../errors.ts';
-import { OUTCOME_STATUSES } from '../schema/feed.ts';
+import { OUTCOME_STATUSES, OUTCOMES } from '../schema/feed.ts';
 import type { SourceLine } from '../schema/item-lines.ts';
 import type { Outcome } from '../types/write.ts';
 import { problemOf } from './problem.ts';
+
+const settledTexts = Object.entries(OUTCOMES)
+  .map(([status, { text }]) => `\`${status}\`: settled, ${text}.`)
+  .join(' ');
 
 /** One line of the answer to a batch. */
 export const lineOutcomeSchema = z
@@ -13,7 +17,7 @@ export const lineOutcomeSchema = z
     status: z
       .enum([...OUTCOME_STATUSES, 'accepted', 'rejected', 'stopped'])
       .describe(
-        '`accepted`: queued. `applied`, `superseded`: settled. `dead`: refused by Postgres. `rejected`: not queued. `stopped`: from this line on nothing was queued.',
+        `\`accepted\`: queued. ${settledTexts} \`rejected\`: not queued. \`stopped\`: from this line on nothing was queued.`,
       ),
     version: z.int().optional(),
     code: z.string().optional().describe('Of `rejected` and `stopped`: why.'),

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { SettleTimeoutError } from '../errors.ts';
-import { OUTCOME_STATUSES } from '../schema/feed.ts';
+import { OUTCOME_STATUSES, OUTCOMES } from '../schema/feed.ts';
 import type { Outcome, RangeTicket, Ticket } from '../types/write.ts';
 import type { GatewayParts } from './parts.ts';
 import { problem, sendProblem } from './problem.ts';
@@ -26,8 +26,8 @@ export const waitQuery = z.strictObject({
 });
 export type WaitQuery = z.output<typeof waitQuery>;
 
-/** `dead` is told as a problem with 422, and `missing` as one with 404. */
-const settledStatus = z.enum(OUTCOME_STATUSES).extract(['applied', 'superseded']);
+/** What is not fine is told as a problem: `missing` with 404, others with 422. */
+const settledStatus = z.enum(OUTCOME_STATUSES.filter((status) => OUTCOMES[status].isFine));
 
 export const acceptedSchema = z
   .object({ id: z.string(), version: z.int(), status: z.literal('accepted') })
@@ -84,12 +84,12 @@ export async function answerWrite(
 function refusalOf({ status, reason }: Outcome) {
   if (status === 'missing')
     return problem(404, 'ERR_NOT_FOUND', 'There is no such item, so it has no state.');
-  if (status !== 'dead') return undefined;
-  const why = reason ?? 'no reason given';
+  const { isFine, text } = OUTCOMES[status];
+  if (isFine) return undefined;
   return problem(
     422,
     'ERR_DEAD_LETTER',
-    `Postgres refused the write: ${why}. It stands in the dead letters.`,
+    `The write was not applied: ${text}: ${reason ?? 'no reason given'}`,
   );
 }
 

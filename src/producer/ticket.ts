@@ -1,5 +1,6 @@
 import { abortable, within } from '../abortable.ts';
 import { SettleTimeoutError } from '../errors.ts';
+import { OUTCOMES } from '../schema/feed.ts';
 import { waitOptionsOf } from '../schema/options.ts';
 import type { WaitOptions } from '../types/call.ts';
 import type {
@@ -93,7 +94,7 @@ export class SubmittedBatch implements BatchTicket {
   async settled(options?: WaitOptions): Promise<BatchOutcome> {
     await waitFor(new Set(this.tickets.map((ticket) => ticket.chunk)), waitOptionsOf(options));
     const outcomes = this.tickets.map((ticket) => ticket.outcome());
-    const succeeded = outcomes.filter(({ status }) => status === 'applied' || status === 'superseded').length;
+    const succeeded = outcomes.filter(({ status }) => OUTCOMES[status].isFine).length;
     return { total: this.total, succeeded, failed: this.total - succeeded, outcomes };
   }
 }

@@ -13,6 +13,15 @@ import { contentRank } from './register-order.ts';
 export const OUTCOME_STATUSES = ['applied', 'superseded', 'missing', 'dead'] as const;
 export type OutcomeStatus = (typeof OUTCOME_STATUSES)[number];
 
+/** What that means to its caller. `isFine`: there is nothing to do about it. */
+export const OUTCOMES: Readonly<Record<OutcomeStatus, { readonly isFine: boolean; readonly text: string }>> =
+  {
+    applied: { isFine: true, text: 'it shaped the item' },
+    superseded: { isFine: true, text: 'a newer one had already won' },
+    missing: { isFine: false, text: 'there is no such item to change' },
+    dead: { isFine: false, text: 'it was refused, and stands in the dead letters' },
+  };
+
 const exceptionStatus = z.enum(OUTCOME_STATUSES).exclude(['applied']);
 /** The statuses that are stored. An operation of which nothing is stored was applied. */
 export const EXCEPTION_STATUSES = exceptionStatus.options;

@@ -242,7 +242,7 @@ test('I9: a line that Postgres refuses is told with its number, and stands in de
       '{"id":"p.1","content":1}\n{"id":"poison.1","content":2}\n',
     );
     t.is(code, 1);
-    t.regex(stderr, /^line 2: was refused by Postgres: .*no_poison/);
+    t.regex(stderr, /^line 2: it was refused, and stands in the dead letters: .*no_poison/);
     t.is(summaryOf(stdout).dead, 1);
     t.deepEqual(await contentsOf(['p.1', 'poison.1']), [1, undefined]);
   } finally {
