@@ -141,6 +141,7 @@ test('I10: sizes that no table can have are refused', (t) => {
   for (const bad of [-1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31]) {
     t.throws(() => CuckooFilter.withCapacity(bad), { instanceOf: RangeError });
   }
+  t.is(CuckooFilter.withCapacity(0).count, 0);
   for (const bad of [0, 2, 3, 12, 1000])
     t.throws(() => CuckooFilter.withSlots(bad), { instanceOf: RangeError });
 });

@@ -34,7 +34,7 @@ const SLIPS = [
   ...NEGATIONS.map((negation) => [negation, '']),
 ] as [string, string][];
 
-/** All changes of a file, one at a time. Comments and messages of errors stay as they are. */
+/** All changes of a file, one at a time. Comments, messages of errors and logs stay as they are. */
 export function changesOf(source: string): Change[] {
   const lines = source.split('\n');
   return lines.flatMap((line, i) =>
@@ -54,5 +54,5 @@ function* swapped(line: string, from: string, to: string): Generator<string> {
 }
 
 function isText(line: string): boolean {
-  return /^\s*(\/\/|\/?\*|--|throw new )/.test(line);
+  return /^\s*(\/\/|\/?\*|--|throw new |this\.#log\.)/.test(line);
 }

@@ -55,6 +55,8 @@ export const TARGETS: readonly Target[] = [
     tests: ['test/filter/cuckoo.test.ts', 'test/filter/codec.test.ts'],
     equivalent: [
       { line: 'if (i < length)', to: '<=', why: 'the unit after the last is NaN, which shifts to 0' },
+      { line: 'ids <= MAX_SLOTS', to: 'ids < MAX_SLOTS', why: 'the product is no whole number' },
+      { line: 'slots * MAX_LOAD < ids', to: '<=', why: 'the product is no whole number' },
     ],
   },
   {
@@ -71,6 +73,13 @@ export const TARGETS: readonly Target[] = [
     name: 'fences',
     file: 'src/read/floors.js',
     tests: ['test/read/floors.test.ts', 'test/property/read-floors.test.ts', 'test/read/coherence.test.ts'],
+    equivalent: [
+      {
+        line: 'turn < 2',
+        to: 'turn <= 2',
+        why: 'a third turn finds both spans new, or the older one in use',
+      },
+    ],
   },
   {
     name: 'copies',

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import * as fc from 'fast-check';
 import { createLogger } from '../../src/log.ts';
@@ -26,9 +27,10 @@ function floorsOf(
   { l1MaxBytes = 0, ttlMs = 60_000 } = {},
 ) {
   const l1 = new MemoryTier<L1Entry>({ maxBytes: l1MaxBytes, ttlMs });
-  let asked = 0;
+  /** The ids that each question was about. */
+  const questions: string[][] = [];
   const ask = (seen: readonly { id: string }[]) => {
-    asked++;
+    questions.push(seen.map(({ id }) => id));
     if (redis.away === true) return Promise.reject(new Error('away'));
     return Promise.resolve({
       horizonOf: () => redis.horizon,
@@ -36,7 +38,7 @@ function floorsOf(
     });
   };
   const floors = new Floors(l1, ask, createLogger('test', 'silent'));
-  return { l1, floors, asked: () => asked };
+  return { l1, floors, questions, asked: () => questions.length };
 }
 
 test('I6: a version that has not settled outlives its entry in L1, until the feed announces it or a newer one', (t) => {
@@ -69,7 +71,74 @@ test('I10: rows that settled before they were read are not kept', async (t) => {
   for (let i = 0; i < 10_000; i++) floors.given(`id.${i}`, stamps(i % 1000));
   t.is(floors.size, 0);
   floors.given('in flight', stamps(1000));
+  floors.given('its state in flight', { contentVersion: 5, stateVersion: 1000 });
+  t.is(floors.size, 2);
+});
+
+test('what nobody has written is not kept, and a state alone is', (t) => {
+  const { floors } = floorsOf({ horizon: 0, settled: new Set() });
+  floors.given('absent', stamps(0));
+  floors.given('state alone', { contentVersion: 0, stateVersion: 5 });
+  t.is(floors.of('absent'), undefined);
+  t.deepEqual(floors.of('state alone'), { contentVersion: 0, stateVersion: 5 });
+});
+
+test('I6: an answer that has not settled is kept for itself, and for the readings in progress', (t) => {
+  const { floors } = floorsOf({ horizon: 0, settled: new Set() });
+  const end = floors.beginReading();
+  floors.given('a', stamps(20));
+  t.is(floors.size, 2);
+  end();
   t.is(floors.size, 1);
+});
+
+test('I10: Redis is asked one question at a time, of 2,000 versions at most, and of each version in turn', async (t) => {
+  const { floors, questions } = floorsOf({ horizon: 0, settled: new Set() });
+  for (let i = 0; i < 2500; i++) floors.given(`id.${i}`, stamps(20));
+  await eventually(() => questions.length >= 2, 'asks about those that are kept');
+  t.true(questions.length < 10, `${questions.length} questions`);
+  const [first = [], second = []] = questions;
+  t.deepEqual([first.length, second.length], [2000, 2000]);
+  t.is(new Set([...first, ...second]).size, 2500);
+  floors.close();
+});
+
+test('Redis is not asked again while nothing is kept, nor after the end', async (t) => {
+  const { floors, asked } = floorsOf({ horizon: 0, settled: new Set() });
+  await eventually(() => asked() === 1, 'asks at the start');
+  // Three times as long as between two questions.
+  await sleep(150);
+  t.is(asked(), 1);
+  floors.close();
+  floors.given('a', stamps(20));
+  await sleep(150);
+  t.is(asked(), 1);
+});
+
+test('I6: a page is watched from the floors on that are known when it begins', (t) => {
+  const { floors } = floorsOf({ horizon: 0, settled: new Set() });
+  floors.given('newer', stamps(20));
+  const watch = floors.watch(
+    new Map([
+      ['newer', stamps(10)],
+      ['same', stamps(20)],
+    ]),
+  );
+  t.true(watch.isOutdated('newer'));
+  t.false(watch.isOutdated('same'));
+  floors.given('same', stamps(20));
+  floors.given('not on it', stamps(30));
+  t.false(watch.isOutdated('same'));
+  t.deepEqual(
+    [
+      watch.isBelow('same', undefined),
+      watch.isBelow('same', stamps(19)),
+      watch.isBelow('not on it', stamps(40)),
+    ],
+    [false, false, false],
+  );
+  floors.given('same', stamps(21));
+  t.true(watch.isOutdated('same'));
 });
 
 test('I10: while Redis cannot be asked, only versions above the last horizon are kept, and let go afterwards', async (t) => {
@@ -133,6 +202,18 @@ test('I6: what has settled is answered while Redis is out of memory, too', async
   await redis.config('SET', 'maxmemory', '1');
   await t.throwsAsync(redis.set('a', 'b'), { message: /^OOM/ });
   t.deepEqual(await settledCheck(redis, keys, [seen('a', 500)]), { horizon: 501, settled: [true] });
+});
+
+test('I10: an answer that settled before the readings in progress began is not kept', (t) => {
+  const recent = new RecentAnswers();
+  recent.horizonIs(() => 100);
+  recent.begin()();
+  recent.begin();
+  recent.note('settled', { contentVersion: 99, stateVersion: 99 });
+  t.is(recent.size, 0);
+  recent.note('content', { contentVersion: 100, stateVersion: 0 });
+  recent.note('state', { contentVersion: 99, stateVersion: 100 });
+  t.is(recent.size, 2);
 });
 
 test('I6 I10: an answer is kept while any reading goes on that began before it, and nothing when none goes on', (t) => {
