@@ -54,5 +54,5 @@ function* swapped(line: string, from: string, to: string): Generator<string> {
 }
 
 function isText(line: string): boolean {
-  return /^\s*(\/\/|\/?\*|--|throw new |this\.#log\.)/.test(line);
+  return /^\s*(\/\/|\/?\*|--|(throw|return) new \w*Error|this\.#log\.)/.test(line);
 }

