@@ -117,6 +117,7 @@ export const TARGETS: readonly Target[] = [
     name: 'apply',
     file: 'src/postgres/apply-batch.js',
     tests: [
+      'test/postgres/apply-batch.test.ts',
       'test/drain/batch-writer.test.ts',
       'test/property/order-independence.test.ts',
       'test/property/equal-stamps.test.ts',
