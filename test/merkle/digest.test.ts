@@ -101,3 +101,15 @@ test('the place of an id in the tree is what the design says, with and without a
     }),
   );
 });
+
+test('the digest of a row is the XOR of those of its written registers', (t) => {
+  const digester = new Digester();
+  const row = { id: 'a', contentVersion: 5, contentHash: hashContent('1'), stateVersion: 7, state: 'open' };
+  const content = digester.content('a', 5, row.contentHash);
+  const state = digester.state('a', 7, 'open');
+  t.is(digester.row(row), xorDigests(content, state));
+  t.is(digester.row({ ...row, stateVersion: 0 }), content);
+  t.is(digester.row({ ...row, contentVersion: 0 }), state);
+  t.is(digester.row({ ...row, contentHash: null }), xorDigests(digester.content('a', 5, undefined), state));
+  t.is(digester.row({ ...row, contentVersion: 0, stateVersion: 0 }), ZERO_DIGEST);
+});

@@ -57,6 +57,7 @@ export const TARGETS: readonly Target[] = [
       { line: 'if (i < length)', to: '<=', why: 'the unit after the last is NaN, which shifts to 0' },
       { line: 'ids <= MAX_SLOTS', to: 'ids < MAX_SLOTS', why: 'the product is no whole number' },
       { line: 'slots * MAX_LOAD < ids', to: '<=', why: 'the product is no whole number' },
+      { line: 'slots <= MAX_SLOTS', to: 'slots < MAX_SLOTS', why: 'a table of 2 GB is not made in a test' },
     ],
   },
   {
@@ -70,6 +71,11 @@ export const TARGETS: readonly Target[] = [
     tests: ['test/read/cursors.test.ts', 'test/read/queries.test.ts'],
     equivalent: [
       { line: "typeof by !== 'string'", to: '&& typeof key', why: 'both are compared with texts afterwards' },
+      {
+        line: 'format !== FORMAT ||',
+        to: '&& typeof by',
+        why: 'its text is compared with the only right one afterwards',
+      },
       { line: 'cursor.length > MAX_CHARS', to: '>=', why: 'the longest cursor is shorter' },
     ],
   },
