@@ -34,13 +34,14 @@ test('of rows that were not there nothing is told', async (t) => {
 test('rows that are newer, or have a register of another batch, are told as they are now', async (t) => {
   const write = await setUp(t);
   await write(json('newer', 20), state('state', 21), { id: 'deleted', stamp: 22, kind: 'delete' });
-  const { differing } = await write(
+  const { differing, decided } = await write(
     json('newer', 10),
     json('state', 30),
     json('deleted', 12),
     json('own', 13),
   );
   t.deepEqual([...differing.keys()].toSorted(), ['deleted', 'newer', 'state']);
+  t.deepEqual(decided, new Map());
   t.like(differing.get('newer'), { contentVersion: 20, stateVersion: 0 });
   t.like(differing.get('state'), { contentVersion: 30, stateVersion: 21, state: 'open' });
   t.like(differing.get('deleted'), { contentVersion: 22, deleted: true, contentHash: '' });
