@@ -117,6 +117,7 @@ export const TARGETS: readonly Target[] = [
       { line: 'if life >= 0 and life < goodFor', to: 'life > 0', why: 'less than a millisecond is left' },
       { line: 'if x ~= y then return x > y', to: '>=', why: 'they differ here' },
       { line: 'byte < 128', to: '<= 128', why: 'no character begins with this byte' },
+      { line: 'local isOld = now >=', to: 'now >', why: 'the very millisecond is hit by chance only' },
     ],
   },
   {
@@ -133,6 +134,8 @@ export const TARGETS: readonly Target[] = [
       { line: 'EXCLUDED.state > t.state', to: '>=', why: 'a value is written over by itself' },
       { line: 'state_version > 0', to: '>=', why: 'more rows are told, which are as the batch says' },
       { line: 'NONE_APPLIED =', to: 'false', why: 'it chooses which of two ways is tried first' },
+      { line: 'allNew: false', to: 'allNew: true', why: 'it chooses which of two ways is tried first' },
+      { line: 'hasJson =', to: '|| !row.deleted', why: 'a column of NULLs is given' },
       { line: 'tied.length > 0', to: '>=', why: 'a statement of no rows' },
     ],
   },

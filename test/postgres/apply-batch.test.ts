@@ -76,3 +76,27 @@ test('I2: of equal stamps the larger value wins, and readers are told which', as
     'whichever came last',
   );
 });
+
+test('the columns that few rows use are those of each row', async (t) => {
+  const { pool } = closing(t, await createDeployment(ONE_LANE));
+  const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const columns = { durable: { tiers: 'd' }, traced: { traces: [trace] }, plain: {} };
+  const ops = Object.entries(columns).map(([id, column], i) => {
+    const chunk = chunkOf([json(id, 10 + i)]);
+    return opsOf({ ...chunk, job: { ...chunk.job, ...column } });
+  });
+  const stored = async (batch: typeof ops) => {
+    await applyRows(pool, foldOps(batch.flat(), new Digester()), randomUUID());
+    const { rows } = await pool.query('SELECT id, durable, trace_parent FROM items ORDER BY id');
+    await pool.query('TRUNCATE items');
+    return rows;
+  };
+  const durable = { id: 'durable', durable: true, trace_parent: null };
+  const plain = { id: 'plain', durable: false, trace_parent: null };
+  const traced = { id: 'traced', durable: false, trace_parent: trace };
+  t.deepEqual(await stored(ops), [durable, plain, traced]);
+  // One alone, as nearly all batches are.
+  t.deepEqual(await stored(ops.slice(0, 1)), [durable]);
+  t.deepEqual(await stored(ops.slice(1, 2)), [traced]);
+  t.deepEqual(await stored(ops.slice(2)), [plain]);
+});
