@@ -142,6 +142,19 @@ export const TARGETS: readonly Target[] = [
   {
     name: 'range-delete',
     file: 'src/postgres/range-deletes.js',
-    tests: ['test/drain/range-delete.test.ts', 'test/property/mixed-order.test.ts'],
+    tests: [
+      'test/postgres/range-deletes.test.ts',
+      'test/drain/range-delete.test.ts',
+      'test/integration/refused-ranges.test.ts',
+      'test/property/mixed-order.test.ts',
+    ],
+    equivalent: [
+      {
+        line: '.content_version < $1',
+        to: '.content_version <= $1',
+        why: 'a delete is written over by itself',
+      },
+      { line: "state < '${DEFAULT_STATE}'", to: "state <= '", why: 'a value is written over by itself' },
+    ],
   },
 ];

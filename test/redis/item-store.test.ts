@@ -120,7 +120,11 @@ test('a new state leaves the content its life, and content that takes the place 
   t.is(await redis.pttl(keys.item('fence')), -1);
 });
 
-test('I6: a copy that ends before the looks of its time do makes all of them too old', async (t) => {
+test('I6: a copy that ends before the looks of its time do makes all of them too old, and those after it are good', async (t) => {
+  await eventually(async () => {
+    await setNewer([entry('brief look', ++count, 0, LOOK_MS - 1)]);
+    return (await setNewer([entry('brief look', ++count, 0)]))[0] === 'stored';
+  }, 'the process that wrote it is told at once');
   t.is(await fateOfOldLook([1, 0, 0], [2, 0, LOOK_MS - 1]), 'late');
   await eventually(
     async () => (await fateOfOldLook([1, 0, 0], [2, 0, LOOK_MS])) === 'stored',

@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto';
+import test, { type ExecutionContext } from 'ava';
+import { foldOps, opsOf } from '../../src/batch/fold.ts';
+import { Digester, keyHash } from '../../src/merkle/digest.ts';
+import { applyRows } from '../../src/postgres/apply-batch.ts';
+import { type LaneRange, nextRangeIds } from '../../src/postgres/range-deletes.ts';
+import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
+import { chunkOf, type TestOp } from '../helpers/operations.ts';
+import { closing } from '../helpers/setting.ts';
+
+/** Stamp of the range deletes. */
+const AT = 30;
+
+const json = (id: string, stamp: number): TestOp => ({ id, stamp, kind: 'json', body: '1' });
+const state = (id: string, stamp: number, name: string): TestOp => ({
+  id,
+  stamp,
+  kind: 'state',
+  state: name,
+});
+const gone = (id: string, stamp: number): TestOp => ({ id, stamp, kind: 'delete' });
+
+/** Stores rows, and tells which of them a range delete has to change in one of its walks. */
+async function setUp(t: ExecutionContext, ...ops: readonly TestOp[]) {
+  const { pool } = closing(t, await createDeployment(ONE_LANE));
+  await applyRows(pool, foldOps(ops.map((op) => chunkOf([op])).flatMap(opsOf), new Digester()), randomUUID());
+  return (
+    range: Pick<LaneRange, 'kind' | 'value'>,
+    phase: 'dead' | 'live' = 'live',
+    hashes: LaneRange['hashes'] = undefined,
+  ) => nextRangeIds(pool, { v: 1, stamp: AT, ...range, hashes }, { phase, afterId: '' }, 100);
+}
+
+test('I2: a range delete changes the registers that are older than it, and of its own stamp those that a delete wins over', async (t) => {
+  const idsOf = await setUp(
+    t,
+    json('p.older', 10),
+    gone('p.older tombstone', 20),
+    json('p.equal', AT),
+    gone('p.equal tombstone', AT),
+    json('p.newer', 40),
+    ...[json('p.smaller state', 40), state('p.smaller state', AT, 'a')],
+    ...[json('p.larger state', 40), state('p.larger state', AT, 'open')],
+    state('p.newer state alone', 40, 'a'),
+  );
+  t.deepEqual(await idsOf({ kind: 'prefix', value: 'p.' }), [
+    'p.equal',
+    'p.older',
+    'p.older tombstone',
+    'p.smaller state',
+  ]);
+});
+
+test('a prefix has itself and all that begins with it', async (t) => {
+  const idsOf = await setUp(t, json('p', 10), json('p.', 11), json('p.\u{10ffff}', 12), json('p/', 13));
+  t.deepEqual(await idsOf({ kind: 'prefix', value: 'p.' }), ['p.', 'p.\u{10ffff}']);
+  t.is((await idsOf({ kind: 'prefix', value: '' })).length, 4);
+});
+
+test('I2: a state has what was in it before the range delete, tombstones in a walk of their own', async (t) => {
+  const idsOf = await setUp(
+    t,
+    ...[json('in it', 10), state('in it', 20, 'open')],
+    ...[json('at its stamp', 10), state('at its stamp', AT, 'open')],
+    ...[json('in another', 10), state('in another', 20, 'opened')],
+    state('without content', 20, 'open'),
+  );
+  t.deepEqual(await idsOf({ kind: 'state', value: 'open' }), ['in it']);
+  t.deepEqual(await idsOf({ kind: 'state', value: 'open' }, 'dead'), ['without content']);
+});
+
+test('the hashes of a partition include the first and the last one', async (t) => {
+  const idsOf = await setUp(t, json('p.a', 10));
+  const hash = keyHash('p.a');
+  const range = { kind: 'prefix', value: 'p.' } as const;
+  t.deepEqual(await idsOf(range, 'live', { first: hash, last: hash }), ['p.a']);
+  t.deepEqual(await idsOf(range, 'live', { first: hash + 1, last: hash + 2 }), []);
+  t.deepEqual(await idsOf(range, 'live', { first: hash - 2, last: hash - 1 }), []);
+});
