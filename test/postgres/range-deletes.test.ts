@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import { foldOps, opsOf } from '../../src/batch/fold.ts';
 import { Digester, keyHash } from '../../src/merkle/digest.ts';
 import { applyRows } from '../../src/postgres/apply-batch.ts';
-import { type LaneRange, nextRangeIds } from '../../src/postgres/range-deletes.ts';
+import { type LaneRange, nextRangeIds, overwrittenIds } from '../../src/postgres/range-deletes.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { closing } from '../helpers/setting.ts';
@@ -76,4 +76,21 @@ test('the hashes of a partition include the first and the last one', async (t) =
   t.deepEqual(await idsOf(range, 'live', { first: hash, last: hash }), ['p.a']);
   t.deepEqual(await idsOf(range, 'live', { first: hash + 1, last: hash + 2 }), []);
   t.deepEqual(await idsOf(range, 'live', { first: hash - 2, last: hash - 1 }), []);
+});
+
+test('I3: what was overwritten and may not have been told is what has its stamp, after the place up to which all was told', async (t) => {
+  const { pool } = closing(t, await createDeployment(ONE_LANE));
+  const ops = ['a', 'b', 'c', 'd', 'e'].map((id) => json(`p.${id}`, id === 'd' ? 10 : AT));
+  await applyRows(
+    pool,
+    foldOps([...ops, state('p.f', AT, 'open')].map((op) => chunkOf([op])).flatMap(opsOf), new Digester()),
+    randomUUID(),
+  );
+  const range = { v: 1, kind: 'prefix', value: 'p.', stamp: AT, hashes: undefined } as const;
+  const place = { phase: 'live', deleted: 0, refused: 0 } as const;
+  t.deepEqual(await overwrittenIds(pool, range, { ...place, copiedTo: 'p.b', afterId: 'p.e' }), [
+    'p.c',
+    'p.e',
+  ]);
+  t.deepEqual(await overwrittenIds(pool, range, { ...place, copiedTo: 'p.e', afterId: 'p.z' }), ['p.f']);
 });
