@@ -17,6 +17,7 @@ const ITEMS_PER_CALL = 500;
 const STEADY_ITEMS = 24_000;
 const LIMITS = { maxWaitingItems: 50_000, maxWaitingBytes: 64 * 1024 * 1024 };
 const TICK_MS = 20;
+const REFUSING_MS = 500;
 const TURNS = 4;
 const MIB = 1024 * 1024;
 
@@ -57,6 +58,8 @@ export async function floodBench(emit: Emit, { items = 200_000, seconds = 60 }: 
       await Promise.all(producers.map((producer) => producer.flush()));
       if (load.settled !== load.accepted)
         throw new Error(`${load.accepted} accepted, ${load.settled} settled`);
+      // A producer that was refused refuses for a moment itself, and a busy one hears of it when the queue is empty already.
+      await sleep(REFUSING_MS);
     }
     await peaks.stop();
     const most = LIMITS.maxWaitingItems + deployment.config.chunkMaxItems;

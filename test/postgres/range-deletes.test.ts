@@ -27,7 +27,7 @@ async function setUp(t: ExecutionContext, ...ops: readonly TestOp[]) {
   return (
     range: Pick<LaneRange, 'kind' | 'value'>,
     phase: 'dead' | 'live' = 'live',
-    hashes: LaneRange['hashes'] = undefined,
+    hashes?: LaneRange['hashes'],
   ) => nextRangeIds(pool, { v: 1, stamp: AT, ...range, hashes }, { phase, afterId: '' }, 100);
 }
 
@@ -39,8 +39,10 @@ test('I2: a range delete changes the registers that are older than it, and of it
     json('p.equal', AT),
     gone('p.equal tombstone', AT),
     json('p.newer', 40),
-    ...[json('p.smaller state', 40), state('p.smaller state', AT, 'a')],
-    ...[json('p.larger state', 40), state('p.larger state', AT, 'open')],
+    json('p.smaller state', 40),
+    state('p.smaller state', AT, 'a'),
+    json('p.larger state', 40),
+    state('p.larger state', AT, 'open'),
     state('p.newer state alone', 40, 'a'),
   );
   t.deepEqual(await idsOf({ kind: 'prefix', value: 'p.' }), [
@@ -60,9 +62,12 @@ test('a prefix has itself and all that begins with it', async (t) => {
 test('I2: a state has what was in it before the range delete, tombstones in a walk of their own', async (t) => {
   const idsOf = await setUp(
     t,
-    ...[json('in it', 10), state('in it', 20, 'open')],
-    ...[json('at its stamp', 10), state('at its stamp', AT, 'open')],
-    ...[json('in another', 10), state('in another', 20, 'opened')],
+    json('in it', 10),
+    state('in it', 20, 'open'),
+    json('at its stamp', 10),
+    state('at its stamp', AT, 'open'),
+    json('in another', 10),
+    state('in another', 20, 'opened'),
     state('without content', 20, 'open'),
   );
   t.deepEqual(await idsOf({ kind: 'state', value: 'open' }), ['in it']);
