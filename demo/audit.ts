@@ -5,11 +5,13 @@ import { allKeys, getAll } from '../src/redis/masters.ts';
 import { decodeStored, versionOf } from '../src/schema/stored-item.ts';
 import type { Reader } from '../src/types/read.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
+import { LOCK_MS } from './crash.ts';
 import type { Scene } from './deployment.ts';
 import type { Found } from './model.ts';
 
 const PAGE = 5000;
-const COMPLETION_MS = 5000;
+/** A worker that is killed between the settling of a chunk and the end of its job leaves the job to others, once its lock has expired. */
+const COMPLETION_MS = 2 * LOCK_MS;
 const STATES = ['default', 'reviewed'];
 
 /** Compares all tiers and the Merkle tables with the model, exactly. */

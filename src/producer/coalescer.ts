@@ -104,12 +104,10 @@ export class Coalescer {
   /** Deletes and new states may still find room alone. If the whole chunk was of these, they have been refused already. */
   #refused(sent: SentChunk, error: unknown): void {
     const { entries } = sent;
-    const again = error instanceof BackpressureError ? this.#canComeLater(sent) : NONE;
-    const goesOn = again.size > 0 && again.size < entries.length;
-    for (const entry of entries) {
-      if (!goesOn || !again.has(entry)) entry.sink.refused(entry.slot, error);
-    }
-    if (goesOn) this.#send([...again], false);
+    const isMixed = entries.some(({ operation }) => !hasReserve(operation));
+    const again = isMixed && error instanceof BackpressureError ? this.#canComeLater(sent) : NONE;
+    for (const entry of entries) if (!again.has(entry)) entry.sink.refused(entry.slot, error);
+    if (again.size > 0) this.#send([...again], false);
   }
 
   /**

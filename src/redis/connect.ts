@@ -154,13 +154,16 @@ const COVERED_PAUSE_MS = 50;
 
 /** Waits until every slot of a cluster has a server. */
 async function whenCovered(cluster: Cluster, deadline: Deadline): Promise<void> {
+  let uncovered: Error | undefined;
   for (;;) {
-    const info = await deadline.within(cluster.cluster('INFO'));
+    const info = await deadline.within(cluster.cluster('INFO')).catch((error: unknown) => {
+      // The time is over. What the servers said before says more than that.
+      throw uncovered ?? error;
+    });
     if (info.includes('cluster_state:ok')) return;
-    if (deadline.leftMs <= COVERED_PAUSE_MS) {
-      const covered = /cluster_slots_ok:(\d+)/.exec(info)?.[1] ?? 0;
-      throw new Error(`CLUSTERDOWN: ${covered} of 16384 slots of the Redis Cluster have a server`);
-    }
+    const covered = /cluster_slots_ok:(\d+)/.exec(info)?.[1] ?? 0;
+    uncovered = new Error(`CLUSTERDOWN: ${covered} of 16384 slots of the Redis Cluster have a server`);
+    if (deadline.leftMs <= COVERED_PAUSE_MS) throw uncovered;
     await pause(COVERED_PAUSE_MS);
   }
 }
