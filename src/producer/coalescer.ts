@@ -104,23 +104,26 @@ export class Coalescer {
   /** Deletes and new states may still find room alone. If the whole chunk was of these, they have been refused already. */
   #refused(sent: SentChunk, error: unknown): void {
     const { entries } = sent;
-    const isMixed = entries.some(({ operation }) => !hasReserve(operation));
-    const again = isMixed && error instanceof BackpressureError ? this.#canComeLater(sent) : NONE;
+    const reserved =
+      error instanceof BackpressureError ? entries.filter(({ operation }) => hasReserve(operation)) : [];
+    // Of submits alone nothing comes later: under a flood nearly all refused chunks are such, and cost no more than this.
+    const isMixed = reserved.length > 0 && reserved.length < entries.length;
+    const again = isMixed ? this.#canComeLater(sent, reserved) : NONE;
     for (const entry of entries) if (!again.has(entry)) entry.sink.refused(entry.slot, error);
     if (again.size > 0) this.#send([...again], false);
   }
 
   /**
-   * Those that have a reserve, and whose ids no chunk has that was sent afterwards: it took its stamps, and a delete that was called
-   * before a submit would delete what it brought.
+   * Those of them whose ids no chunk has that was sent afterwards: it took its stamps, and a delete that was called before a submit would
+   * delete what it brought.
    */
-  #canComeLater(sent: SentChunk): ReadonlySet<Entry> {
+  #canComeLater(sent: SentChunk, reserved: readonly Entry[]): ReadonlySet<Entry> {
     const later = new Set(
       this.#sent
         .slice(this.#sent.indexOf(sent) + 1)
         .flatMap(({ entries }) => entries.map(({ operation }) => operation.id)),
     );
-    return new Set(sent.entries.filter(({ operation }) => hasReserve(operation) && !later.has(operation.id)));
+    return new Set(reserved.filter(({ operation }) => !later.has(operation.id)));
   }
 
   #ended(sent: SentChunk): void {
