@@ -155,6 +155,12 @@ export const TARGETS: readonly Target[] = [
         why: 'a delete is written over by itself',
       },
       { line: "state < '${DEFAULT_STATE}'", to: "state <= '", why: 'a value is written over by itself' },
+      {
+        line: 'OR state_version > 0) AS otherwise',
+        to: '>= 0',
+        why: 'more rows are told, which are as they are',
+      },
+      { line: "THEN 'hidden'", to: '>=', why: 'an equal one is covered already' },
     ],
   },
 ];

@@ -3,7 +3,13 @@ import test, { type ExecutionContext } from 'ava';
 import { foldOps, opsOf } from '../../src/batch/fold.ts';
 import { Digester, keyHash } from '../../src/merkle/digest.ts';
 import { applyRows } from '../../src/postgres/apply-batch.ts';
-import { type LaneRange, nextRangeIds, overwrittenIds } from '../../src/postgres/range-deletes.ts';
+import {
+  type LaneRange,
+  nextRangeIds,
+  overwriteRows,
+  overwrittenIds,
+  purgeRanges,
+} from '../../src/postgres/range-deletes.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { closing } from '../helpers/setting.ts';
@@ -98,4 +104,53 @@ test('I3: what was overwritten and may not have been told is what has its stamp,
     'p.e',
   ]);
   t.deepEqual(await overwrittenIds(pool, range, { ...place, copiedTo: 'p.e', afterId: 'p.z' }), ['p.f']);
+});
+
+test('what was overwritten: how many live items died, and the rows that are no plain tombstones of the range', async (t) => {
+  const { pool } = closing(t, await createDeployment(ONE_LANE));
+  const fold = (ops: readonly TestOp[]) =>
+    foldOps(ops.map((op) => chunkOf([op])).flatMap(opsOf), new Digester());
+  const write = (...ops: readonly TestOp[]) => applyRows(pool, fold(ops), randomUUID());
+  const overwrite = (...ids: readonly string[]) => {
+    const rows = fold(ids.map((id) => gone(id, AT)));
+    return overwriteRows(
+      pool,
+      rows,
+      rows.map(({ stateDigest }) => stateDigest),
+      AT,
+      randomUUID(),
+    );
+  };
+  await write(json('live', 10), gone('dead', 11), json('newer content', 40), state('newer content', 12, 'a'));
+  const whole = await overwrite('live', 'dead', 'newer content');
+  t.is(whole.died, 1, 'one was a tombstone before, and one lives on');
+  t.false(whole.partly);
+  t.like(whole.otherwise.get('newer content'), { contentVersion: 40, stateVersion: AT, deleted: false });
+  t.false(whole.otherwise.has('live'));
+  await write(json('newer', 40), json('live again', 10));
+  const part = await overwrite('newer', 'live again');
+  t.true(part.partly);
+  t.is(part.died, 1);
+  t.deepEqual([...part.otherwise.keys()].toSorted(), ['live again', 'newer']);
+});
+
+test('finished range deletes are purged once they are old; unfinished ones never', async (t) => {
+  const { pool } = closing(t, await createDeployment(ONE_LANE));
+  for (const [stamp, phase] of [
+    [10, 'done'],
+    [11, 'live'],
+    [AT, 'done'],
+    [40, 'done'],
+  ] as const) {
+    await pool.query(
+      `INSERT INTO range_deletes (range_id, kind, value, stamp, phase, first_hash, last_hash) VALUES ($1, 'prefix', 'p.', $2, $3, 0, 1)`,
+      [randomUUID(), stamp, phase],
+    );
+  }
+  t.is(await purgeRanges(pool, AT), 1);
+  const { rows } = await pool.query<{ stamp: number }>('SELECT stamp FROM range_deletes ORDER BY stamp');
+  t.deepEqual(
+    rows.map(({ stamp }) => stamp),
+    [11, AT, 40],
+  );
 });
