@@ -26,6 +26,9 @@ const state = (id: string, stamp: number, name: string): TestOp => ({
 });
 const gone = (id: string, stamp: number): TestOp => ({ id, stamp, kind: 'delete' });
 
+const fold = (ops: readonly TestOp[]) =>
+  foldOps(ops.map((op) => chunkOf([op])).flatMap(opsOf), new Digester());
+
 /** Stores rows, and tells which of them a range delete has to change in one of its walks. */
 async function setUp(t: ExecutionContext, ...ops: readonly TestOp[]) {
   const { pool } = closing(t, await createDeployment(ONE_LANE));
@@ -108,8 +111,6 @@ test('I3: what was overwritten and may not have been told is what has its stamp,
 
 test('what was overwritten: how many live items died, and the rows that are no plain tombstones of the range', async (t) => {
   const { pool } = closing(t, await createDeployment(ONE_LANE));
-  const fold = (ops: readonly TestOp[]) =>
-    foldOps(ops.map((op) => chunkOf([op])).flatMap(opsOf), new Digester());
   const write = (...ops: readonly TestOp[]) => applyRows(pool, fold(ops), randomUUID());
   const overwrite = (...ids: readonly string[]) => {
     const rows = fold(ids.map((id) => gone(id, AT)));
