@@ -2,7 +2,7 @@ import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { BackpressureError, messageOf, TierlineError } from '../errors.ts';
 import { parseNewItem } from '../schema/item.ts';
-import { OUTCOMES } from '../schema/feed.ts';
+import { failureOf } from '../schema/feed.ts';
 import type { WaitOptions } from '../types/call.ts';
 import type { BatchTicket, NewItem, Producer } from '../types/write.ts';
 import type { SourceLine } from '../schema/item-lines.ts';
@@ -187,12 +187,12 @@ export class Loader {
     const { timeoutMs } = this.#options;
     const options: WaitOptions = timeoutMs === undefined ? {} : { timeoutMs };
     const { outcomes } = await batch.settled(options);
-    outcomes.forEach(({ status, reason }, i) => {
-      if (status === 'superseded') this.#counts.superseded++;
-      const { isFine, text } = OUTCOMES[status];
-      if (isFine) return;
+    outcomes.forEach((outcome, i) => {
+      if (outcome.status === 'superseded') this.#counts.superseded++;
+      const failure = failureOf(outcome);
+      if (failure === undefined) return;
       this.#counts.dead++;
-      this.#options.onProblem(lines[i] as number, `${text}: ${reason ?? 'no reason given'}`);
+      this.#options.onProblem(lines[i] as number, failure);
     });
     this.#counts.settled += outcomes.length;
   }

@@ -21,8 +21,8 @@ const STARTED: readonly ServiceName[] = ['worker', 'maintenance', 'dashboard'];
 const NODE_FLAGS: Partial<Record<ServiceName, readonly string[]>> = { worker: ['--max-semi-space-size=8'] };
 
 /**
- * By how many percent a worker's heap may grow before its garbage is collected. Left alone, Node waits until it has up to four times what is
- * in use. In turns with that, a drain took 180 in place of 223 MB, and 1 % longer.
+ * By how many percent a worker's heap may grow before its garbage is collected. Left alone, Node waits until it has up to four times what
+ * is in use. In turns with that, a drain took 180 in place of 223 MB, and 1 % longer.
  */
 const HEAP_GROWTH = 150;
 

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { SettleTimeoutError } from '../errors.ts';
-import { OUTCOME_STATUSES, OUTCOMES } from '../schema/feed.ts';
+import { failureOf, OUTCOME_STATUSES, OUTCOMES } from '../schema/feed.ts';
 import type { Outcome, RangeTicket, Ticket } from '../types/write.ts';
 import type { GatewayParts } from './parts.ts';
 import { problem, sendProblem } from './problem.ts';
@@ -81,16 +81,12 @@ export async function answerWrite(
   return reply.code(200).send({ id, version: outcome.version, status: outcome.status });
 }
 
-function refusalOf({ status, reason }: Outcome) {
-  if (status === 'missing')
+function refusalOf(outcome: Outcome) {
+  if (outcome.status === 'missing')
     return problem(404, 'ERR_NOT_FOUND', 'There is no such item, so it has no state.');
-  const { isFine, text } = OUTCOMES[status];
-  if (isFine) return undefined;
-  return problem(
-    422,
-    'ERR_DEAD_LETTER',
-    `The write was not applied: ${text}: ${reason ?? 'no reason given'}`,
-  );
+  const failure = failureOf(outcome);
+  if (failure === undefined) return undefined;
+  return problem(422, 'ERR_DEAD_LETTER', `The write was not applied: ${failure}`);
 }
 
 /** Answers a range delete, as `answerWrite`. @throws JobRefusedError */

@@ -21,7 +21,8 @@ export type SettledQuestion = (seen: readonly SeenVersion[]) => Promise<{
 
 /**
  * How new an answer must be (I6). The *floor* of an id is the newest version that this process has given out, or that the feed has
- * told of while L1 held an older one. L1 keeps it with the entry. When L1 evicts the entry, the floor is kept here as long as it is needed. It is needed in three cases:
+ * told of while L1 held an older one. L1 keeps it with the entry. When L1 evicts the entry, the floor is kept here as long as it is
+ * needed. It is needed in three cases:
  *
  * - **The version has not settled.** Postgres has a write before L2 and the feed do, so a later read of L2 could be older. The
  *   floor stays until the feed announces that version or a newer one, or until Redis says that it has settled.

@@ -77,7 +77,10 @@ export class TrustedFilter implements ChangeListener, AbsenceFilter {
     return { ids: this.#filter?.count ?? 0, sizeBytes: this.#filter?.byteLength ?? 0 };
   }
 
-  /** Whether the filter holds every change that the tail has delivered, and the tail is connected. What it lacks is not proven yet: see `proof`. */
+  /**
+   * Whether the filter holds every change that the tail has delivered, and the tail is connected. What it lacks is not proven yet: see
+   * `proof`.
+   */
   get isTrusted(): boolean {
     return this.#filter !== undefined && this.#tail.live;
   }

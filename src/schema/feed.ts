@@ -22,6 +22,18 @@ export const OUTCOMES: Readonly<Record<OutcomeStatus, { readonly isFine: boolean
     dead: { isFine: false, text: 'it was refused, and stands in the dead letters' },
   };
 
+/** Why the write of an outcome was not applied; undefined when its caller need not do anything about it. */
+export function failureOf({
+  status,
+  reason,
+}: {
+  status: OutcomeStatus;
+  reason?: string;
+}): string | undefined {
+  const { isFine, text } = OUTCOMES[status];
+  return isFine ? undefined : `${text}: ${reason ?? 'no reason given'}`;
+}
+
 const exceptionStatus = z.enum(OUTCOME_STATUSES).exclude(['applied']);
 /** The statuses that are stored. An operation of which nothing is stored was applied. */
 export const EXCEPTION_STATUSES = exceptionStatus.options;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { Chunk } from '../../src/batch/fold.ts';
-import { hashContent } from '../../src/merkle/digest.ts';
+import { type Chunk, foldOps, opsOf, type Row } from '../../src/batch/fold.ts';
+import { Digester, hashContent } from '../../src/merkle/digest.ts';
 import { type Operation, toChunkJob } from '../../src/schema/job.ts';
 
 /** One write as a producer would stamp it. Content comes as the text that is stored: JSON, or base64. */
@@ -26,6 +26,19 @@ export function regrouped(
     group.push(chunkOf([op]));
   }
   return groups;
+}
+
+export function json(id: string, stamp: number, body = '1'): TestOp {
+  return { id, stamp, kind: 'json', body };
+}
+
+export function state(id: string, stamp: number, name = 'open'): TestOp {
+  return { id, stamp, kind: 'state', state: name };
+}
+
+/** The rows that a batch of these operations, each a chunk of its own, writes to Postgres. */
+export function rowsOf(ops: readonly TestOp[]): Row[] {
+  return foldOps(ops.map((op) => chunkOf([op])).flatMap(opsOf), new Digester());
 }
 
 /** A queue job of operations whose stamps follow each other, as stamps of one chunk do. */

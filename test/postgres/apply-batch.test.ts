@@ -4,25 +4,14 @@ import { foldOps, opsOf } from '../../src/batch/fold.ts';
 import { Digester } from '../../src/merkle/digest.ts';
 import { type Applied, applyRows } from '../../src/postgres/apply-batch.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
-import { chunkOf, type TestOp } from '../helpers/operations.ts';
+import { chunkOf, json, rowsOf, state, type TestOp } from '../helpers/operations.ts';
 import { closing } from '../helpers/setting.ts';
 
 /** Writes operations as one batch and tells what is said of it. */
 async function setUp(t: ExecutionContext): Promise<(...ops: readonly TestOp[]) => Promise<Applied>> {
   const { pool } = closing(t, await createDeployment(ONE_LANE));
-  return (...ops) => {
-    const chunks = ops.map((op) => chunkOf([op]));
-    return applyRows(pool, foldOps(chunks.flatMap(opsOf), new Digester()), randomUUID());
-  };
+  return (...ops) => applyRows(pool, rowsOf(ops), randomUUID());
 }
-
-const json = (id: string, stamp: number, body = '1'): TestOp => ({ id, stamp, kind: 'json', body });
-const state = (id: string, stamp: number, name = 'open'): TestOp => ({
-  id,
-  stamp,
-  kind: 'state',
-  state: name,
-});
 
 test('of rows that were not there nothing is told', async (t) => {
   const write = await setUp(t);

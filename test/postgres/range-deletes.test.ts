@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
-import { foldOps, opsOf } from '../../src/batch/fold.ts';
-import { Digester, keyHash } from '../../src/merkle/digest.ts';
+import { keyHash } from '../../src/merkle/digest.ts';
 import { applyRows } from '../../src/postgres/apply-batch.ts';
 import {
   type LaneRange,
@@ -11,28 +10,18 @@ import {
   purgeRanges,
 } from '../../src/postgres/range-deletes.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
-import { chunkOf, type TestOp } from '../helpers/operations.ts';
+import { json, rowsOf, state, type TestOp } from '../helpers/operations.ts';
 import { closing } from '../helpers/setting.ts';
 
 /** Stamp of the range deletes. */
 const AT = 30;
 
-const json = (id: string, stamp: number): TestOp => ({ id, stamp, kind: 'json', body: '1' });
-const state = (id: string, stamp: number, name: string): TestOp => ({
-  id,
-  stamp,
-  kind: 'state',
-  state: name,
-});
 const gone = (id: string, stamp: number): TestOp => ({ id, stamp, kind: 'delete' });
-
-const fold = (ops: readonly TestOp[]) =>
-  foldOps(ops.map((op) => chunkOf([op])).flatMap(opsOf), new Digester());
 
 /** Stores rows, and tells which of them a range delete has to change in one of its walks. */
 async function setUp(t: ExecutionContext, ...ops: readonly TestOp[]) {
   const { pool } = closing(t, await createDeployment(ONE_LANE));
-  await applyRows(pool, foldOps(ops.map((op) => chunkOf([op])).flatMap(opsOf), new Digester()), randomUUID());
+  await applyRows(pool, rowsOf(ops), randomUUID());
   return (
     range: Pick<LaneRange, 'kind' | 'value'>,
     phase: 'dead' | 'live' = 'live',
@@ -95,11 +84,7 @@ test('the hashes of a partition include the first and the last one', async (t) =
 test('I3: what was overwritten and may not have been told is what has its stamp, after the place up to which all was told', async (t) => {
   const { pool } = closing(t, await createDeployment(ONE_LANE));
   const ops = ['a', 'b', 'c', 'd', 'e'].map((id) => json(`p.${id}`, id === 'd' ? 10 : AT));
-  await applyRows(
-    pool,
-    foldOps([...ops, state('p.f', AT, 'open')].map((op) => chunkOf([op])).flatMap(opsOf), new Digester()),
-    randomUUID(),
-  );
+  await applyRows(pool, rowsOf([...ops, state('p.f', AT)]), randomUUID());
   const range = { v: 1, kind: 'prefix', value: 'p.', stamp: AT, hashes: undefined } as const;
   const place = { phase: 'live', deleted: 0, refused: 0 } as const;
   t.deepEqual(await overwrittenIds(pool, range, { ...place, copiedTo: 'p.b', afterId: 'p.e' }), [
@@ -111,9 +96,9 @@ test('I3: what was overwritten and may not have been told is what has its stamp,
 
 test('what was overwritten: how many live items died, and the rows that are no plain tombstones of the range', async (t) => {
   const { pool } = closing(t, await createDeployment(ONE_LANE));
-  const write = (...ops: readonly TestOp[]) => applyRows(pool, fold(ops), randomUUID());
+  const write = (...ops: readonly TestOp[]) => applyRows(pool, rowsOf(ops), randomUUID());
   const overwrite = (...ids: readonly string[]) => {
-    const rows = fold(ids.map((id) => gone(id, AT)));
+    const rows = rowsOf(ids.map((id) => gone(id, AT)));
     return overwriteRows(
       pool,
       rows,
