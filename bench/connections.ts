@@ -1,5 +1,5 @@
 import { loadConfig } from '../src/config.ts';
-import { isCluster, mastersOf } from '../src/redis/masters.ts';
+import { serversOf } from '../test/helpers/redis-keys.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
 import { openReader } from '../src/read/open-reader.ts';
 import { openStore } from '../src/store/open-store.ts';
@@ -35,9 +35,7 @@ export async function connectionsBench(emit: Emit): Promise<void> {
 }
 
 async function countClients({ redis, cache }: Deployment): Promise<number> {
-  const servers = [...new Set([redis, cache])].flatMap((client) =>
-    isCluster(client) ? client.nodes('all') : mastersOf(client),
-  );
+  const servers = [...new Set([redis, cache])].flatMap(serversOf);
   const byServer = new Map<string, number>();
   for (const server of servers) {
     const list = await server.client('LIST');

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Server } from '../src/redis/connect.ts';
-import { isCluster, mastersOf } from '../src/redis/masters.ts';
+import { isCluster, type Server } from '../src/redis/client.ts';
+import { mastersOf } from '../src/redis/masters.ts';
 import { ServerInfo } from '../src/redis/server-info.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 

@@ -1,6 +1,7 @@
 import { Queue } from 'bullmq';
 import { openProducer } from '../src/producer/open-producer.ts';
-import { closeRedis, createRedis } from '../src/redis/connect.ts';
+import { closeRedis } from '../src/redis/connect.ts';
+import { createRedis } from '../src/redis/driver.ts';
 import type { NewItem } from '../src/types/write.ts';
 import { createDeployment } from '../test/helpers/deployment.ts';
 import { documents } from './documents.ts';

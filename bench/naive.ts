@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
-import { createRedis } from '../src/redis/connect.ts';
+import { createRedis } from '../src/redis/driver.ts';
 import type { NewItem } from '../src/types/write.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 import { eventually } from '../test/helpers/eventually.ts';

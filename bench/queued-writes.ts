@@ -1,7 +1,9 @@
 import { Queue } from 'bullmq';
 import { WRITES_QUEUE } from '../src/keys.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
-import { closeRedis, createRedis, type Redis } from '../src/redis/connect.ts';
+import type { IoRedis } from '../src/redis/driver.ts';
+import { closeRedis } from '../src/redis/connect.ts';
+import { createRedis } from '../src/redis/driver.ts';
 import type { Producer } from '../src/types/write.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 import { startWorker, type WorkerProcess } from '../test/helpers/worker-process.ts';
@@ -12,13 +14,13 @@ export class QueuedWrites {
   readonly #producer: Producer;
   readonly #workers: readonly WorkerProcess[];
   readonly #queues: readonly Queue[];
-  readonly #connection: Redis;
+  readonly #connection: IoRedis;
 
   private constructor(
     producer: Producer,
     workers: readonly WorkerProcess[],
     queues: readonly Queue[],
-    connection: Redis,
+    connection: IoRedis,
   ) {
     this.#producer = producer;
     this.#workers = workers;

@@ -4,7 +4,9 @@ import pLimit from 'p-limit';
 import { createLogger } from '../src/log.ts';
 import { closePool, createPool, type Pool } from '../src/postgres/pool.ts';
 import { raiseClock } from '../src/redis/chunk-notes.ts';
-import { closeRedis, createRedis, type Redis } from '../src/redis/connect.ts';
+import type { IoRedis } from '../src/redis/driver.ts';
+import { closeRedis } from '../src/redis/connect.ts';
+import { createRedis } from '../src/redis/driver.ts';
 import { connectReader } from '../src/read/open-reader.ts';
 import { MemoryTier } from '../src/tiers/memory.ts';
 import type { TieredReader } from '../src/read/tiered-reader.ts';
@@ -139,7 +141,7 @@ async function hits(emit: Emit, reader: TieredReader, ids: readonly string[]): P
 async function fromRedis(
   emit: Emit,
   deployment: Deployment,
-  redis: Redis,
+  redis: IoRedis,
   ids: readonly string[],
 ): Promise<void> {
   const { config: base, keys } = deployment;
@@ -229,7 +231,7 @@ async function fromPostgres(
   emit: Emit,
   deployment: Deployment,
   pool: Pool,
-  redis: Redis,
+  redis: IoRedis,
   ids: readonly string[],
 ): Promise<void> {
   const { config: base, keys } = deployment;

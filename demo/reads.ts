@@ -15,19 +15,19 @@ export async function readBack(open: () => Promise<Reader>, scene: Scene): Promi
   const step = Math.ceil(all.length / READ_IDS);
   const ids = all.filter((_, i) => i % step === 0);
   await onCopies(deployment, ids, 'unlink');
-  report.check('L2 copies before the cold read', (await onCopies(deployment, ids, 'exists')).length, 0);
+  report.check('L2 copies before the cold read', (await onCopies(deployment, ids, 'strlen')).length, 0);
   await read('read from cold L3', open, ids, scene);
   // A read from L3 fills L2 in the background, unless that takes so long that what was read is no fresh look any more: then
   // the next read does. The filter may answer for a deleted id: only what lives comes back for sure.
   const live = ids.filter((id) => model.isLive(id));
   const deadline = Date.now() + BACKFILL_MS;
-  let found = new Set(await onCopies(deployment, live, 'exists'));
+  let found = new Set(await onCopies(deployment, live, 'strlen'));
   while (found.size < live.length && Date.now() < deadline) {
     // Closing a reader writes what waits, and does not spare Redis as an open one does.
     const reader = await open();
     await reader.getMany(live.filter((id) => !found.has(id)).slice(0, BACKFILL_IDS));
     await reader.close();
-    found = new Set(await onCopies(deployment, live, 'exists'));
+    found = new Set(await onCopies(deployment, live, 'strlen'));
   }
   report.check('L2 copies after the cold read', found.size, live.length);
   await read('read from L2', open, ids, scene);
@@ -49,9 +49,9 @@ async function read(
 async function onCopies(
   { cache, keys }: Deployment,
   ids: readonly string[],
-  command: 'unlink' | 'exists',
+  command: 'unlink' | 'strlen',
 ): Promise<string[]> {
   const copies = ids.map((id) => keys.item(id));
   const replies = await perKey(cache, copies, (pipeline, key) => pipeline[command](key));
-  return ids.filter((_, i) => replies[i]?.[1] === 1);
+  return ids.filter((_, i) => Number(replies[i]?.[1]) > 0);
 }

@@ -10,7 +10,7 @@ import { connectReader } from '../read/open-reader.ts';
 import { MerkleView } from '../read/merkle-view.ts';
 import type { TieredReader } from '../read/tiered-reader.ts';
 import type { Merkle } from '../types/merkle.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import type { FeedListener } from '../redis/feed.ts';
 import type { CopyStore } from '../tiers/tier.ts';
 import { Backends } from '../tiers/backends.ts';

@@ -5,7 +5,7 @@ import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
 import { type ChoreRun, choreRuns, readSeries, type SeriesPoint } from '../redis/history.ts';
 import { type QueuedBytes, queuedBytes } from '../redis/bull-queue.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { memoryOf } from '../redis/masters.ts';
 import type { Keys } from '../keys.ts';
 import { type CopyTurns, countCopies, countLost, lostIds, readTurns } from '../redis/copies.ts';

@@ -9,7 +9,7 @@ import { checkGivenMerkleKey } from '../postgres/merkle-key.ts';
 import type { Shards } from '../postgres/shards.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import type { CacheGeneration } from '../redis/cache-generation.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import type { CopyStore } from '../tiers/tier.ts';
 import { Backends } from '../tiers/backends.ts';
 

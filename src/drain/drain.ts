@@ -6,7 +6,7 @@ import { messageOf } from '../errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import { failureKind } from '../postgres/pool.ts';
 import { chunkSchema, parseJob, rangeIdSchema, rangeSchema } from '../schema/job.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { dropUnreadableFields } from '../redis/bull-queue.ts';
 import { sweptAmong } from '../redis/chunk-notes.ts';
 import { BatchWriter, type ChunkFate } from './batch-writer.ts';

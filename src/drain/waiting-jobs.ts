@@ -1,7 +1,8 @@
 import { DelayedError, type Job, WaitingError } from 'bullmq';
 import { pause, within } from '../abortable.ts';
 import { type Barrier, type Frontier, isPassed, nextSettle, readFrontier } from '../redis/in-flight.ts';
-import { reconnect, type Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
+import { reconnect } from '../redis/connect.ts';
 import type { WriterParts } from './writer-parts.ts';
 
 /** Number of the waiting jobs that one worker keeps. Others are delayed and tried again later. */

@@ -9,7 +9,7 @@ import type { Digester } from '../merkle/digest.ts';
 import type { PartitionRows } from '../postgres/shards.ts';
 import { highestStamp } from '../postgres/totals.ts';
 import { isClockRaised, raiseClock } from '../redis/chunk-notes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { settleBatch, type Settlement } from '../redis/in-flight.ts';
 import type { OutcomeStatus } from '../schema/feed.ts';
 import type { CopyStore } from '../tiers/tier.ts';

@@ -4,7 +4,7 @@ import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { RedisBackend } from '../redis/backend.ts';
 import type { FeedTail } from '../redis/feed.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { type ChangePosition, historyOf } from './change-position.ts';
 
 const START_TIMEOUT_MS = 2000;

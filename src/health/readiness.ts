@@ -7,7 +7,7 @@ import { pendingMigrations } from '../postgres/migrator.ts';
 import { checkPostgres } from '../postgres/server.ts';
 import type { Shard, Shards } from '../postgres/shards.ts';
 import { readBacklog } from '../redis/backlog.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 
 export interface ReadinessSources {
   /** `failFast` connection of the queue. */

@@ -8,7 +8,7 @@ import { purgeRanges } from '../postgres/range-deletes.ts';
 import type { Shards } from '../postgres/shards.ts';
 import { sweepBytes } from '../redis/backlog.ts';
 import { orphanAgeUs, sweepOrphanedChunks, sweepOrphans } from '../redis/chunk-notes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { FilterSource } from '../tiers/filter-source.ts';
 import { type CopySweep, SWEEP_STEP_MS, type SweepObserver } from './copy-sweep.ts';
 import { ROW_STEP_MS, type RowSweep, type RowSweepObserver } from './row-sweep.ts';

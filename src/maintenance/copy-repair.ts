@@ -2,7 +2,7 @@ import type { Lanes } from '../lanes.ts';
 import { rowsOfIds } from '../postgres/all-items.ts';
 import type { Shards } from '../postgres/shards.ts';
 import type { CopyValue } from '../redis/copies.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { type Lifetimes, storedEntry } from '../redis/stored-entry.ts';
 import type { CopyStore } from '../tiers/tier.ts';
 

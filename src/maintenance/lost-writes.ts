@@ -13,7 +13,7 @@ import { rangeCover } from '../postgres/range-deletes.ts';
 import type { RowDigest } from '../postgres/read-items.ts';
 import type { PartitionRows } from '../postgres/shards.ts';
 import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { copyKeysOf, type CopyValue, forgetLost, readCopies } from '../redis/copies.ts';
 import { settleBatch } from '../redis/in-flight.ts';
 import { CacheUnknownError } from '../redis/item-store.ts';

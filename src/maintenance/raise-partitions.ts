@@ -8,7 +8,7 @@ import { highestStamp } from '../postgres/totals.ts';
 import { readBacklog } from '../redis/backlog.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import { raiseClock } from '../redis/chunk-notes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import {
   dropLane,
   highestGiven,

@@ -12,7 +12,7 @@ import { rangeCover } from '../postgres/range-deletes.ts';
 import type { Shards } from '../postgres/shards.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { chunkStates } from '../redis/in-flight.ts';
 import { EXCEPTION_STATUSES } from '../schema/feed.ts';
 import {

@@ -4,7 +4,7 @@ import type { Logger } from '../log.ts';
 import type { Digester } from '../merkle/digest.ts';
 import type { Shards } from '../postgres/shards.ts';
 import { type RowFault, verifyRows } from '../postgres/verify-rows.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 
 /** Hears how the sweep goes; it must not throw. */
 export interface RowSweepObserver {

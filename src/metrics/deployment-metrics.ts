@@ -9,7 +9,7 @@ import { type MoveFigures, readMove } from '../postgres/move-figures.ts';
 import { pingPostgres } from '../postgres/pool.ts';
 import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { memoryOf } from '../redis/masters.ts';
 import { type CopyTurn, countLost, readTurns } from '../redis/copies.ts';
 import { Instruments, seconds } from './registry.ts';

@@ -7,7 +7,7 @@ import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import { type Digester, hashContent } from '../merkle/digest.ts';
 import { noteMoved } from '../redis/chunk-notes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { chunkStates } from '../redis/in-flight.ts';
 import {
   CHUNK_JOB,

@@ -5,7 +5,7 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { NOTHING_WAITS, type Waiting, type WaitingLimits, waitingNow } from '../redis/backlog.ts';
 import type { Admission as AdmissionRequest } from '../redis/chunk-notes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import type { Pressure } from '../types/write.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 

@@ -16,7 +16,9 @@ import {
 import { openQueue } from '../redis/bull-queue.ts';
 import { chunkStates } from '../redis/in-flight.ts';
 import { type ReplicaWaits, ReplicasBehind } from '../redis/replica-waits.ts';
-import { isReply, type Redis, redisFailure, whenConnected, whenReady } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
+import { redisFailure, whenConnected, whenReady } from '../redis/connect.ts';
+import { isReply } from '../redis/driver.ts';
 import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } from '../schema/job.ts';
 import type { Pressure } from '../types/write.ts';
 import { Admission, PressureWatch } from './admission.ts';

@@ -2,7 +2,7 @@ import { pause } from '../abortable.ts';
 import { QueueLostError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { chunkStates } from '../redis/in-flight.ts';
 import { decodeFeedJobs, type FeedJob, type FeedPosition } from '../schema/feed.ts';

@@ -3,7 +3,7 @@ import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { TierUnavailableError } from '../errors.ts';
 import type { Lanes } from '../lanes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { pendingStamps } from '../redis/in-flight.ts';
 import { type StoredHead, versionOf } from '../schema/stored-item.ts';
 import type { PostgresTier } from '../tiers/postgres.ts';

@@ -1,7 +1,7 @@
 import { within } from '../abortable.ts';
 import type { Stamp } from '../clock.ts';
 import type { Lanes } from '../lanes.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { type SeenVersion, settledCheck } from '../redis/in-flight.ts';
 import type { SettledQuestion } from './floors.ts';
 

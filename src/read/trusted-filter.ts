@@ -2,7 +2,7 @@ import { within } from '../abortable.ts';
 import type { Logger } from '../log.ts';
 import type { Keys } from '../keys.ts';
 import type { MembershipFilter } from '../filter/membership.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { feedNumber, type FeedTail } from '../redis/feed.ts';
 import type { FeedChanges } from '../schema/feed.ts';
 import { applyChanges, type FilterSource } from '../tiers/filter-source.ts';

@@ -4,21 +4,14 @@ import { type Keys, keysOf } from '../keys.ts';
 import { Lanes } from '../lanes.ts';
 import { type Logger, serverOf } from '../log.ts';
 import { CacheGeneration } from './cache-generation.ts';
-import { closeRedis, createRedis, type Redis, redisFix, runWhenFull, whenReady } from './connect.ts';
+import type { Redis } from './client.ts';
+import { closeRedis, redisFix, whenReady } from './connect.ts';
+import { createRedis, createWorkerRedis } from './driver.ts';
 import { FeedTail } from './feed.ts';
 import { ItemStore } from './item-store.ts';
-import { isCluster } from './masters.ts';
 import { agreedPartitions, partitionsInRedis } from './partitions.ts';
 
-/** Each worker of BullMQ listens to the end of the socket that all share, which Node takes for a leak from the eleventh on. */
-function letManyClose(redis: Redis): void {
-  if (isCluster(redis)) redis.on('+node', letManyClose);
-  else redis.on('connect', () => redis.stream.setMaxListeners(0));
-}
-
-/** How commands of each connection behave while the server is away (connect.ts). */
-const MODES = { queue: 'failFast', cache: 'failFast', blocking: 'patient' } as const;
-type ConnectionName = keyof typeof MODES;
+type ConnectionName = 'queue' | 'cache' | 'blocking';
 
 /** The least that services wait for Redis when they open. With many partitions they make many connections. */
 const START_TIMEOUT_MS = 5000;
@@ -194,11 +187,8 @@ export class RedisBackend {
   #connection(name: ConnectionName): Redis {
     let redis = this.#connections.get(name);
     if (redis === undefined) {
-      redis = createRedis(this.#server(name).url, MODES[name], this.log);
-      if (name === 'blocking') {
-        runWhenFull(redis);
-        letManyClose(redis);
-      }
+      const { url } = this.#server(name);
+      redis = name === 'blocking' ? createWorkerRedis(url, this.log) : createRedis(url, 'failFast', this.log);
       this.#connections.set(name, redis);
     }
     return redis;

@@ -6,7 +6,7 @@ import { isReplay } from '../schema/job.ts';
 import { settledBelow } from './in-flight.ts';
 import { masterOf } from './masters.ts';
 import { readTogether, Script, serverTimeMs, timeToMs } from './commands.ts';
-import type { Redis } from './connect.ts';
+import type { Redis } from './client.ts';
 import { usedMemoryShare } from './queue-server.ts';
 
 /** What the queue's Redis says, a lane at a time: the writes that were accepted and have not settled, and the feed. */

@@ -3,7 +3,7 @@ import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { repliesOf } from './commands.ts';
-import type { Redis } from './connect.ts';
+import type { Redis } from './client.ts';
 
 /** BullMQ's events that are kept. Nobody listens to them: outcomes are told on the change feed. */
 const EVENTS_KEPT = 100;

@@ -7,7 +7,7 @@ import type { FeedEntry, FeedListener } from './feed.ts';
 import { type CacheLayout, type CacheLayouts, cacheLayouts } from './cache-layout.ts';
 import { CacheSession } from './cache-session.ts';
 import { Script } from './commands.ts';
-import type { Redis } from './connect.ts';
+import type { Redis } from './client.ts';
 
 const adoptScript = new Script('adopt-cache', 'part-generation');
 const followScript = new Script('follow-cache', 'part-generation');

@@ -2,9 +2,10 @@ import { z } from 'zod';
 import { messageOf } from '../errors.ts';
 import { ITEM_BUCKETS } from '../keys.ts';
 import type { Logger } from '../log.ts';
-import { type Cluster, connectServer, type Redis, type Server } from './connect.ts';
+import { type Cluster, isCluster, type Redis, type Server } from './client.ts';
+import { connectServer } from './driver.ts';
 import { ServerInfo } from './server-info.ts';
-import { isCluster, slotOf } from './masters.ts';
+import { slotOf } from './masters.ts';
 
 export interface CacheServer {
   readonly redis: Server;
@@ -79,7 +80,7 @@ const slotsReply = z.array(
 );
 
 /**
- * The masters of a Redis Cluster. Each has a connection of its own here, which lives once: ioredis's own connections stay open,
+ * The masters of a Redis Cluster. Each has a connection of its own here, which lives once: those of the cluster's client stay open,
  * and are even told to answer reads, when their server becomes a replica.
  */
 class ClusterLayouts implements CacheLayouts {
@@ -151,7 +152,7 @@ class ClusterLayouts implements CacheLayouts {
       return other;
     }
     this.#connections.set(address, redis);
-    redis.once('close', () => {
+    redis.on('close', () => {
       if (this.#connections.get(address) !== redis) return;
       this.#connections.delete(address);
       this.#changed();
@@ -167,7 +168,7 @@ class ClusterLayouts implements CacheLayouts {
 
   readonly #onReady = (): void => this.#listener.onReady();
 
-  /** ioredis has asked who has which slot. A server that hangs is found so: its connection tells nothing. */
+  /** The connection has asked who has which slot. A server that hangs is found so: its connection tells nothing. */
   readonly #onRefresh = (): void => {
     const changed = this.#owners?.some((owner, bucket) => {
       return this.#cluster.slots[BUCKET_SLOTS[bucket] as number]?.[0] !== owner;

@@ -4,7 +4,7 @@ import { type Stamp, stampToMs } from '../clock.ts';
 import { PartitionsError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { RangeJob } from '../schema/job.ts';
-import type { Redis } from './connect.ts';
+import type { Redis } from './client.ts';
 import { Script } from './commands.ts';
 import { masterOf } from './masters.ts';
 import type { Waiting, WaitingLimits } from './backlog.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import type { Pipeline, Redis, Server } from './connect.ts';
+import type { Pipeline, Redis, Server } from './client.ts';
 
 /** A Lua script of `scripts/`, called by its hash and loaded again whenever the server has forgotten it. */
 export class Script {

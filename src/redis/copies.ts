@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { pause } from '../abortable.ts';
 import { type CopyKeyParts, type CopyKeys, type Keys, parseCopyKey } from '../keys.ts';
-import { type Redis, redisFailure } from './connect.ts';
+import type { Redis } from './client.ts';
+import { redisFailure } from './connect.ts';
 import { repliesOf, type Reply } from './commands.ts';
 import { getAll, mastersOf, perKey, type ScanCursor, scanKeys } from './masters.ts';
 

@@ -1,6 +1,6 @@
 import type { Keys } from '../keys.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema } from '../schema/feed.ts';
-import type { Redis } from './connect.ts';
+import type { Redis } from './client.ts';
 
 export interface FeedMention {
   readonly entryId: string;

@@ -4,7 +4,7 @@ import { stampToMs } from '../clock.ts';
 import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { isReplay } from '../schema/job.ts';
-import type { Redis } from './connect.ts';
+import type { Redis } from './client.ts';
 import { repliesOf } from './commands.ts';
 
 /**

@@ -12,7 +12,7 @@ import {
 } from '../schema/feed.ts';
 import type { RangeJob } from '../schema/job.ts';
 import { readTogether, Script } from './commands.ts';
-import type { Redis } from './connect.ts';
+import type { Redis } from './client.ts';
 
 const settleScript = new Script('settle');
 

@@ -1,5 +1,7 @@
-import { type Cluster, type Pipeline, type Redis, redisFailure, type Server } from './connect.ts';
+import { isCluster, type Pipeline, type Redis, type Server } from './client.ts';
+import { redisFailure } from './connect.ts';
 import { type Reply, resultsOf } from './commands.ts';
+import { addressOf } from './driver.ts';
 import { ServerInfo } from './server-info.ts';
 
 /** The slots of a Redis Cluster. */
@@ -14,13 +16,9 @@ export function mastersOf(redis: Redis): Server[] {
 export function masterOf(redis: Redis, key: string): Server {
   if (!isCluster(redis)) return redis;
   const [owner] = redis.slots[slotOf(key)] ?? [];
-  const server = redis.nodes('master').find(({ options }) => `${options.host}:${options.port}` === owner);
+  const server = redis.nodes('master').find((one) => addressOf(one) === owner);
   if (server === undefined) throw new Error('no server of the Redis Cluster is known to have the slot');
   return server;
-}
-
-export function isCluster(redis: Redis): redis is Cluster {
-  return redis.isCluster;
 }
 
 /** Memory used by the servers together, and what they may use: 0 when one of them has no limit. In bytes. */
@@ -105,7 +103,7 @@ export async function scanKeys(
   count: number,
 ): Promise<{ readonly next: ScanCursor; readonly found: string[] }> {
   const masters = mastersOf(redis)
-    .map((server) => ({ server, address: `${server.options.host}:${server.options.port}` }))
+    .map((server) => ({ server, address: addressOf(server) }))
     .toSorted((a, b) => (a.address < b.address ? -1 : 1));
   const [place, given = ''] = cursor.includes('@') ? cursor.split('@') : [cursor];
   const at = given === '' ? 0 : masters.findIndex(({ address }) => address >= given);

@@ -4,7 +4,7 @@ import { PartitionsError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import { Script } from './commands.ts';
-import type { Redis } from './connect.ts';
+import type { Redis } from './client.ts';
 
 const markScript = new Script('mark');
 const markReply = z.array(z.string());

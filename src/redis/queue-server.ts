@@ -1,6 +1,7 @@
 import { UnsafeServerError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { isReply, type Redis, type Server } from './connect.ts';
+import type { Redis, Server } from './client.ts';
+import { isReply } from './driver.ts';
 import { masterOf, mastersOf } from './masters.ts';
 import { ServerInfo } from './server-info.ts';
 

@@ -1,8 +1,8 @@
 import { type Deadline, within } from '../abortable.ts';
 import { UnsafeServerError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
-import type { Redis, Server } from './connect.ts';
-import { isCluster, masterOf, mastersOf } from './masters.ts';
+import { isCluster, type Redis, type Server } from './client.ts';
+import { masterOf, mastersOf } from './masters.ts';
 import { ServerInfo } from './server-info.ts';
 
 /** Longest WAIT. The server reads nothing else from a connection meanwhile. */

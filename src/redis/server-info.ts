@@ -1,4 +1,4 @@
-import type { Server } from './connect.ts';
+import type { Server } from './client.ts';
 
 const OLDEST_REDIS = [6, 2] as const;
 
@@ -16,8 +16,8 @@ export class ServerInfo {
   }
 
   /** @param server of a cluster one of its servers, see masters.ts */
-  static async of(server: Server, section?: string): Promise<ServerInfo> {
-    return new ServerInfo(section === undefined ? await server.info() : await server.info(section));
+  static async of(server: Server, ...sections: string[]): Promise<ServerInfo> {
+    return new ServerInfo(await server.info(...sections));
   }
 
   /** As `Redis 7.2.4`. */

@@ -7,7 +7,7 @@ import { readSnapshot, writeSnapshot } from '../postgres/filter-snapshots.ts';
 import type { PartitionRows, Shards } from '../postgres/shards.ts';
 import { liveIdsAfter } from '../postgres/read-items.ts';
 import { estimatedRows } from '../postgres/totals.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { feedAfter, feedHead } from '../redis/feed.ts';
 import { changeKindAt, type FeedChanges, type FeedPosition, feedChangesSchema } from '../schema/feed.ts';
 

@@ -6,7 +6,7 @@ import { type Logger, serverOf } from '../log.ts';
 import { closePool, createPool, type Pool } from '../postgres/pool.ts';
 import type { Shard, Shards } from '../postgres/shards.ts';
 import { primaryPlace, readReplicaHeads, readReplicaRows, type ReplicaRows } from '../postgres/replica.ts';
-import type { Redis } from '../redis/connect.ts';
+import type { Redis } from '../redis/client.ts';
 import { feedNumber, type FeedTail } from '../redis/feed.ts';
 import type { FeedChanges } from '../schema/feed.ts';
 import type { StoredHead, StoredItem } from '../schema/stored-item.ts';

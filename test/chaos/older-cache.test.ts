@@ -6,7 +6,7 @@ import type { Reader } from '../../src/types/read.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
-import { createRedis } from '../../src/redis/connect.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { closing } from '../helpers/setting.ts';
 
 const IDS = ['updated', 'deleted', 'range.1', 'range.2'];

@@ -2,13 +2,13 @@ import test, { type ExecutionContext } from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { QueueLostError, QueueUnavailableError, UnsafeServerError } from '../../src/errors.ts';
 import { bucketOf } from '../../src/keys.ts';
-import type { Cluster } from '../../src/redis/connect.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type RedisCluster, startRedisCluster } from '../helpers/redis-cluster.ts';
+import { serversOf } from '../helpers/redis-keys.ts';
 
 async function setUp(t: ExecutionContext) {
   const cluster = await startRedisCluster();
@@ -143,7 +143,7 @@ test.serial(
   'all connections of a process to one cluster together ask every two seconds who has which slot',
   async (t) => {
     const { deployment } = await setUp(t);
-    const servers = (deployment.redis as Cluster).nodes('all');
+    const servers = serversOf(deployment.redis);
     const questions = async () => {
       const stats = await Promise.all(servers.map((server) => server.info('commandstats')));
       return stats.reduce(

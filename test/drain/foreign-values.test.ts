@@ -3,7 +3,7 @@ import { startDrain } from '../../src/drain/start-drain.ts';
 import { bucketOf } from '../../src/keys.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import type { Redis } from '../../src/redis/connect.ts';
+import type { IoRedis } from '../../src/redis/driver.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { closing } from '../helpers/setting.ts';
@@ -22,7 +22,7 @@ async function setUp(t: ExecutionContext) {
   return { deployment, store };
 }
 
-const VALUES: Readonly<Record<string, (cache: Redis, key: string) => Promise<unknown>>> = {
+const VALUES: Readonly<Record<string, (cache: IoRedis, key: string) => Promise<unknown>>> = {
   'a hash': (cache, key) => cache.hset(key, 'field', 'value'),
   'a list': (cache, key) => cache.lpush(key, 'value'),
   'a text that would be newer': (cache, key) => cache.set(key, 'z'.repeat(200)),

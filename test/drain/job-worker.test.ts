@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import test from 'ava';
 import { Queue } from 'bullmq';
 import { TextJobWorker } from '../../src/drain/job-worker.ts';
-import { createRedis } from '../../src/redis/connect.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 

@@ -1,7 +1,8 @@
 import { loadConfig } from '../../src/config.ts';
 import { createLogger } from '../../src/log.ts';
 import { connectReader } from '../../src/read/open-reader.ts';
-import { createRedis, whenReady } from '../../src/redis/connect.ts';
+import { whenReady } from '../../src/redis/connect.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { feedNumber } from '../../src/redis/feed.ts';
 import { knownLanes } from './known-lanes.ts';
 

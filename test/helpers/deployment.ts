@@ -7,8 +7,10 @@ import { createLogger, type Logger } from '../../src/log.ts';
 import type { Pool } from '../../src/postgres/pool.ts';
 import { type Shard, Shards } from '../../src/postgres/shards.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
-import { closeRedis, createRedis, type Redis, whenReady } from '../../src/redis/connect.ts';
-import { isCluster, removeKeys } from '../../src/redis/masters.ts';
+import { isCluster } from '../../src/redis/client.ts';
+import { closeRedis, whenReady } from '../../src/redis/connect.ts';
+import { createRedis, type IoRedis } from '../../src/redis/driver.ts';
+import { removeKeys } from '../../src/redis/masters.ts';
 import { ItemStore } from '../../src/redis/item-store.ts';
 import { markPartitions } from '../../src/redis/partitions.ts';
 import { parseRedisAddress } from '../../src/redis-address.ts';
@@ -33,9 +35,9 @@ export interface Deployment {
   readonly lanes: Lanes;
   readonly log: Logger;
   /** A connection to the queue's Redis for looking and meddling. */
-  readonly redis: Redis;
+  readonly redis: IoRedis;
   /** The same for the Redis of the L2 copies. */
-  readonly cache: Redis;
+  readonly cache: IoRedis;
   /** The L2 copies, and which generation of them is in use. */
   readonly items: ItemStore;
   readonly generation: CacheGeneration;
@@ -180,7 +182,7 @@ function isClusterUrl(redisUrl: string): boolean {
   return parseRedisAddress(redisUrl).kind === 'cluster';
 }
 
-async function removeNamespace(redis: Redis, namespace: string): Promise<void> {
+async function removeNamespace(redis: IoRedis, namespace: string): Promise<void> {
   for (const pattern of [`{${namespace}}:*`, `{${namespace}.*}:*`, `${namespace}:*`]) {
     await removeKeys(redis, pattern);
   }

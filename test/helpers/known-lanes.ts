@@ -1,6 +1,6 @@
 import { keysOf } from '../../src/keys.ts';
 import { Lanes } from '../../src/lanes.ts';
-import type { Redis } from '../../src/redis/connect.ts';
+import type { Redis } from '../../src/redis/client.ts';
 import { partitionsInRedis } from '../../src/redis/partitions.ts';
 
 /** The partitions of a deployment, for processes that get only its environment. */

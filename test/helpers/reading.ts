@@ -3,7 +3,7 @@ import { TierlineError } from '../../src/errors.ts';
 import { createLogger } from '../../src/log.ts';
 import { Shards } from '../../src/postgres/shards.ts';
 import { connectReader } from '../../src/read/open-reader.ts';
-import { createRedis } from '../../src/redis/connect.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { shardsOf } from '../../src/shard-list.ts';
 import { knownLanes } from './known-lanes.ts';
 import type { ReaderReport } from './reader-process.ts';

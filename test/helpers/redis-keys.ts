@@ -1,11 +1,13 @@
-import type { Redis, Server } from '../../src/redis/connect.ts';
-import { allKeys, isCluster, perKey } from '../../src/redis/masters.ts';
+import { Cluster, type Redis as Server } from 'ioredis';
+import type { Redis } from '../../src/redis/client.ts';
+import type { IoRedis } from '../../src/redis/driver.ts';
+import { allKeys, perKey } from '../../src/redis/masters.ts';
 
 // Tests meddle with keys of any slot, on one server and on a cluster.
 
 /** Every server, replicas too: each has users and settings of its own. */
-export function serversOf(redis: Redis): Server[] {
-  return isCluster(redis) ? redis.nodes('all') : [redis];
+export function serversOf(redis: IoRedis): Server[] {
+  return redis instanceof Cluster ? redis.nodes('all') : [redis];
 }
 
 /** All keys that match the pattern. */
@@ -23,11 +25,6 @@ export async function removeEach(redis: Redis, keys: readonly string[]): Promise
 
 /** How many of the keys exist. */
 export async function countExisting(redis: Redis, keys: readonly string[]): Promise<number> {
-  const replies = await perKey(redis, keys, (pipeline, key) => pipeline.exists(key));
-  let count = 0;
-  for (const [error, found] of replies) {
-    if (error !== null) throw error;
-    count += Number(found);
-  }
-  return count;
+  const found = await Promise.all(keys.map((key) => redis.exists(key)));
+  return found.reduce((sum, one) => sum + one, 0);
 }

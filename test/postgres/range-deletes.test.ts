@@ -8,6 +8,7 @@ import {
   overwriteRows,
   overwrittenIds,
   purgeRanges,
+  rangeCover,
 } from '../../src/postgres/range-deletes.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { json, rowsOf, state, type TestOp } from '../helpers/operations.ts';
@@ -139,4 +140,61 @@ test('finished range deletes are purged once they are old; unfinished ones never
     rows.map(({ stamp }) => stamp),
     [11, AT, 40],
   );
+});
+
+/** Which answer `rangeCover` gives for a write of id and stamp, that set the state or none. */
+async function coverOf(
+  t: ExecutionContext,
+  range: Pick<LaneRange, 'kind' | 'value'>,
+  ...ops: readonly TestOp[]
+) {
+  const { pool } = closing(t, await createDeployment(ONE_LANE));
+  await applyRows(pool, rowsOf(ops), randomUUID());
+  const hash = keyHash('p.a');
+  const add = (first: number, last: number) =>
+    pool.query(
+      `INSERT INTO range_deletes (range_id, kind, value, stamp, phase, first_hash, last_hash) VALUES ($1, $2, $3, $4, 'live', $5, $6)`,
+      [randomUUID(), range.kind, range.value, AT, first, last],
+    );
+  await add(hash, hash);
+  await add(hash + 1, hash + 2);
+  return (stamp: number, state: string | null = null, id = 'p.a') => rangeCover(pool, id, stamp, state);
+}
+
+test('I4: a lost write before a range delete of its prefix is covered, one at or after its stamp is not', async (t) => {
+  const cover = await coverOf(t, { kind: 'prefix', value: 'p.' });
+  t.is(await cover(AT - 1), 'covered');
+  t.is(await cover(AT), 'free');
+  t.is(await cover(AT + 1), 'free');
+  const other = await coverOf(t, { kind: 'prefix', value: 'p.b' });
+  t.is(await other(AT - 1), 'free');
+});
+
+test('I4: a range delete of a state covers a lost write of an item that was in it then', async (t) => {
+  const range = { kind: 'state', value: 'open' } as const;
+  const noRow = await coverOf(t, range);
+  t.is(await noRow(20, 'open'), 'covered', 'it set the state');
+  t.is(await noRow(20, 'closed'), 'free');
+  t.is(await noRow(20), 'free', 'it set none, and nobody else did');
+
+  const older = await coverOf(t, range, state('p.a', 10, 'open'));
+  t.is(await older(20), 'covered', 'the item had that state');
+  t.is(await older(20, 'closed'), 'free', 'the write set another after it');
+  t.is(await older(20, 'open'), 'covered');
+
+  const between = await coverOf(t, range, state('p.a', 25, 'closed'));
+  t.is(await between(20, 'open'), 'free', 'another state was set after the write');
+  t.is(await between(25, 'open'), 'free', 'at its stamp, the row has what won');
+
+  const overwritten = await coverOf(t, range, state('p.a', AT, 'closed'));
+  t.is(await overwritten(20, 'closed'), 'covered', 'the range delete itself wrote the state');
+
+  const newer = await coverOf(t, range, state('p.a', AT + 1, 'closed'));
+  t.is(await newer(20, 'open'), 'hidden', 'nobody knows the state before');
+});
+
+test('I4: an item without a state is in the default state for a range delete', async (t) => {
+  const cover = await coverOf(t, { kind: 'state', value: 'default' });
+  t.is(await cover(20), 'covered');
+  t.is(await cover(20, 'open'), 'free');
 });

@@ -4,7 +4,7 @@ import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
 import { ChunkTracker } from '../../src/producer/chunk-tracker.ts';
 import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
-import type { Redis } from '../../src/redis/connect.ts';
+import type { Redis } from '../../src/redis/client.ts';
 
 const NOT_IN_FLIGHT_AT_ENTRY_1 = [['epoch', '1'], [null], [null]];
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { createRedis, type Redis } from '../../src/redis/connect.ts';
+import type { IoRedis } from '../../src/redis/driver.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { decodeStored } from '../../src/schema/stored-item.ts';
 import { parseCopyKey } from '../../src/keys.ts';
 import { openReader } from '../../src/read/open-reader.ts';
@@ -29,7 +30,7 @@ const LOCK_MS = 1000;
 interface Scene {
   readonly deployment: Deployment;
   readonly server: RedisServer;
-  readonly cache: Redis;
+  readonly cache: IoRedis;
   readonly readerCache: Proxy;
   /** Each with a way of its own to the cache. */
   readonly workers: readonly { readonly worker: WorkerProcess; readonly proxy: Proxy }[];

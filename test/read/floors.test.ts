@@ -10,7 +10,8 @@ import { MemoryTier } from '../../src/tiers/memory.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { startRedisServer } from '../helpers/redis-server.ts';
 import { keysOf } from '../../src/keys.ts';
-import { closeRedis, createRedis, whenReady } from '../../src/redis/connect.ts';
+import { closeRedis, whenReady } from '../../src/redis/connect.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { eventually } from '../helpers/eventually.ts';
 
 const stamps = (version: number) => ({ contentVersion: version, stateVersion: 0 });

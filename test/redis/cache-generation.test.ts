@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Options } from '../../src/config.ts';
 import { CacheGeneration } from '../../src/redis/cache-generation.ts';
-import { createRedis } from '../../src/redis/connect.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';

@@ -3,7 +3,8 @@ import test, { type ExecutionContext } from 'ava';
 import { UnsafeServerError } from '../../src/errors.ts';
 import { createLogger } from '../../src/log.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
-import { closeRedis, createRedis, whenReady } from '../../src/redis/connect.ts';
+import { closeRedis, whenReady } from '../../src/redis/connect.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { checkQueueServer } from '../../src/redis/queue-server.ts';
 
 /** A server that answers every command with `INFO` text: enough for the checks made while opening. */

@@ -7,7 +7,7 @@ import { ZERO_DIGEST } from '../../src/merkle/digest.ts';
 import { LOOK_MS } from '../../src/redis/cache-session.ts';
 import { createDeployment } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { mastersOf } from '../../src/redis/masters.ts';
+import { serversOf } from '../helpers/redis-keys.ts';
 
 const deployment = await createDeployment();
 const store = deployment.items;
@@ -86,7 +86,7 @@ test('I1 I2: whatever the order, and however they are stored, the newest copy st
 
 test('a batch of entries answers for each, and a forgotten script is loaded again', async (t) => {
   await setNewer([entry('b', 5, 0)]);
-  for (const server of mastersOf(deployment.redis)) await server.script('FLUSH');
+  for (const server of serversOf(deployment.redis)) await server.script('FLUSH');
   t.deepEqual(await setNewer([entry('a', 1, 0), entry('b', 4, 9), entry('c', 1, 0)]), [
     'stored',
     'newer',

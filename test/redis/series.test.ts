@@ -1,7 +1,7 @@
 import test from 'ava';
 import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
-import { createRedis } from '../../src/redis/connect.ts';
+import { createRedis } from '../../src/redis/driver.ts';
 import { quantile, readSeries, recordSettled, SLOT_MS, stepOf } from '../../src/redis/history.ts';
 import { replayChunkId } from '../../src/schema/job.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';

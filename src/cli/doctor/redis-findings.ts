@@ -1,8 +1,10 @@
 import type { Config } from '../../config.ts';
 import { messageOf } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { closeRedis, createRedis, redisFix, type Server, whenReady } from '../../redis/connect.ts';
-import { isCluster, mastersOf } from '../../redis/masters.ts';
+import { isCluster, type Server } from '../../redis/client.ts';
+import { closeRedis, redisFix, whenReady } from '../../redis/connect.ts';
+import { addressOf, createRedis } from '../../redis/driver.ts';
+import { mastersOf } from '../../redis/masters.ts';
 import { ServerInfo } from '../../redis/server-info.ts';
 import { duration, groupedDigits } from '../table.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
@@ -60,7 +62,7 @@ function topology(role: Role, servers: readonly Checked[]): Finding {
     : warn(
         role,
         'cluster',
-        `${servers.length} masters; without a replica: ${bare.map(addressOf).join(', ')}`,
+        `${servers.length} masters; without a replica: ${bare.map(({ server }) => addressOf(server)).join(', ')}`,
         'give each master a replica (redis-cli --cluster add-node --cluster-slave): without one nothing takes its place',
       );
 }
@@ -75,12 +77,12 @@ function worstOf(servers: readonly Checked[]): Finding[] {
     );
     const { findings } = worst as Checked;
     const { level, found, ...rest } = findings[i] as Finding;
-    return { ...rest, level, found: level === 'ok' ? found : `${addressOf(worst as Checked)}: ${found}` };
+    return {
+      ...rest,
+      level,
+      found: level === 'ok' ? found : `${addressOf((worst as Checked).server)}: ${found}`,
+    };
   });
-}
-
-function addressOf({ server }: Checked): string {
-  return `${server.options.host}:${server.options.port}`;
 }
 
 /** What the server's INFO says. */
