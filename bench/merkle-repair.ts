@@ -1,7 +1,7 @@
 import { Digester } from '../src/merkle/digest.ts';
 import { openPeer } from '../src/peers/http-peer.ts';
 import { openLocalPeer } from '../src/peers/local-peer.ts';
-import { repair } from '../src/peers/repair.ts';
+import { repair } from '../src/merkle/repair.ts';
 import { createDeployment } from '../test/helpers/deployment.ts';
 import { startWorker } from '../test/helpers/worker-process.ts';
 import { cpuUs } from './cpu.ts';

@@ -1,5 +1,5 @@
 import { loadConfig } from '../src/config.ts';
-import { configOfLane } from '../src/drain/lane-drains.ts';
+import { configOfLane } from '../src/drain/start-drain.ts';
 import { TextJobWorker } from '../src/drain/job-worker.ts';
 import { WRITES_QUEUE } from '../src/keys.ts';
 import { createLogger } from '../src/log.ts';

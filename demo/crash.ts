@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { QueueEvents } from 'bullmq';
-import { duration, groupedDigits } from '../src/cli/table.ts';
+import { duration, groupedDigits } from '../src/cli/terminal.ts';
 import { WRITES_QUEUE } from '../src/keys.ts';
 import type { Deployment } from '../test/helpers/deployment.ts';
 import type { Report } from './report.ts';

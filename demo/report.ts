@@ -1,4 +1,4 @@
-import { duration, groupedDigits, table } from '../src/cli/table.ts';
+import { duration, groupedDigits, table } from '../src/cli/terminal.ts';
 
 const LISTED = 20;
 

@@ -1,6 +1,4 @@
-import { Progress } from '../src/cli/progress.ts';
-import { groupedDigits } from '../src/cli/table.ts';
-import { Terminal } from '../src/cli/terminal.ts';
+import { groupedDigits, Progress, Terminal } from '../src/cli/terminal.ts';
 import { openProducer } from '../src/producer/open-producer.ts';
 import { openReader } from '../src/read/open-reader.ts';
 import type { NewItem } from '../src/types/write.ts';

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { ConfigError } from './errors.ts';
 import { nearest, nearMiss } from './nearest.ts';
 import { OPTIONS } from './options.ts';
-import { strangeReplica } from './replica-list.ts';
+import { strangeReplica } from './shard-list.ts';
 import type { CallOptions } from './types/call.ts';
 
 type Specs = typeof OPTIONS;

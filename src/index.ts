@@ -27,7 +27,7 @@ export {
 } from './errors.ts';
 export { openPeer, type PeerOptions, type RemotePeer } from './peers/http-peer.ts';
 export { openLocalPeer, type OwnPeer } from './peers/local-peer.ts';
-export { repair } from './peers/repair.ts';
+export { repair } from './merkle/repair.ts';
 export { openProducer } from './producer/open-producer.ts';
 export { openReader } from './read/open-reader.ts';
 export { openStore } from './store/open-store.ts';

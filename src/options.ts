@@ -2,11 +2,9 @@ import { z } from 'zod';
 import { gatewayTokenList } from './gateway-tokens.ts';
 import { isPartitionCount } from './lanes.ts';
 import { PEER_OPTIONS } from './peer-options.ts';
-import { partitionList } from './partition-list.ts';
-import { MAX_PARTITIONS } from './partition.ts';
+import { MAX_PARTITIONS, partitionList } from './partition.ts';
 import { flag, integer, option, postgresUrl, redisUrl, text } from './option.ts';
-import { replicaList } from './replica-list.ts';
-import { shardList } from './shard-list.ts';
+import { replicaList, shardList } from './shard-list.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -1,6 +1,6 @@
 import test from 'ava';
 import * as fc from 'fast-check';
-import { html } from '../src/dashboard/html.ts';
+import { html } from '../src/dashboard/layout.ts';
 import { printable, printableLines } from '../src/printable.ts';
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);

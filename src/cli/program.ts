@@ -1,6 +1,6 @@
 import { Argument, Command, CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { VERSION } from '../version.ts';
-import { EXIT, examples, leavesOf, pathOf } from './command.ts';
+import { examples, EXIT, leavesOf, pathOf } from './command.ts';
 import { copies } from './commands/copies.ts';
 import { deadLetters } from './commands/dead-letters.ts';
 import { migrate, pressure, status, tail } from './commands/deployment.ts';

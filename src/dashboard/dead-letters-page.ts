@@ -1,10 +1,9 @@
 import { stampToMs } from '../clock.ts';
 import { replayOutcomeSchema } from '../maintenance/replay.ts';
 import type { DeadLetter, DeadLetterWithPayload } from '../postgres/dead-letters.ts';
-import { bytes, count, time } from './figures.ts';
-import { type Html, html, lines } from './html.ts';
+import { bytes, count, time } from './overview-figures.ts';
+import { actionForm, type Frame, type Html, html, itemLink, lines, page } from './layout.ts';
 import { isUnderWay, type RequestedJob } from './requested-jobs.ts';
-import { actionForm, type Frame, itemLink, page } from './layout.ts';
 
 const REFRESH_MS = 1000;
 

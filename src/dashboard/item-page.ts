@@ -1,8 +1,7 @@
 import { stampToMs } from '../clock.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
-import { bytes, count, duration, time } from './figures.ts';
-import { type Content, fieldValue, type Html, html } from './html.ts';
-import { type Frame, page } from './layout.ts';
+import { bytes, count, duration, time } from './overview-figures.ts';
+import { type Content, fieldValue, type Frame, type Html, html, page } from './layout.ts';
 
 import { rowsOfIds } from '../postgres/all-items.ts';
 import { type FeedHistory, feedHistory } from '../redis/feed-history.ts';

@@ -1,13 +1,21 @@
 import { childrenOfAll, prefixOfAll, rootOfAll } from '../postgres/all-nodes.ts';
 import { selectAllIds } from '../postgres/all-items.ts';
-import { startingWith } from '../postgres/selection.ts';
+import { startingWith } from '../postgres/read-items.ts';
 import type { MerkleChild, MerkleNode } from '../types/merkle.ts';
 import { VERIFY_STEPS } from '../postgres/merkle-verify.ts';
 import { VERIFY_JOB, verifyProgressSchema, verifyResultSchema } from '../maintenance/on-demand.ts';
-import { count, duration, percent, time } from './figures.ts';
-import { type Content, fieldValue, type Html, html } from './html.ts';
+import { count, duration, percent, time } from './overview-figures.ts';
+import {
+  actionForm,
+  type Content,
+  fieldValue,
+  type Frame,
+  type Html,
+  html,
+  itemLink,
+  page,
+} from './layout.ts';
 import { isUnderWay, type RequestedJob, requestedJobs } from './requested-jobs.ts';
-import { actionForm, type Frame, itemLink, page } from './layout.ts';
 
 import type { Sources } from './sources.ts';
 

@@ -1,9 +1,16 @@
-import { bytes, count, duration, ago, percent } from './figures.ts';
-import { type Content, type Html, html } from './html.ts';
-import type { OverviewFigures, QueueFigures, SweepFigures } from './overview-figures.ts';
-import type { MoveFigures } from '../postgres/move-figures.ts';
+import {
+  ago,
+  bytes,
+  count,
+  duration,
+  type OverviewFigures,
+  percent,
+  type QueueFigures,
+  type SweepFigures,
+} from './overview-figures.ts';
+import { actionForm, type Content, type Frame, type Html, html, itemLink, page } from './layout.ts';
+import type { MoveFigures } from '../postgres/map-changes.ts';
 import type { Answer } from './sources.ts';
-import { actionForm, type Frame, itemLink, page } from './layout.ts';
 import { SLOT_MS, type SeriesPoint } from '../redis/history.ts';
 
 const REFRESH_MS = 2000;

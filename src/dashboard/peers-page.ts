@@ -5,14 +5,18 @@ import {
   type CompareResult,
   compareResultSchema,
 } from '../maintenance/compare-job.ts';
-import { lastEqualAt } from '../postgres/peers.ts';
+import { lastEqualAt } from '../postgres/deployment.ts';
 import type { Shard } from '../postgres/shards.ts';
-import type { RowDifference } from '../schema/peer-comparison.ts';
-import { ago, count, duration, time } from './figures.ts';
-import { type Content, type Html, html } from './html.ts';
-import { actionForm, type Frame, itemLink, page } from './layout.ts';
-import type { PeerCheck, PeerChecks } from './peer-checks.ts';
-import { isUnderWay, type RequestedJob, requestedJobs } from './requested-jobs.ts';
+import type { RowDifference } from '../schema/peer.ts';
+import { ago, count, duration, time } from './overview-figures.ts';
+import { actionForm, type Content, type Frame, type Html, html, itemLink, page } from './layout.ts';
+import {
+  isUnderWay,
+  type PeerCheck,
+  type PeerChecks,
+  type RequestedJob,
+  requestedJobs,
+} from './requested-jobs.ts';
 import type { Sources } from './sources.ts';
 
 export interface PeersFigures {

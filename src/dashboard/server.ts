@@ -20,7 +20,7 @@ import { Credentials } from './credentials.ts';
 import { type Authenticate, addGuard } from './guard.ts';
 import { type FrameOf, frames, problemPage, send } from './layout.ts';
 import { CopyCounter } from './overview-figures.ts';
-import { PeerChecks } from './peer-checks.ts';
+import { PeerChecks } from './requested-jobs.ts';
 import { addActions, addPages } from './routes.ts';
 import { addSignIn } from './sign-in.ts';
 import { openSources, type Sources } from './sources.ts';

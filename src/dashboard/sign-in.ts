@@ -3,8 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { Credentials } from './credentials.ts';
 import { beginSession, endSession } from './guard.ts';
-import { type Html, html } from './html.ts';
-import { document, send } from './layout.ts';
+import { document, type Html, html, send } from './layout.ts';
 import type { Sources } from './sources.ts';
 
 const ATTEMPTS_A_MINUTE = 10;

@@ -1,5 +1,6 @@
 import { abortableOpen } from '../abortable.ts';
 import { type Config, loadConfig, type OpenOptions, type Options } from '../config.ts';
+import { ConfigError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import { hashRangeOf, type Lanes } from '../lanes.ts';
 import { createLogger } from '../log.ts';
@@ -9,11 +10,10 @@ import { checkDrainRights } from '../postgres/server.ts';
 import type { Shards } from '../postgres/shards.ts';
 import type { Redis } from '../redis/client.ts';
 import { whenReady } from '../redis/connect.ts';
-import { checkQueueServer } from '../redis/queue-server.ts';
+import { checkQueueServer } from '../redis/masters.ts';
 import { StopPhases } from '../stop-phases.ts';
 import { Backends } from '../tiers/backends.ts';
 import { Drain } from './drain.ts';
-import { configOfLane, drainedPartitions, LaneDrains } from './lane-drains.ts';
 import { type DrainObserver, raiseClocks, UNOBSERVED_DRAIN, type WriterParts } from './writer-parts.ts';
 
 export interface DrainWorker extends AsyncDisposable {
@@ -104,4 +104,58 @@ function partsOfLanes(
     hashes: hashRangeOf(partition, lanes.count),
     config: ofLane,
   }));
+}
+
+/** The drains of the partitions of one process. None waits for another, so a lane that is held up holds up its own ids only. */
+class LaneDrains implements Pick<Drain, 'ready' | 'finish' | 'close'> {
+  readonly #drains: readonly Drain[];
+
+  constructor(drains: readonly Drain[]) {
+    this.#drains = drains;
+  }
+
+  async ready(timeoutMs: number): Promise<void> {
+    await Promise.all(this.#drains.map((drain) => drain.ready(timeoutMs)));
+  }
+
+  async finish(): Promise<void> {
+    await Promise.all(this.#drains.map((drain) => drain.finish()));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#drains.map((drain) => drain.close()));
+  }
+}
+
+/** The partitions that this process drains. @throws ConfigError */
+function drainedPartitions({ drainPartitions }: Config, count: number): readonly number[] {
+  if (drainPartitions === undefined) return Array.from({ length: count }, (_, partition) => partition);
+  const unknown = drainPartitions.find((partition) => partition >= count);
+  if (unknown === undefined) return drainPartitions;
+  throw new ConfigError(
+    `TIERLINE_DRAIN_PARTITIONS names partition ${unknown}, and the deployment has ${count}: 0 to ${count - 1}.`,
+  );
+}
+
+/** A lane takes so many chunks at least, as far as the process may, so that batches are worth their statement. */
+const LEAST_CHUNKS = 4;
+
+const LEAST_ENTRIES = 10;
+
+/**
+ * The share of one lane: of what its process may hold, and of the entries that the feeds of the deployment keep.
+ * @param drained partitions of this process
+ * @param partitions of the deployment
+ */
+export function configOfLane(config: Config, drained: number, partitions: number): Config {
+  const { drainConcurrency, drainMaxBytes, feedMaxEntries } = config;
+  return {
+    ...config,
+    drainConcurrency: Math.max(
+      Math.ceil(drainConcurrency / drained),
+      Math.min(LEAST_CHUNKS, drainConcurrency),
+    ),
+    drainMaxBytes: Math.ceil(drainMaxBytes / drained),
+    feedMaxEntries: Math.max(LEAST_ENTRIES, Math.ceil(feedMaxEntries / partitions)),
+  };
 }

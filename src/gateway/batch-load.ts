@@ -1,7 +1,9 @@
-import { SettleTimeoutError, type TierlineError } from '../errors.ts';
+import { z } from 'zod';
+import { InvalidItemError, SettleTimeoutError, type TierlineError } from '../errors.ts';
+import { OUTCOME_STATUSES, OUTCOMES } from '../schema/feed.ts';
 import type { SourceLine } from '../schema/item-lines.ts';
 import type { BatchTicket, NewItem, Outcome, Producer } from '../types/write.ts';
-import { acceptedText, outcomeText, refusedText, stoppedText, unreadableText } from './batch-outcome.ts';
+import { problemOf } from './problem.ts';
 
 /** Lines that are queued together, at most. */
 const GROUP_LINES = 2000;
@@ -9,7 +11,7 @@ const GROUP_BYTES = 1024 * 1024;
 /** Bytes of lines that have not settled, in one call. The process keeps its writes until then. */
 const UNSETTLED_BYTES = 64 * 1024 * 1024;
 
-export interface BatchOptions {
+interface BatchOptions {
   readonly wait: 'accepted' | 'settled';
   /** How long to wait for each group of lines to settle. */
   readonly timeoutMs: number;
@@ -215,4 +217,57 @@ export class BatchLoad {
       this.#hasRoom();
     }
   }
+}
+
+const settledTexts = Object.entries(OUTCOMES)
+  .map(([status, { text }]) => `\`${status}\`: settled, ${text}.`)
+  .join(' ');
+
+/** One line of the answer to a batch. */
+export const lineOutcomeSchema = z
+  .object({
+    line: z.int().describe('Number of the line in the request, from 1.'),
+    id: z.string().optional(),
+    status: z
+      .enum([...OUTCOME_STATUSES, 'accepted', 'rejected', 'stopped'])
+      .describe(
+        `\`accepted\`: queued. ${settledTexts} \`rejected\`: not queued. \`stopped\`: from this line on nothing was queued.`,
+      ),
+    version: z.int().optional(),
+    code: z.string().optional().describe('Of `rejected` and `stopped`: why.'),
+    detail: z.string().optional(),
+    retryAfterMs: z.int().optional(),
+  })
+  .meta({ id: 'LineOutcome' });
+type LineOutcome = z.output<typeof lineOutcomeSchema>;
+
+function acceptedText(line: number, id: string, version: number): string {
+  // By hand: of a million lines nearly all are such.
+  return `{"line":${line},"id":${JSON.stringify(id)},"status":"accepted","version":${version}}\n`;
+}
+
+function outcomeText(line: number, id: string, { status, version, reason }: Outcome): string {
+  return textOf({ line, id, status, version, ...(reason !== undefined && { detail: reason }) });
+}
+
+function refusedText(line: number, id: string, error: unknown): string {
+  return textOf({ line, id, status: 'rejected', ...whyOf(error) });
+}
+
+/** Of a line that is no item. */
+function unreadableText({ line, problem }: Extract<SourceLine, { problem: string }>): string {
+  return textOf({ line, status: 'rejected', ...whyOf(new InvalidItemError('line', problem)) });
+}
+
+function stoppedText(line: number, error: unknown): string {
+  return textOf({ line, status: 'stopped', ...whyOf(error) });
+}
+
+function whyOf(error: unknown): Pick<LineOutcome, 'code' | 'detail' | 'retryAfterMs'> {
+  const { code, detail, retryAfterMs } = problemOf(error);
+  return { code, detail, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+}
+
+function textOf(outcome: LineOutcome): string {
+  return `${JSON.stringify(outcome)}\n`;
 }

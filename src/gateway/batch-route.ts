@@ -1,17 +1,15 @@
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
-import { ClosedError, type TierlineError } from '../errors.ts';
+import { BodyTimeoutError, BodyTooLargeError, ClosedError, type TierlineError } from '../errors.ts';
 import { itemSource } from '../schema/item-lines.ts';
 import { denialOf } from './access.ts';
-import { BatchLoad } from './batch-load.ts';
-import { linePieces } from './batch-lines.ts';
-import { lineOutcomeSchema } from './batch-outcome.ts';
+import { BatchLoad, lineOutcomeSchema } from './batch-load.ts';
 import { failures, type RequestBody } from './openapi.ts';
 import type { GatewayApp, GatewayParts } from './parts.ts';
 import { audit, goneSignal, waitQuery } from './writes.ts';
 
-export const NDJSON_TYPE = 'application/x-ndjson';
+const NDJSON_TYPE = 'application/x-ndjson';
 
 const LINES: RequestBody = {
   content: {
@@ -109,4 +107,39 @@ async function* endedBy(body: Readable, signal: AbortSignal): AsyncGenerator<Buf
 
 function closed(): TierlineError {
   return new ClosedError('The gateway stops. Send the rest again, to another one.');
+}
+
+const NEWLINE = 0x0a;
+
+/**
+ * The pieces of a body of lines, as they come. A sender may take as long as it likes for all of them, and no longer than
+ * `timeoutMs` for one line.
+ * @throws BodyTooLargeError when a line is longer than `maxBytes`: the rest of it is not read; BodyTimeoutError
+ */
+async function* linePieces(
+  pieces: AsyncIterator<Buffer, unknown>,
+  maxBytes: number,
+  timeoutMs: number,
+): AsyncGenerator<Buffer, void, undefined> {
+  let lineBytes = 0;
+  let lineBegan = performance.now();
+  for (;;) {
+    const next = await withinLine(pieces.next(), lineBegan + timeoutMs - performance.now(), timeoutMs);
+    if (next.done === true) return;
+    const piece = next.value;
+    const lastLine = piece.lastIndexOf(NEWLINE);
+    lineBytes = lastLine < 0 ? lineBytes + piece.length : piece.length - lastLine - 1;
+    yield piece;
+    // After the caller had time for it: only a slow sender is refused.
+    if (lastLine >= 0) lineBegan = performance.now();
+    if (lineBytes > maxBytes) throw new BodyTooLargeError(`A line has more than ${maxBytes} bytes.`);
+  }
+}
+
+function withinLine<T>(next: Promise<T>, leftMs: number, timeoutMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const late = () => reject(new BodyTimeoutError(`A line did not arrive within ${timeoutMs} ms.`));
+    const timer = setTimeout(late, Math.max(1, leftMs));
+    next.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }

@@ -4,8 +4,7 @@ import type { Keys } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { feedAfter, feedHolds, type NumberedChanges } from '../redis/feed.ts';
 import { type ChangeKind, changeKindAt, feedChangesSchema } from '../schema/feed.ts';
-import type { ChangeFeeds, Follower } from './change-feeds.ts';
-import type { ChangePosition, LanePosition } from './change-position.ts';
+import type { ChangeFeeds, ChangePosition, Follower, LanePosition } from './change-feeds.ts';
 
 /** Entries of one read. An entry of 1,000 ids has about 40 KB. */
 const PAGE = 10;
@@ -26,7 +25,7 @@ export interface Change {
 }
 
 /** The changes of one batch, and the place after it. Of a quiet feed only the place. */
-export interface ChangeBatch {
+interface ChangeBatch {
   readonly changes: readonly Change[];
   readonly position: ChangePosition;
 }

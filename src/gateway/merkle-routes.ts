@@ -1,12 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import {
+  identityAnswer,
   idsQuestion,
   itemsQuestion,
+  nodeAnswer,
   nodesQuestion,
   weeksAnswer,
-  identityAnswer,
-  nodeAnswer,
 } from '../schema/peer.ts';
 import type { LeafOptions, PeerRow, RepairPeer } from '../types/merkle.ts';
 import { refuseConfined } from './access.ts';

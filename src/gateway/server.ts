@@ -1,8 +1,11 @@
 import compress from '@fastify/compress';
 import rateLimit from '@fastify/rate-limit';
 import fastify from 'fastify';
+import type { ConnectionError } from 'fastify';
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
-import type { GatewayMetrics } from '../metrics/gateway-metrics.ts';
+import type { Socket } from 'node:net';
+import type { Logger } from '../log.ts';
+import type { GatewayMetrics } from '../metrics/process-metrics.ts';
 import { addGuard } from './access.ts';
 import { addBatchRoute } from './batch-route.ts';
 import { closeUnread, refuseEncoded } from './body.ts';
@@ -12,9 +15,7 @@ import { addListRoutes } from './list-routes.ts';
 import { addMerkleRoutes } from './merkle-routes.ts';
 import { addDocument, addTryItPage } from './openapi.ts';
 import type { GatewayApp, GatewayParts } from './parts.ts';
-import { answerFailure, requestError } from './problem.ts';
-import { addHeaders } from './headers.ts';
-import { answerBrokenRequest } from './broken-request.ts';
+import { answerFailure, problem, type Problem, PROBLEM_TYPE, requestError } from './problem.ts';
 import type { Tokens } from './tokens.ts';
 
 /** A connection on which nothing moves is closed after this time. Longer than a write may be waited for. */
@@ -68,4 +69,40 @@ export async function createGatewayServer(
   addChangesRoute(app, parts);
   await addMerkleRoutes(app, parts);
   return app;
+}
+
+/** Answers are data: a browser must neither guess a type nor run anything, and no shared cache may keep them. */
+function addHeaders(app: GatewayApp): void {
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
+    // As helmet does, which has another policy for the page of the routes: what is set on the reply itself would win.
+    reply.raw.setHeader('content-security-policy', "default-src 'none'; frame-ancestors 'none'");
+    done();
+  });
+}
+
+/** Answers what Node could not read as a request, or not in time: no route has seen it. Then the connection is closed. */
+function answerBrokenRequest(log: Logger, error: ConnectionError, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const told = problemOf(error.code);
+  log.warn({ status: told.status, code: told.code, why: error.code }, 'request refused');
+  const body = JSON.stringify(told);
+  const head = [
+    `HTTP/1.1 ${told.status} ${told.title}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+  ];
+  if (socket.writable) socket.write(`${head.join('\r\n')}\r\n\r\n${body}`);
+  socket.destroySoon();
+}
+
+function problemOf(code: string): Problem {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return problem(408, 'ERR_BODY_TIMEOUT', 'The headers did not arrive in time.');
+  }
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return problem(431, 'ERR_INVALID_REQUEST', 'The headers are too large.');
+  }
+  return problem(400, 'ERR_INVALID_REQUEST', 'This is not HTTP/1.1.');
 }

@@ -9,7 +9,7 @@ import type { Shard, Shards } from '../postgres/shards.ts';
 import { readBacklog } from '../redis/backlog.ts';
 import type { Redis } from '../redis/client.ts';
 
-export interface ReadinessSources {
+interface ReadinessSources {
   /** `failFast` connection of the queue. */
   readonly queue: Redis;
   readonly shards: Shards;
@@ -27,7 +27,7 @@ export interface Check {
   readonly detail?: string;
 }
 
-export interface ReadinessReport {
+interface ReadinessReport {
   readonly ready: boolean;
   readonly checks: readonly Check[];
 }

@@ -1,7 +1,7 @@
-// Import only types here: anything else is loaded before the process listens to signals.
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
-import type { Service } from './with-probes.ts';
+
+// Import only types here: anything else is loaded before the process listens to signals.
 
 export interface ServiceModule {
   start(config: Config, log: Logger): Promise<Service>;
@@ -79,4 +79,44 @@ async function startedWithin(
       () => undefined,
     )
   );
+}
+
+/** Something that a process runs until it is told to stop. */
+interface Service {
+  close(): Promise<void>;
+}
+
+/** Tells others whether a service is ready; `src/health` has one. */
+interface Probes extends Service {
+  running(): void;
+  stopping(): void;
+}
+
+/**
+ * A service and its probes as one service. The probes start first and stop last, so that they say "not ready" while the
+ * service starts and stops. When the probes cannot start, the service takes no work.
+ */
+export async function startWithProbes(
+  startProbes: () => Promise<Probes>,
+  startService: () => Promise<Service>,
+): Promise<Service> {
+  const probes = await startProbes();
+  let service: Service;
+  try {
+    service = await startService();
+  } catch (error) {
+    await probes.close();
+    throw error;
+  }
+  probes.running();
+  return {
+    async close() {
+      probes.stopping();
+      try {
+        await service.close();
+      } finally {
+        await probes.close();
+      }
+    },
+  };
 }

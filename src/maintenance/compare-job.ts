@@ -1,8 +1,13 @@
 import type { Queue } from 'bullmq';
 import { z } from 'zod';
 import { ConfigError } from '../errors.ts';
-import { type PeerComparison, peerComparisonSchema } from '../schema/peer-comparison.ts';
-import { KEPT_JOBS } from './kept-jobs.ts';
+import { type PeerComparison, peerComparisonSchema } from '../schema/peer.ts';
+
+/** How long what people asked for, and its result, stays on the maintenance queue. */
+export const KEPT_JOBS = {
+  removeOnComplete: { age: 7 * 24 * 3600, count: 100 },
+  removeOnFail: { count: 100 },
+} as const;
 
 /** A job of the maintenance queue: compares the deployment with one of its peers. */
 export const COMPARE_JOB = 'compare';

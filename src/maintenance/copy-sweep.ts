@@ -20,8 +20,7 @@ import {
 import { CacheUnknownError } from '../redis/item-store.ts';
 import { pendingStamps, rangesInFlight } from '../redis/in-flight.ts';
 import { decodeStored } from '../schema/stored-item.ts';
-import { dropCopies, refreshCopies } from './copy-repair.ts';
-import { decodedCopy, judgeCopy, type Verdict } from './copy-verdict.ts';
+import { decodedCopy, dropCopies, judgeCopy, refreshCopies, type Verdict } from './copy-repair.ts';
 import { coverOf, type LostWriteParts, purgedBelow } from './lost-writes.ts';
 
 /** Hears how the sweep goes; it must not throw. */

@@ -20,8 +20,7 @@ import { CacheUnknownError } from '../redis/item-store.ts';
 import { toFeedChanges } from '../schema/feed.ts';
 import { replayChunkId } from '../schema/job.ts';
 import { type StoredItem, versionOf } from '../schema/stored-item.ts';
-import { dropCopies, refreshCopies, type RepairParts } from './copy-repair.ts';
-import { decodedCopy, judgeCopy } from './copy-verdict.ts';
+import { decodedCopy, dropCopies, judgeCopy, refreshCopies, type RepairParts } from './copy-repair.ts';
 
 export interface LostWriteParts extends RepairParts {
   /** A `failFast` connection to the queue's Redis. */

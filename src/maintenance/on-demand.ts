@@ -3,9 +3,8 @@ import { z } from 'zod';
 import { VERIFY_STEPS, verifyStep } from '../postgres/merkle-verify.ts';
 import type { Shard } from '../postgres/shards.ts';
 import { type CopyTurn, copyTurnSchema } from '../redis/copies.ts';
-import { COMPARE_JOB, type ComparePeer, type CompareResult, runCompare } from './compare-job.ts';
+import { COMPARE_JOB, type ComparePeer, type CompareResult, KEPT_JOBS, runCompare } from './compare-job.ts';
 import type { CopySweep } from './copy-sweep.ts';
-import { KEPT_JOBS } from './kept-jobs.ts';
 import { finishReplay, isRunning, type ReplayOutcome, type ReplayParts, startReplay } from './replay.ts';
 
 /** Jobs of the maintenance queue that people ask for; the recurring chores have other names. */

@@ -6,8 +6,13 @@ import type { Config } from '../config.ts';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import { areAllApplied, deleteLetters, findLetter, lettersOfChunk } from '../postgres/all-letters.ts';
-import type { DeadLetterWithPayload } from '../postgres/dead-letters.ts';
+import {
+  areAllApplied,
+  type DeadLetterWithPayload,
+  deleteLetters,
+  findLetter,
+  lettersOfChunk,
+} from '../postgres/dead-letters.ts';
 import { rangeCover } from '../postgres/range-deletes.ts';
 import type { Shards } from '../postgres/shards.ts';
 import { openQueue } from '../redis/bull-queue.ts';

@@ -8,14 +8,13 @@ import { Digester } from '../merkle/digest.ts';
 import { checkMerkleKey } from '../postgres/merkle-key.ts';
 import { openQueue } from '../redis/bull-queue.ts';
 import { noteChore } from '../redis/history.ts';
-import { checkQueueServer } from '../redis/queue-server.ts';
+import { checkQueueServer } from '../redis/masters.ts';
 import { StopPhases } from '../stop-phases.ts';
 import { Backends } from '../tiers/backends.ts';
-import { type Chore, type ChoreObserver, choresOf, UNOBSERVED_CHORES } from './chores.ts';
+import { type Chore, type ChoreObserver, choresOf, RowSweep, UNOBSERVED_CHORES } from './chores.ts';
 import { type ComparePeer, NO_PEERS } from './compare-job.ts';
 import { CopySweep } from './copy-sweep.ts';
 import { runOnDemand } from './on-demand.ts';
-import { RowSweep } from './row-sweep.ts';
 
 export interface Maintenance extends AsyncDisposable {
   close(): Promise<void>;

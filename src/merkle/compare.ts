@@ -1,8 +1,7 @@
-import type { PeerComparison, RowDifference } from '../schema/peer-comparison.ts';
+import type { PeerComparison, RowDifference } from '../schema/peer.ts';
 import type { Registers, RepairPeer } from '../types/merkle.ts';
-import { admitPeer } from './comparable.ts';
+import { admitPeer, hasNewer, registersById } from './comparable.ts';
 import { differingRows } from './diff.ts';
-import { hasNewer, registersById } from './registers.ts';
 import { differingWeeks } from './tombstone-weeks.ts';
 
 /** Ids whose registers are asked for at once. */

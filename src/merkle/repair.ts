@@ -1,17 +1,17 @@
 import { pause } from '../abortable.ts';
-import { MAX_PEER_ROWS, type repairOptionsOf } from '../schema/options.ts';
+import { MAX_PEER_ROWS, repairOptionsOf } from '../schema/options.ts';
 import type {
   MerkleDifference,
   RefusedRow,
+  Registers,
   RepairCounts,
+  RepairOptions,
   RepairPeer,
   RepairResult,
 } from '../types/merkle.ts';
-import { admitPeer } from './comparable.ts';
+import { admitPeer, hasNewer, registersById } from './comparable.ts';
 import { differingRows } from './diff.ts';
-import { eachOf } from './each-of.ts';
-import { planMoves } from './move-plan.ts';
-import { differingWeeks } from './tombstone-weeks.ts';
+import { differingWeeks, weekOf } from './tombstone-weeks.ts';
 
 /** Rows that are compared, and moved, at once. */
 const BATCH_ROWS = MAX_PEER_ROWS;
@@ -26,19 +26,26 @@ const MAX_REFUSED = 1000;
 type ParsedOptions = ReturnType<typeof repairOptionsOf>;
 
 /**
- * Makes two deployments equal (anti-entropy as in Amazon's Dynamo, SOSP 2007; active anti-entropy as in Riak). The rows that
- * differ are found through both hash trees, tombstones too. Then each register goes, with its own stamp, to the side that has an
- * older one or none. The receiver stores it as any write, so an older stamp never undoes a newer one, and a row that is moved twice
- * changes nothing. A repair that was cut off needs no note of where it was: a new one finds what still differs.
- * @throws PeerRefusedError before anything is moved, and what the sides throw
+ * Makes two deployments equal: each row's registers go, with their own stamps, to the side that has older ones. What is newer stays.
+ * Call it again when it was cut off: it finds what still differs.
+ *
+ * It is anti-entropy as in Amazon's Dynamo (SOSP 2007) and Riak. The rows that differ are found through both hash trees, tombstones
+ * too. The receiver stores a register as any write, so an older stamp never undoes a newer one, and a row that is moved twice
+ * changes nothing.
+ * @param here what `openLocalPeer` gave, or `openPeer`
+ * @param there the other side
+ * @throws PeerRefusedError when they cannot be compared, before anything is moved; InvalidItemError, the signal's reason, and what the
+ *   sides throw
  */
-export async function repairPeers(
+export async function repair(
   here: RepairPeer,
   there: RepairPeer,
-  options: ParsedOptions,
+  options?: RepairOptions,
 ): Promise<RepairResult> {
+  const parsed = repairOptionsOf(options);
+  parsed.signal?.throwIfAborted();
   const { deployment, firstWeek } = await admitPeer(here, there);
-  const result = await new Repair(here, there, options, firstWeek).run();
+  const result = await new Repair(here, there, parsed, firstWeek).run();
   if (result.equal) await here.noteEqual?.(deployment);
   return result;
 }
@@ -192,4 +199,87 @@ class Repair {
     const refused = [...this.#refused.values()];
     return { equal, ...(reason === undefined ? {} : { reason }), ...this.#counts(), left, refused };
   }
+}
+
+/**
+ * Does the work of each value, of at most `width` at once. The next value is asked for as soon as there is room, so whoever finds
+ * values goes on while others are worked on. After an error no work begins.
+ * @throws the first error, when all work that has begun is over: the caller may close what the work uses
+ */
+export async function eachOf<T>(
+  values: AsyncIterable<T>,
+  width: number,
+  work: (value: T) => Promise<void>,
+): Promise<void> {
+  const running = new Set<Promise<void>>();
+  const errors: unknown[] = [];
+  const run = async (value: T) => {
+    try {
+      await work(value);
+    } catch (error) {
+      errors.push(error);
+    }
+  };
+  try {
+    for await (const value of values) {
+      if (errors.length > 0) break;
+      const one = run(value).finally(() => running.delete(one));
+      running.add(one);
+      if (running.size === width) await Promise.race(running);
+      if (errors.length > 0) break;
+    }
+  } catch (error) {
+    errors.push(error);
+  }
+  await Promise.all(running);
+  if (errors.length > 0) throw errors[0];
+}
+
+/** Ids whose rows go each way; an id may be in both. */
+interface MovePlan {
+  readonly pull: readonly string[];
+  readonly push: readonly string[];
+}
+
+/**
+ * Decides which way rows go that the sides list with other digests, or that one side lists alone. Mostly the other side has no row
+ * then: it is asked, the row goes there, and the side that has it is not asked.
+ * @param onlyOfWeek leaves out rows that are counted in another week (`weekOf`)
+ */
+async function planMoves(
+  here: RepairPeer,
+  there: RepairPeer,
+  found: readonly MerkleDifference[],
+  onlyOfWeek?: number,
+): Promise<MovePlan> {
+  const ask = (side: RepairPeer, which: (one: MerkleDifference) => boolean) =>
+    registersById(
+      side,
+      found.filter(which).map(({ id }) => id),
+    );
+  const [own, others] = await Promise.all([
+    ask(here, (one) => one.there !== undefined),
+    ask(there, (one) => one.here !== undefined),
+  ]);
+  const isMissingHere = ({ id, here: listed }: MerkleDifference) => listed === undefined && !own.has(id);
+  const isMissingThere = ({ id, there: listed }: MerkleDifference) => listed === undefined && !others.has(id);
+  // A row that one side lists alone may be a tombstone on the other, or have come there meanwhile: then the newer one wins.
+  const [moreOwn, moreOthers] = await Promise.all([
+    ask(here, (one) => one.there === undefined && !isMissingThere(one)),
+    ask(there, (one) => one.here === undefined && !isMissingHere(one)),
+  ]);
+  const ofHere = ({ id }: MerkleDifference): Registers | undefined => own.get(id) ?? moreOwn.get(id);
+  const ofThere = ({ id }: MerkleDifference): Registers | undefined => others.get(id) ?? moreOthers.get(id);
+  const counted = found.filter(
+    (one) =>
+      onlyOfWeek === undefined ||
+      isMissingHere(one) ||
+      isMissingThere(one) ||
+      weekOf(ofHere(one), ofThere(one)) === onlyOfWeek,
+  );
+  const idsOf = (which: (one: MerkleDifference) => boolean) => counted.filter(which).map(({ id }) => id);
+  return {
+    pull: idsOf((one) => isMissingHere(one) || hasNewer(ofThere(one), ofHere(one))),
+    push: idsOf((one) => isMissingThere(one) || hasNewer(ofHere(one), ofThere(one))),
+  };
 }

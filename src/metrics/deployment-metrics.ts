@@ -5,7 +5,7 @@ import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
 import { type AllTotals, totalsOf } from '../postgres/all-items.ts';
 import type { Shards } from '../postgres/shards.ts';
-import { type MoveFigures, readMove } from '../postgres/move-figures.ts';
+import { type MoveFigures, readMove } from '../postgres/map-changes.ts';
 import { pingPostgres } from '../postgres/pool.ts';
 import { pressureOf } from '../producer/admission.ts';
 import { type Backlog, readBacklog, waitingOf } from '../redis/backlog.ts';

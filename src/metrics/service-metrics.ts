@@ -3,7 +3,7 @@ import type { ProducerObserver } from '../producer/producer-observer.ts';
 import type { ReplicaFigures } from '../types/health.ts';
 import type { ReadCounters, Reader } from '../types/read.ts';
 import type { Producer } from '../types/write.ts';
-import { producerMetrics } from './producer-metrics.ts';
+import { producerMetrics } from './process-metrics.ts';
 import { Instruments } from './registry.ts';
 
 /** What a service shows of its own producer, reader or store, in the prom-client registry that it serves itself. */

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts';
 import { PeerUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { comparePeers } from '../merkle/compare.ts';
-import type { PeerComparison } from '../schema/peer-comparison.ts';
+import type { PeerComparison } from '../schema/peer.ts';
 import { configuredPeer } from './configured-peers.ts';
 import { connectLocalPeer } from './local-peer.ts';
 

@@ -1,10 +1,10 @@
 import { pause } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
+import { repair } from '../merkle/repair.ts';
 import type { RepairResult } from '../types/merkle.ts';
 import { type ConfiguredPeer, configuredPeers } from './configured-peers.ts';
-import { LazyPeer } from './lazy-peer.ts';
-import { repair } from './repair.ts';
+import { LazyPeer } from './local-peer.ts';
 
 /** Hears how comparisons with peers end; it must not throw. */
 export interface PeerObserver {

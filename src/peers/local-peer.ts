@@ -4,8 +4,8 @@ import { type Config, loadConfig, type OpenOptions } from '../config.ts';
 import { WRITES_QUEUE } from '../keys.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { Digester } from '../merkle/digest.ts';
+import { lastEqualAt, noteEqual } from '../postgres/deployment.ts';
 import { checkMerkleKey } from '../postgres/merkle-key.ts';
-import { lastEqualAt, noteEqual } from '../postgres/peers.ts';
 import type { Pool } from '../postgres/pool.ts';
 import type { Shard } from '../postgres/shards.ts';
 import { MerkleView } from '../read/merkle-view.ts';
@@ -131,4 +131,30 @@ export async function connectLocalPeer(config: Config, log: Logger): Promise<Own
     const close = () => (closing ??= stop());
     return Object.assign(peer, { close, [Symbol.asyncDispose]: close });
   });
+}
+
+/** Opens this deployment as a peer when it is first needed, and again when that failed. */
+export class LazyPeer {
+  readonly #config: Config;
+  readonly #log: Logger;
+  #opening: Promise<OwnPeer> | undefined;
+
+  constructor(config: Config, log: Logger) {
+    this.#config = config;
+    this.#log = log;
+  }
+
+  /** @throws as `openLocalPeer` */
+  open(): Promise<OwnPeer> {
+    this.#opening ??= connectLocalPeer(this.#config, this.#log).catch((error: unknown) => {
+      this.#opening = undefined;
+      throw error;
+    });
+    return this.#opening;
+  }
+
+  async close(): Promise<void> {
+    const opened = await this.#opening?.catch(() => undefined);
+    await opened?.close();
+  }
 }

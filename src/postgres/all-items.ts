@@ -6,10 +6,10 @@ import {
   rowDigests,
   type Rows,
   selectIds,
+  type Selection,
   selectRows,
 } from './read-items.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
-import type { Selection } from './selection.ts';
 import type { Shards } from './shards.ts';
 import { readTotals, type Totals } from './totals.ts';
 

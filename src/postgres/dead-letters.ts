@@ -1,6 +1,8 @@
 import type { Stamp } from '../clock.ts';
+import { sum } from './all-items.ts';
 import { int8Array, textArray } from './arrays.ts';
 import { type Queryable, readL3 } from './pool.ts';
+import type { Shard, Shards } from './shards.ts';
 
 export interface NewDeadLetter {
   readonly itemId: string;
@@ -78,7 +80,7 @@ export async function listDeadLetters(
 }
 
 /** @throws TierUnavailableError, SchemaMissingError */
-export async function findDeadLetter(db: Queryable, seq: number): Promise<DeadLetterWithPayload | undefined> {
+async function findDeadLetter(db: Queryable, seq: number): Promise<DeadLetterWithPayload | undefined> {
   const { rows } = await readL3(() =>
     db.query<DeadLetterRow & { payload: string }>(
       `SELECT ${COLUMNS}, payload FROM dead_letters WHERE seq = $1`,
@@ -104,7 +106,7 @@ export async function deadLettersOfChunk(db: Queryable, chunkId: string): Promis
  * know them.
  * @throws TierUnavailableError, SchemaMissingError
  */
-export async function areApplied(db: Queryable, seqs: readonly number[]): Promise<boolean> {
+async function areApplied(db: Queryable, seqs: readonly number[]): Promise<boolean> {
   const { rows } = await readL3(() =>
     db.query<{ missing: boolean }>(
       `SELECT EXISTS (SELECT FROM dead_letters d LEFT JOIN items i ON i.id = d.item_id
@@ -117,7 +119,7 @@ export async function areApplied(db: Queryable, seqs: readonly number[]): Promis
 }
 
 /** Returns how many were there. */
-export async function deleteDeadLetters(db: Queryable, seqs: readonly number[]): Promise<number> {
+async function deleteDeadLetters(db: Queryable, seqs: readonly number[]): Promise<number> {
   const { rowCount } = await readL3(() =>
     db.query('DELETE FROM dead_letters WHERE seq = ANY($1::bigint[])', [int8Array(seqs)]),
   );
@@ -125,9 +127,51 @@ export async function deleteDeadLetters(db: Queryable, seqs: readonly number[]):
 }
 
 /** Deletes those that were refused before `beforeMs`. Returns how many. @throws TierUnavailableError, SchemaMissingError */
-export async function purgeDeadLetters(db: Queryable, beforeMs: number): Promise<number> {
+async function purgeDeadLetters(db: Queryable, beforeMs: number): Promise<number> {
   const { rowCount } = await readL3(() =>
     db.query('DELETE FROM dead_letters WHERE died_at < to_timestamp($1::float8)', [beforeMs / 1000]),
   );
   return rowCount ?? 0;
+}
+
+/**
+ * The dead letters of all shards. Each shard numbers its own from a place of its own (`migrate-shards.ts`), so a number tells one
+ * letter. All throw TierUnavailableError, which names the shard, and SchemaMissingError.
+ */
+
+/** As `listDeadLetters`: by their numbers, so letters of one shard come together. */
+export async function listLetters(shards: Shards, limit: number, before?: number): Promise<DeadLetter[]> {
+  const lists = await ofAll(shards, ({ pool }) => listDeadLetters(pool, limit, before));
+  return lists
+    .flat()
+    .toSorted((a, b) => b.seq - a.seq)
+    .slice(0, limit);
+}
+
+export async function findLetter(shards: Shards, seq: number): Promise<DeadLetterWithPayload | undefined> {
+  const found = await ofAll(shards, ({ pool }) => findDeadLetter(pool, seq));
+  return found.find((letter) => letter !== undefined);
+}
+
+export async function lettersOfChunk(shards: Shards, chunkId: string): Promise<DeadLetterWithPayload[]> {
+  const lists = await ofAll(shards, ({ pool }) => deadLettersOfChunk(pool, chunkId));
+  return lists.flat().toSorted((a, b) => a.stamp - b.stamp);
+}
+
+export async function areAllApplied(shards: Shards, seqs: readonly number[]): Promise<boolean> {
+  return (await ofAll(shards, ({ pool }) => areApplied(pool, seqs))).every(Boolean);
+}
+
+/** Returns how many were there. */
+export async function deleteLetters(shards: Shards, seqs: readonly number[]): Promise<number> {
+  return sum(await ofAll(shards, ({ pool }) => deleteDeadLetters(pool, seqs)));
+}
+
+export async function purgeLetters(shards: Shards, beforeMs: number): Promise<number> {
+  return sum(await ofAll(shards, ({ pool }) => purgeDeadLetters(pool, beforeMs)));
+}
+
+async function ofAll<T>(shards: Shards, work: (shard: Shard) => Promise<T>): Promise<T[]> {
+  await shards.known();
+  return shards.each(work);
 }

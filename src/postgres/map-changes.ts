@@ -1,6 +1,8 @@
 import { MoveError, PartitionMovedError } from '../errors.ts';
-import { type ShardMap, withMove } from '../shard-map.ts';
+import { hashSpanOf } from '../lanes.ts';
+import { type Move, type ShardMap, withMove } from '../shard-map.ts';
 import { DEPLOYMENT_IN_TURN, readDeployment, storeMap } from './deployment.ts';
+import { partitionNode } from './partition-rows.ts';
 import { type Queryable, readL3 } from './pool.ts';
 import type { Shard, Shards } from './shards.ts';
 
@@ -76,4 +78,33 @@ export async function endSwitch(shards: Shards): Promise<void> {
   const map = await levelMaps(shards);
   if (map.move?.step !== 'switch') return;
   await replaceMap(shards, map.move.to, map, withMove(map, { ...map.move, step: 'empty' }));
+}
+
+/** A move that is under way. */
+export interface MoveFigures extends Move {
+  /** Rows of the partition at the shard that it comes from, and at the one that it goes to, tombstones included. */
+  readonly rowsFrom: number;
+  readonly rowsTo: number;
+}
+
+/** Undefined when nothing is being moved. @throws TierUnavailableError that names the shard */
+export async function readMove(shards: Shards): Promise<MoveFigures | undefined> {
+  await shards.look();
+  const { map } = shards;
+  if (map?.move === undefined) return undefined;
+  const { move, owners } = map;
+  const rowsAt = (name: string) => {
+    const shard = shardNamed(shards, name);
+    return shards.named(shard, () =>
+      readL3(async () => {
+        const { items, tombstones } = await partitionNode(
+          shard.pool,
+          hashSpanOf(move.partition, owners.length),
+        );
+        return items + tombstones;
+      }),
+    );
+  };
+  const [rowsFrom, rowsTo] = await Promise.all([rowsAt(move.from), rowsAt(move.to)]);
+  return { ...move, rowsFrom, rowsTo };
 }

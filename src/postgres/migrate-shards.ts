@@ -5,10 +5,10 @@ import type { ShardOption } from '../shard-list.ts';
 import { type ShardMap, spread } from '../shard-map.ts';
 import {
   databaseIdentity,
-  REFUSE_OUT_OF_TURN,
-  deploymentOf,
   DEPLOYMENT_COLUMNS,
+  deploymentOf,
   type DeploymentRow,
+  REFUSE_OUT_OF_TURN,
   storedText,
 } from './deployment.ts';
 import { HAS_DATA, otherPartitions, underLock } from './migrator.ts';

@@ -1,6 +1,7 @@
+import { pipeline } from 'node:stream/promises';
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import type { HashRange } from '../lanes.ts';
 import { LEAVES } from '../merkle/digest.ts';
-import { copyBetween } from './copy-between.ts';
 import { deltaOf, NOT_EMPTY, SUM_OF_NODES } from './merkle-delta.ts';
 import type { Pool, Queryable } from './pool.ts';
 
@@ -11,14 +12,14 @@ export type PartitionHashes = NonNullable<HashRange>;
  * Neighbours in the hash tree that are copied or deleted in one transaction: the rows of one week (0: live rows) from one place
  * up to another.
  */
-export interface Slice {
+interface Slice {
   readonly week: number;
   readonly from: number;
   readonly to: number;
 }
 
 /** How far a walk over the rows of a partition has come: all of `week` below `from`, and all weeks before. */
-export type SlicePlace = Omit<Slice, 'to'>;
+type SlicePlace = Omit<Slice, 'to'>;
 
 const SLICE_ROWS = 5000;
 /** Stored bytes, as compressed, after which a slice ends. */
@@ -135,7 +136,7 @@ async function columnsOf(db: Queryable): Promise<string> {
 }
 
 /** The subtree of a partition: its live items, and its tombstones by their weeks. */
-export interface PartitionNode {
+interface PartitionNode {
   /** Live items. */
   readonly items: number;
   readonly tombstones: number;
@@ -154,4 +155,33 @@ export async function partitionNode(db: Queryable, { first, last }: PartitionHas
   const items = weeks.find(({ week }) => week === 0)?.count ?? 0;
   const all = weeks.reduce((sum, { count }) => sum + count, 0);
   return { items, tombstones: all - items, weeks };
+}
+
+/**
+ * Streams rows from one database into a table of another, in binary form: nothing is parsed here, and a few packets are in
+ * memory.
+ * @param query a SELECT without parameters
+ * @param into the table and its columns
+ * @param target inside a transaction
+ */
+async function copyBetween(source: Pool, query: string, target: Queryable, into: string): Promise<void> {
+  const connection = await source.connect();
+  let broken: Error | undefined;
+  const onLost = (error: Error) => {
+    broken = error;
+  };
+  connection.on('error', onLost);
+  try {
+    await pipeline(
+      connection.query(copyTo(`COPY (${query}) TO STDOUT (FORMAT binary)`)),
+      target.query(copyFrom(`COPY ${into} FROM STDIN (FORMAT binary)`)),
+    );
+  } catch (error) {
+    // The rest of the rows is on its way and nobody reads it, so the connection cannot be used again.
+    broken = error instanceof Error ? error : new Error(String(error));
+    throw error;
+  } finally {
+    connection.off('error', onLost);
+    connection.release(broken);
+  }
 }

@@ -1,12 +1,12 @@
 import type { Stamp } from '../clock.ts';
 import type { HashRange } from '../lanes.ts';
 import { type Digest, keyHash } from '../merkle/digest.ts';
+import { parsePrefix, parseState, prefixRange } from '../schema/item.ts';
 import { TIERS } from '../schema/job.ts';
 import { decodeStored, KINDS, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import { textArray } from './arrays.ts';
 import { IN_SCOPE, type RowScope } from './deployment.ts';
 import { type Queryable, readL3, timed } from './pool.ts';
-import type { Selection } from './selection.ts';
 
 /** A row's digest in hex. */
 export const DIGEST = "encode(int8send(digest_hi) || int8send(digest_lo), 'hex')";
@@ -18,7 +18,7 @@ export type ItemRow = [id: string, text: string, ...others: unknown[]];
  * A row as the text that L2 keeps (`schema/stored-item.ts`). Postgres builds the text, because the driver takes 0.2 µs to read a
  * column, and because the text goes into L2 unchanged. `replace` takes out the line breaks that Postgres puts into base64.
  */
-export const ITEM_COLUMNS = `id, '1' || CASE WHEN deleted THEN '${KINDS.of.deleted}' WHEN content IS NULL THEN '${KINDS.of.binary}' ELSE '${KINDS.of.json}' END
+const ITEM_COLUMNS = `id, '1' || CASE WHEN deleted THEN '${KINDS.of.deleted}' WHEN content IS NULL THEN '${KINDS.of.binary}' ELSE '${KINDS.of.json}' END
   || lpad(content_version::text, 16, '0') || lpad(state_version::text, 16, '0') || CASE WHEN durable THEN '${TIERS.of.durable}' ELSE '${TIERS.of.all}' END || ${DIGEST}
   || rpad(coalesce(encode(content_hash, 'hex'), ''), 64) || lpad(length(state)::text, 2, '0') || state
   || coalesce(content::text, replace(encode(content_bytes, 'base64'), E'\\n', ''), '') AS text`;
@@ -216,4 +216,60 @@ export async function countRows(
     values: [0, ...values],
   });
   return rows[0]?.n ?? 0;
+}
+
+/** Selects live rows for pages, scans and counts. */
+export interface Selection {
+  /** Both stand in cursors, which tell the selection apart from all others. */
+  readonly by: string;
+  readonly key: string;
+  /** Whether an item of this id can be in it. */
+  mayHold(id: string): boolean;
+  /** Whether an item that was in it still is, in the version it has by now. */
+  stillHolds(item: { readonly state: string }): boolean;
+  /** Selects the rows after an id. */
+  after(id: string): Condition;
+}
+
+/** Parameters begin at $2. Each form is a statement of its own, so that each keeps the plan that walks its index. */
+interface Condition {
+  /** Part of the statement's name. */
+  readonly name: string;
+  readonly where: string;
+  readonly values: readonly string[];
+}
+
+/** @throws InvalidItemError */
+export function ofState(state: string): Selection {
+  const key = parseState(state);
+  return {
+    by: 'state',
+    key,
+    mayHold: () => true,
+    stillHolds: (item) => item.state === key,
+    after: (id) => ({ name: 'state', where: 'state = $2 AND id > $3', values: [key, id] }),
+  };
+}
+
+/** @param prefix '' for all items. @throws InvalidItemError */
+export function ofPrefix(prefix: string): Selection {
+  return startingWith(prefix === '' ? prefix : parsePrefix(prefix));
+}
+
+/** As `ofPrefix`, for text that is known to be well-formed. It may be longer than any id: then nothing is selected. */
+export function startingWith(prefix: string): Selection {
+  return {
+    by: 'prefix',
+    key: prefix,
+    mayHold: (id) => id.startsWith(prefix),
+    stillHolds: () => true,
+    after: (id) => {
+      // Keep `from` as well: then the rows begin with the prefix, whatever `id` is.
+      const { from, to } = prefixRange(prefix);
+      const begin = 'id >= $2 AND id > $3';
+      return to === undefined
+        ? { name: 'prefix>', where: begin, values: [from, id] }
+        : { name: 'prefix<>', where: `${begin} AND id < $4`, values: [from, id, to] };
+    },
+  };
 }

@@ -23,7 +23,7 @@ import { CHUNK_JOB, RANGE_JOB, type RangeJob, toChunkJob, WRITE_JOB_OPTIONS } fr
 import type { Pressure } from '../types/write.ts';
 import { Admission, PressureWatch } from './admission.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
-import { hasReserve, NOTED_BYTES, queuedBytes, type SizedOperation } from './operation.ts';
+import { hasReserve, NOTED_BYTES, queuedBytes, type SizedOperation } from './parsed-call.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import { TrackedChunk } from './tracked-chunk.ts';
 import { WorkerCensus } from './worker-census.ts';

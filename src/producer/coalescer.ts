@@ -1,6 +1,6 @@
 import type { Config } from '../config.ts';
 import { BackpressureError } from '../errors.ts';
-import { hasReserve, type SizedOperation } from './operation.ts';
+import { hasReserve, type SizedOperation } from './parsed-call.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 
 /**

@@ -1,8 +1,9 @@
 import { AtomicRefusedError, InvalidItemError, messageOf, TierlineError } from '../errors.ts';
+import { hashContent } from '../merkle/digest.ts';
 import { partitionOf } from '../partition.ts';
-import { unreadable } from '../schema/item.ts';
-import type { Rejection } from '../types/write.ts';
-import type { SizedOperation } from './operation.ts';
+import { type SerializedItem, unreadable } from '../schema/item.ts';
+import type { Operation } from '../schema/job.ts';
+import type { Rejection, Tiers } from '../types/write.ts';
 
 /** An atomic call is one job and one transaction. A larger one would delay all other writes. */
 const MAX_ATOMIC_ITEMS = 10_000;
@@ -18,7 +19,7 @@ export function lengthOf(inputs: unknown): number {
 }
 
 /** The inputs of one call. */
-export interface ParsedCall {
+interface ParsedCall {
   /** Those that can be queued. */
   readonly operations: SizedOperation[];
   /** Place of each operation in the call. */
@@ -104,4 +105,53 @@ function nameOf<T>(input: T, idOf: (input: T) => unknown): string {
   } catch {
     return '';
   }
+}
+
+/** An operation that is to be queued. */
+export interface SizedOperation extends Operation {
+  /** Content bytes. */
+  readonly bytes: number;
+}
+
+const NO_CONTENT = { tiers: 'all', body: '', hash: '', bytes: 0, ttlMs: null, traceParent: null } as const;
+
+export function putOperation(
+  item: SerializedItem,
+  tiers: Tiers,
+  ttlMs: number | undefined,
+  state: string | undefined,
+): SizedOperation {
+  return {
+    id: item.id,
+    kind: item.kind === 'json' ? 'putJson' : 'putBinary',
+    body: item.body,
+    hash: hashContent(item.raw),
+    bytes: item.bytes,
+    tiers,
+    ttlMs: ttlMs ?? null,
+    state: item.state ?? state ?? null,
+    traceParent: item.traceParent ?? null,
+  };
+}
+
+export function deleteOperation(id: string): SizedOperation {
+  return { id, kind: 'delete', state: null, ...NO_CONTENT };
+}
+
+export function stateOperation(id: string, state: string): SizedOperation {
+  return { id, kind: 'setState', state, ...NO_CONTENT };
+}
+
+/** Bytes of the hash, kind and stamp, and of the note that Redis keeps of a pending id. */
+export const NOTED_BYTES = 250;
+
+/** About how many bytes an operation takes in the queue. Its id is stored in the job and among the pending ids. */
+export function queuedBytes({ id, body, bytes }: SizedOperation): number {
+  // Binary content is queued as base64.
+  return Math.max(bytes, body.length) + 2 * id.length + NOTED_BYTES;
+}
+
+/** Whether it is accepted up to `RESERVE_RATIO`: deletes and new states are. */
+export function hasReserve({ kind }: SizedOperation): boolean {
+  return kind === 'delete' || kind === 'setState';
 }

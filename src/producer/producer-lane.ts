@@ -3,7 +3,7 @@ import { BackpressureError } from '../errors.ts';
 import type { ChunkQueue } from './chunk-queue.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer } from './coalescer.ts';
-import type { SizedOperation } from './operation.ts';
+import type { SizedOperation } from './parsed-call.ts';
 import type { ProducerObserver } from './producer-observer.ts';
 import type { TrackedChunk } from './tracked-chunk.ts';
 

@@ -24,15 +24,18 @@ import type { RangeJob } from '../schema/job.ts';
 import { partitionOf } from '../partition.ts';
 import { pressureOfAll } from './admission.ts';
 import type { Sink } from './coalescer.ts';
-import { deleteOperation, type SizedOperation, putOperation, stateOperation } from './operation.ts';
 import {
   allRejected,
   byIndex,
+  deleteOperation,
   lengthOf,
   parseAll,
+  putOperation,
   refuseLarge,
   refuseLong,
   refuseSpanning,
+  type SizedOperation,
+  stateOperation,
 } from './parsed-call.ts';
 import type { ProducerLane } from './producer-lane.ts';
 import type { ProducerObserver } from './producer-observer.ts';

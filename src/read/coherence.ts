@@ -4,9 +4,8 @@ import type { FeedEntry, FeedListener } from '../redis/feed.ts';
 import { changeKindAt, type FeedChanges, feedChangesSchema } from '../schema/feed.ts';
 import { RANK_DELETED } from '../schema/register-order.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
-import type { Epochs } from './epochs.ts';
 import type { Floors } from './floors.ts';
-import { floorOf, isAbove, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
+import { type Epochs, floorOf, isAbove, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
 import type { OwnWriteView } from './own-writes.ts';
 import type { PendingReads } from './pending-reads.ts';
 
@@ -135,5 +134,28 @@ export class Coherence implements FeedListener {
     this.#serve(false);
     this.#floors.close();
     this.#l1.clear();
+  }
+}
+
+/** The coherence of all lanes, one a partition, each with its own feed. */
+export class LaneCoherence {
+  readonly #lanes: readonly Coherence[];
+
+  constructor(lanes: readonly Coherence[]) {
+    this.#lanes = lanes;
+  }
+
+  /** How often all of L1 was dropped for the ids of a partition. */
+  get flushes(): number {
+    return this.#lanes.reduce((sum, { flushes }) => sum + flushes, 0);
+  }
+
+  /** A write of this process has settled. What is noted of it is shared by all lanes. */
+  ownSettled(id: string, contentVersion: Stamp, stateVersion: Stamp): void {
+    this.#lanes[0]?.ownSettled(id, contentVersion, stateVersion);
+  }
+
+  close(): void {
+    for (const lane of this.#lanes) lane.close();
   }
 }

@@ -3,7 +3,7 @@ import { parseId, unreadable } from '../schema/item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Item, Lookup, TierName } from '../types/read.ts';
 import type { Floors } from './floors.ts';
-import { type L1Entry, isBelow } from './l1-entry.ts';
+import { isBelow, type L1Entry } from './l1-entry.ts';
 import { isComplete, type OwnWrite, type OwnWriteView, withOwnWrite } from './own-writes.ts';
 import { allDone, type PendingRead, type PendingReads, type ReadWaiter } from './pending-reads.ts';
 

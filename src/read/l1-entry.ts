@@ -1,8 +1,9 @@
 import type { Stamp } from '../clock.ts';
+import type { Lanes } from '../lanes.ts';
 import { toItem } from '../schema/live-item.ts';
 import {
-  type ContentRank,
   contentRank,
+  type ContentRank,
   isLargerText,
   isLowerRank,
   RANK_DELETED,
@@ -10,7 +11,46 @@ import {
 } from '../schema/register-order.ts';
 import { storedChars, type StoredHead, type StoredItem } from '../schema/stored-item.ts';
 import type { Item } from '../types/read.ts';
-import { type Epoch, NEVER } from './epochs.ts';
+
+/**
+ * A time in which no change of a partition was missed. Entries of L1 that were read in it are served while `isServed` is set: the
+ * feed is followed and the epoch lasts. An entry holds its epoch, so a hit needs not know the partition of its id.
+ */
+export class Epoch {
+  isServed = false;
+}
+
+/** The epoch of an entry that is never served. */
+export const NEVER = new Epoch();
+
+/** The epoch of each partition. A missed change ends the epoch of its own partition only. */
+export class Epochs {
+  readonly #lanes: Pick<Lanes, 'of'>;
+  readonly #current: Epoch[];
+
+  constructor(lanes: Pick<Lanes, 'of' | 'count'>) {
+    this.#lanes = lanes;
+    this.#current = Array.from({ length: lanes.count }, () => new Epoch());
+  }
+
+  of(id: string): Epoch {
+    return this.at(this.#lanes.of(id));
+  }
+
+  at(partition: number): Epoch {
+    return this.#current[partition] as Epoch;
+  }
+
+  /** Begins the next epoch of a partition and returns the one that has ended. */
+  next(partition: number): Epoch {
+    const ended = this.at(partition);
+    const begun = new Epoch();
+    begun.isServed = ended.isServed;
+    ended.isServed = false;
+    this.#current[partition] = begun;
+    return ended;
+  }
+}
 
 /**
  * The two stamps that order a row's versions. Compare both: two versions can share the larger one. An equal stamp is decided by
@@ -87,12 +127,12 @@ export function isAbove(a: Stamps, b: Stamps): boolean {
   return isContentAbove(a, b) || isStateAbove(a, b);
 }
 
-export function isContentAbove(a: Stamps, b: Stamps): boolean {
+function isContentAbove(a: Stamps, b: Stamps): boolean {
   if (a.contentVersion !== b.contentVersion) return a.contentVersion > b.contentVersion;
   return a.contentVersion > 0 && contentRankOf(a) > contentRankOf(b);
 }
 
-export function isStateAbove(a: Stamps, b: Stamps): boolean {
+function isStateAbove(a: Stamps, b: Stamps): boolean {
   if (a.stateVersion !== b.stateVersion) return a.stateVersion > b.stateVersion;
   if (a.stateVersion === 0 || a.state === b.state) return false;
   return isKnown(a.state) && (!isKnown(b.state) || isLargerText(a.state, b.state));

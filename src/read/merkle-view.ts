@@ -18,8 +18,7 @@ import {
 } from '../postgres/all-nodes.ts';
 import { readDeployment } from '../postgres/deployment.ts';
 import { checkMerkleKey, merkleKeyCheck } from '../postgres/merkle-key.ts';
-import { type Difference, verifyMerkle } from '../postgres/merkle-verify.ts';
-import { type RowsChecked, verifyRows } from '../postgres/verify-rows.ts';
+import { type Difference, type RowsChecked, verifyMerkle, verifyRows } from '../postgres/merkle-verify.ts';
 import { readL3 } from '../postgres/pool.ts';
 import type { Shard, Shards } from '../postgres/shards.ts';
 import {

@@ -1,7 +1,7 @@
 import { type Stamp, stampToMs } from '../clock.ts';
 import { ZERO_DIGEST } from '../merkle/digest.ts';
-import { toItem } from '../schema/live-item.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
+import { toItem } from '../schema/live-item.ts';
 import type { Item } from '../types/read.ts';
 import { hasNewerContent, hasNewerState, isNewer, type L1Entry, type Stamps } from './l1-entry.ts';
 

@@ -1,8 +1,18 @@
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Floors } from './floors.ts';
-import { type Epoch, type Epochs, NEVER } from './epochs.ts';
-import { bytesOf, entryOf, isAbove, isBelow, type L1Entry, newestOf, type Stamps } from './l1-entry.ts';
+import {
+  bytesOf,
+  entryOf,
+  type Epoch,
+  type Epochs,
+  isAbove,
+  isBelow,
+  type L1Entry,
+  NEVER,
+  newestOf,
+  type Stamps,
+} from './l1-entry.ts';
 import type { TierLookup } from './tier-lookup.ts';
 
 /**

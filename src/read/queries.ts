@@ -1,13 +1,13 @@
+import type { CallGate } from '../call-gate.ts';
 import { countAll, selectAll, selectAllIds } from '../postgres/all-items.ts';
-import type { Selection } from '../postgres/selection.ts';
+import type { Selection } from '../postgres/read-items.ts';
 import type { Shards } from '../postgres/shards.ts';
-import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import { toItem } from '../schema/live-item.ts';
+import type { pageOptionsOf, scanOptionsOf } from '../schema/options.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Page } from '../types/call.ts';
 import type { Item, Scan } from '../types/read.ts';
-import type { CallGate } from '../call-gate.ts';
 import type { Floors, PageWatch } from './floors.ts';
 import { isBelow, isNewer, type L1Entry } from './l1-entry.ts';
 import type { OwnWriteView } from './own-writes.ts';

@@ -2,11 +2,11 @@ import pLimit, { type LimitFunction } from 'p-limit';
 import type { Config } from '../config.ts';
 import { TierUnavailableError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Look } from '../tiers/tier.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
-import type { PostgresTier } from '../tiers/postgres.ts';
-import type { ReplicaAnswer, Replicas } from '../tiers/shard-replicas.ts';
 import type { CopyTier } from '../tiers/copy-tier.ts';
+import type { PostgresTier } from '../tiers/postgres.ts';
+import type { ReplicaAnswer, Replicas } from '../tiers/replicas.ts';
+import type { Look } from '../tiers/tier.ts';
 
 /** Statements that Postgres gets for one chunk: 1,000 ids by four statements at once took a quarter less time than by two. */
 const L3_STATEMENTS = 2;

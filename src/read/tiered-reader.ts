@@ -2,8 +2,8 @@ import { within } from '../abortable.ts';
 import type { CallGate } from '../call-gate.ts';
 import { InvalidItemError, messageOf } from '../errors.ts';
 import { pingPostgres, readL3 } from '../postgres/pool.ts';
+import { ofPrefix, ofState } from '../postgres/read-items.ts';
 import type { Shard, Shards } from '../postgres/shards.ts';
-import { ofPrefix, ofState } from '../postgres/selection.ts';
 import type { Redis } from '../redis/client.ts';
 import { pingRedis } from '../redis/connect.ts';
 import type { FeedTail } from '../redis/feed.ts';
@@ -25,10 +25,10 @@ import type {
   ScanOptions,
   Status,
 } from '../types/read.ts';
-import type { LaneCoherence } from './lane-coherence.ts';
-import type { L1Entry } from './l1-entry.ts';
-import type { ItemReads } from './item-reads.ts';
+import type { LaneCoherence } from './coherence.ts';
 import { type ExistenceCheck, type StatusParts, statusOf } from './existence.ts';
+import type { ItemReads } from './item-reads.ts';
+import type { L1Entry } from './l1-entry.ts';
 import type { OwnWriteView } from './own-writes.ts';
 import type { Queries } from './queries.ts';
 import type { AbsenceFilter } from './trusted-filter.ts';

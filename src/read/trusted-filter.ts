@@ -1,7 +1,8 @@
 import { within } from '../abortable.ts';
-import type { Logger } from '../log.ts';
-import type { Keys } from '../keys.ts';
 import type { MembershipFilter } from '../filter/membership.ts';
+import type { Keys } from '../keys.ts';
+import type { Lanes } from '../lanes.ts';
+import type { Logger } from '../log.ts';
 import type { Redis } from '../redis/client.ts';
 import { feedNumber, type FeedTail } from '../redis/feed.ts';
 import type { FeedChanges } from '../schema/feed.ts';
@@ -11,7 +12,7 @@ import type { AbsenceProof } from './tier-lookup.ts';
 
 const RETRY_MS = 1000;
 
-export interface TrustedFilterOptions {
+interface TrustedFilterOptions {
   /** Bytes above which there is no filter; 0 for never one. */
   readonly maxBytes: number;
   /** Milliseconds to wait for the feed's head before SQL is asked instead. */
@@ -196,5 +197,59 @@ export class TrustedFilter implements ChangeListener, AbsenceFilter {
 
   #fits(filter: MembershipFilter): boolean {
     return filter.byteLength <= this.#options.maxBytes;
+  }
+}
+
+/** The membership filters of all lanes, one a partition. Each is trusted for its own ids. */
+export class LaneFilters implements AbsenceFilter {
+  readonly #lanes: Lanes;
+  readonly #filters: readonly TrustedFilter[];
+
+  constructor(lanes: Lanes, filters: readonly TrustedFilter[]) {
+    this.#lanes = lanes;
+    this.#filters = filters;
+  }
+
+  get loads(): number {
+    return this.#filters.reduce((sum, { loads }) => sum + loads, 0);
+  }
+
+  get size(): { readonly ids: number; readonly sizeBytes: number } {
+    const sizes = this.#filters.map(({ size }) => size);
+    return {
+      ids: sizes.reduce((sum, { ids }) => sum + ids, 0),
+      sizeBytes: sizes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    };
+  }
+
+  /** Whether that of every partition is. */
+  get isTrusted(): boolean {
+    return this.#filters.every(({ isTrusted }) => isTrusted);
+  }
+
+  lacks(id: string): boolean {
+    return this.#of(id).lacks(id);
+  }
+
+  async proof(ids: readonly string[]): Promise<(id: string) => boolean> {
+    const filters = [...new Set(ids.map((id) => this.#of(id)))];
+    const proofs = await Promise.all(filters.map((filter) => filter.proof()));
+    const byFilter = new Map(filters.map((filter, i) => [filter, proofs[i] as (id: string) => boolean]));
+    return (id) => byFilter.get(this.#of(id))?.(id) === true;
+  }
+
+  async provenAbsent(ids: readonly string[]): Promise<ReadonlySet<string>> {
+    const candidates = ids.filter((id) => this.lacks(id));
+    if (candidates.length === 0) return new Set();
+    const isAbsent = await this.proof(candidates);
+    return new Set(candidates.filter(isAbsent));
+  }
+
+  close(): void {
+    for (const filter of this.#filters) filter.close();
+  }
+
+  #of(id: string): TrustedFilter {
+    return this.#filters[this.#lanes.of(id)] as TrustedFilter;
   }
 }

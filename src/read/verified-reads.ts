@@ -2,15 +2,15 @@ import { UNWRITTEN } from '../clock.ts';
 import { CorruptItemError } from '../errors.ts';
 import { type Digester, hashContent } from '../merkle/digest.ts';
 import { DEFAULT_STATE } from '../schema/item.ts';
-import { toItem } from '../schema/live-item.ts';
 import { serializeJson } from '../schema/json.ts';
+import { toItem } from '../schema/live-item.ts';
 import type { StoredItem } from '../schema/stored-item.ts';
-import type { MemoryTier } from '../tiers/memory.ts';
 import type { CopyTier } from '../tiers/copy-tier.ts';
+import type { MemoryTier } from '../tiers/memory.ts';
 import type { Tier } from '../tiers/tier.ts';
 import type { Item, Lookup } from '../types/read.ts';
 import type { Floors } from './floors.ts';
-import { floorOf, type L1Entry, isBelow } from './l1-entry.ts';
+import { floorOf, isBelow, type L1Entry } from './l1-entry.ts';
 
 /** How many bad copies are tried before L3 answers: one in L1, one in L2, and those filled in meanwhile. */
 const MAX_COPIES = 4;

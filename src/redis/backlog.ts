@@ -3,11 +3,11 @@ import { type Stamp, stampToMs } from '../clock.ts';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import { isReplay } from '../schema/job.ts';
+import type { Redis } from './client.ts';
+import { readTogether, Script, serverTimeMs, timeToMs } from './commands.ts';
 import { settledBelow } from './in-flight.ts';
 import { masterOf } from './masters.ts';
-import { readTogether, Script, serverTimeMs, timeToMs } from './commands.ts';
-import type { Redis } from './client.ts';
-import { usedMemoryShare } from './queue-server.ts';
+import { usedMemoryShare } from './masters.ts';
 
 /** What the queue's Redis says, a lane at a time: the writes that were accepted and have not settled, and the feed. */
 export interface Backlog {

@@ -2,8 +2,8 @@ import { Queue } from 'bullmq';
 import { type Keys, WRITES_QUEUE } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import { repliesOf } from './commands.ts';
 import type { Redis } from './client.ts';
+import { repliesOf } from './commands.ts';
 
 /** BullMQ's events that are kept. Nobody listens to them: outcomes are told on the change feed. */
 const EVENTS_KEPT = 100;

@@ -3,11 +3,11 @@ import { pause, within } from '../abortable.ts';
 import { type CopyKeys, ITEM_BUCKETS } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
 import type { Logger } from '../log.ts';
-import type { FeedEntry, FeedListener } from './feed.ts';
 import { type CacheLayout, type CacheLayouts, cacheLayouts } from './cache-layout.ts';
 import { CacheSession } from './cache-session.ts';
-import { Script } from './commands.ts';
 import type { Redis } from './client.ts';
+import { Script } from './commands.ts';
+import type { FeedEntry, FeedListener } from './feed.ts';
 
 const adoptScript = new Script('adopt-cache', 'part-generation');
 const followScript = new Script('follow-cache', 'part-generation');

@@ -4,8 +4,8 @@ import { ITEM_BUCKETS } from '../keys.ts';
 import type { Logger } from '../log.ts';
 import { type Cluster, isCluster, type Redis, type Server } from './client.ts';
 import { connectServer } from './driver.ts';
-import { ServerInfo } from './server-info.ts';
 import { slotOf } from './masters.ts';
+import { ServerInfo } from './server-info.ts';
 
 export interface CacheServer {
   readonly redis: Server;

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { type CopyKeys, ITEM_BUCKETS } from '../keys.ts';
 import type { CacheLayout } from './cache-layout.ts';
-import { resultsOf, serverTimeMs } from './commands.ts';
 import type { Server } from './client.ts';
+import { resultsOf, serverTimeMs } from './commands.ts';
 
 /**
  * How long after a look at Postgres its rows may be written to L2, in milliseconds of the cache server's clock. A batch's

@@ -4,10 +4,10 @@ import { type Stamp, stampToMs } from '../clock.ts';
 import { PartitionsError } from '../errors.ts';
 import { type Keys, RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
 import type { RangeJob } from '../schema/job.ts';
+import type { Waiting, WaitingLimits } from './backlog.ts';
 import type { Redis } from './client.ts';
 import { Script } from './commands.ts';
 import { masterOf } from './masters.ts';
-import type { Waiting, WaitingLimits } from './backlog.ts';
 
 const stampScript = new Script('stamp', 'part-memory');
 const raiseScript = new Script('raise-clock');

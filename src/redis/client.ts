@@ -6,7 +6,7 @@ export type Redis = Server | Cluster;
 
 type Text = string | number;
 
-export type StreamEntry = [id: string, fieldsAndValues: string[]];
+type StreamEntry = [id: string, fieldsAndValues: string[]];
 
 /** Commands of one key go to the server that has it. */
 interface Commands {

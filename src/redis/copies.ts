@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { pause } from '../abortable.ts';
 import { type CopyKeyParts, type CopyKeys, type Keys, parseCopyKey } from '../keys.ts';
 import type { Redis } from './client.ts';
-import { redisFailure } from './connect.ts';
 import { repliesOf, type Reply } from './commands.ts';
+import { redisFailure } from './connect.ts';
 import { getAll, mastersOf, perKey, type ScanCursor, scanKeys } from './masters.ts';
 
 /** Bytes of the values that are fetched at once. A larger value is fetched alone. */

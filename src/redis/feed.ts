@@ -5,9 +5,9 @@ import type { Logger } from '../log.ts';
 import type { FeedPosition } from '../schema/feed.ts';
 import { clockEpoch } from './chunk-notes.ts';
 import type { Redis, Server } from './client.ts';
+import { readTogether } from './commands.ts';
 import { closeRedis, whenReady } from './connect.ts';
 import { createRedis, isReply } from './driver.ts';
-import { readTogether } from './commands.ts';
 import { masterOf } from './masters.ts';
 import { ServerInfo } from './server-info.ts';
 

@@ -11,8 +11,8 @@ import {
   isAllApplied,
 } from '../schema/feed.ts';
 import type { RangeJob } from '../schema/job.ts';
-import { readTogether, Script } from './commands.ts';
 import type { Redis } from './client.ts';
+import { readTogether, Script } from './commands.ts';
 
 const settleScript = new Script('settle');
 

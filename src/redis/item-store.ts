@@ -5,10 +5,10 @@ import { STORED_HEAD_CHARS } from '../schema/stored-item.ts';
 import type { CacheGeneration } from './cache-generation.ts';
 import { type CacheSession, type Look, LOOK_MS, newEpoch } from './cache-session.ts';
 import type { Server } from './client.ts';
+import { isUnknownScript, repliesOf, type Reply, resultsOf, Script } from './commands.ts';
 import { redisFailure } from './connect.ts';
 import { isReply } from './driver.ts';
 import type { StoredEntry } from './stored-entry.ts';
-import { isUnknownScript, repliesOf, type Reply, resultsOf, Script } from './commands.ts';
 
 const setNewerScript = new Script('set-newer', 'part-memory');
 const dropCopyScript = new Script('drop-copy');

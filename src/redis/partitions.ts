@@ -3,8 +3,8 @@ import type { Stamp } from '../clock.ts';
 import { PartitionsError } from '../errors.ts';
 import type { Keys } from '../keys.ts';
 import type { Lanes } from '../lanes.ts';
-import { Script } from './commands.ts';
 import type { Redis } from './client.ts';
+import { Script } from './commands.ts';
 
 const markScript = new Script('mark');
 const markReply = z.array(z.string());

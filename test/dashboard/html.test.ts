@@ -1,6 +1,6 @@
 import test from 'ava';
 import * as fc from 'fast-check';
-import { html } from '../../src/dashboard/html.ts';
+import { html } from '../../src/dashboard/layout.ts';
 
 const HOSTILE = `"><script>alert('1')</script><img src=x onerror=\`alert(1)\`>&amp;`;
 

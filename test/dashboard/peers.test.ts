@@ -8,7 +8,7 @@ import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
 import { compareWithPeer } from '../../src/peers/compare.ts';
 import { openPeer } from '../../src/peers/http-peer.ts';
 import { openLocalPeer } from '../../src/peers/local-peer.ts';
-import { repair } from '../../src/peers/repair.ts';
+import { repair } from '../../src/merkle/repair.ts';
 import { launchBrowser, seriousFindings, watch } from '../helpers/browser.ts';
 import { BEARER, quietDashboard, type QuietDashboard, TOKEN } from '../helpers/dashboard.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';

@@ -3,7 +3,7 @@ import test from 'ava';
 import { startProbes } from '../../src/health/probes.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { ConfigError } from '../../src/errors.ts';
-import { startWithProbes } from '../../src/lifecycle/with-probes.ts';
+import { startWithProbes } from '../../src/lifecycle/run-process.ts';
 import { createRegistry } from '../../src/metrics/registry.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { loadConfig } from '../../src/config.ts';

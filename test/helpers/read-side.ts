@@ -1,23 +1,21 @@
 import { CallGate } from '../../src/call-gate.ts';
 import { Coherence } from '../../src/read/coherence.ts';
-import { Epochs } from '../../src/read/epochs.ts';
-import { Floors } from '../../src/read/floors.ts';
-import type { L1Entry } from '../../src/read/l1-entry.ts';
-import { ItemReads } from '../../src/read/item-reads.ts';
-import { TierLookup } from '../../src/read/tier-lookup.ts';
-import { NO_OWN_WRITES } from '../../src/read/own-writes.ts';
 import { ExistenceCheck } from '../../src/read/existence.ts';
+import { Floors } from '../../src/read/floors.ts';
+import { ItemReads } from '../../src/read/item-reads.ts';
+import { Epochs, type L1Entry } from '../../src/read/l1-entry.ts';
+import { settledQuestion } from '../../src/read/lane-settled.ts';
+import { NO_OWN_WRITES } from '../../src/read/own-writes.ts';
 import { PendingReads } from '../../src/read/pending-reads.ts';
+import { TierLookup } from '../../src/read/tier-lookup.ts';
 import { TrustedFilter } from '../../src/read/trusted-filter.ts';
 import { FeedTail } from '../../src/redis/feed.ts';
-import { settledQuestion } from '../../src/read/lane-settled.ts';
 import type { StoredItem } from '../../src/schema/stored-item.ts';
+import { CopyTier } from '../../src/tiers/copy-tier.ts';
 import { FilterSource } from '../../src/tiers/filter-source.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { PostgresTier } from '../../src/tiers/postgres.ts';
-import { CopyTier } from '../../src/tiers/copy-tier.ts';
-import { openReplicas } from '../../src/tiers/replicas.ts';
-import type { Replicas } from '../../src/tiers/shard-replicas.ts';
+import { openReplicas, type Replicas } from '../../src/tiers/replicas.ts';
 import type { Deployment } from './deployment.ts';
 
 /** While it is shut, answers are held back after the tier has given them: what happens meanwhile comes too late for them. */

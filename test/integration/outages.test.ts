@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
-import { startDrain, type DrainWorker } from '../../src/drain/start-drain.ts';
+import { type DrainWorker, startDrain } from '../../src/drain/start-drain.ts';
 import { QueueUnavailableError, TierUnavailableError } from '../../src/errors.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import type { Options } from '../../src/config.ts';

@@ -1,11 +1,10 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Options } from '../../src/config.ts';
 import { createLogger } from '../../src/log.ts';
-import { RowSweep } from '../../src/maintenance/row-sweep.ts';
+import { RowSweep, UNOBSERVED_CHORES } from '../../src/maintenance/chores.ts';
 import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
-import { UNOBSERVED_CHORES } from '../../src/maintenance/chores.ts';
 import { Digester } from '../../src/merkle/digest.ts';
-import type { RowFault } from '../../src/postgres/verify-rows.ts';
+import type { RowFault } from '../../src/postgres/merkle-verify.ts';
 import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';

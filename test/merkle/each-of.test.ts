@@ -1,5 +1,5 @@
 import test from 'ava';
-import { eachOf } from '../../src/merkle/each-of.ts';
+import { eachOf } from '../../src/merkle/repair.ts';
 
 /** Work that ends when it is told to. */
 function controlled() {

@@ -5,7 +5,7 @@ import { createLogger } from '../../src/log.ts';
 import { follow, type PeerObserver } from '../../src/peers/follow.ts';
 import { openPeer } from '../../src/peers/http-peer.ts';
 import { openLocalPeer } from '../../src/peers/local-peer.ts';
-import { repair } from '../../src/peers/repair.ts';
+import { repair } from '../../src/merkle/repair.ts';
 import { jsonOf, runCommand } from '../helpers/command-line.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { createTwoSides, writeRows } from '../helpers/peers.ts';

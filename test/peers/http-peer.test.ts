@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { ConfigError, PeerRefusedError, PeerUnavailableError } from '../../src/errors.ts';
 import { openPeer } from '../../src/peers/http-peer.ts';
 import { openLocalPeer } from '../../src/peers/local-peer.ts';
-import { repair } from '../../src/peers/repair.ts';
+import { repair } from '../../src/merkle/repair.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import type { RepairPeer } from '../../src/types/merkle.ts';
 import { startTestGateway } from '../helpers/gateway.ts';

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { openLocalPeer } from '../../src/peers/local-peer.ts';
-import { repair } from '../../src/peers/repair.ts';
+import { repair } from '../../src/merkle/repair.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types/read.ts';
 import type { Deployment } from '../helpers/deployment.ts';

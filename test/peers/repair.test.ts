@@ -3,7 +3,7 @@ import type { Options } from '../../src/config.ts';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { PeerRefusedError } from '../../src/errors.ts';
 import { openLocalPeer } from '../../src/peers/local-peer.ts';
-import { repair } from '../../src/peers/repair.ts';
+import { repair } from '../../src/merkle/repair.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment, type Deployment } from '../helpers/deployment.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import test from 'ava';
 import { BackpressureError } from '../../src/errors.ts';
 import { Coalescer } from '../../src/producer/coalescer.ts';
-import { deleteOperation, putOperation, type SizedOperation } from '../../src/producer/operation.ts';
+import { deleteOperation, putOperation, type SizedOperation } from '../../src/producer/parsed-call.ts';
 import { parseNewItem } from '../../src/schema/item.ts';
 import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import { eventually } from '../helpers/eventually.ts';

@@ -3,7 +3,7 @@ import test from 'ava';
 import * as fc from 'fast-check';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { openLocalPeer } from '../../src/peers/local-peer.ts';
-import { repair } from '../../src/peers/repair.ts';
+import { repair } from '../../src/merkle/repair.ts';
 import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { createDeployment, type Deployment, ONE_LANE } from '../helpers/deployment.ts';

@@ -1,8 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { TierUnavailableError } from '../../src/errors.ts';
 import { digestsOfIds, totalsOf } from '../../src/postgres/all-items.ts';
-import { findLetter, listLetters } from '../../src/postgres/all-letters.ts';
-import { insertDeadLetters } from '../../src/postgres/dead-letters.ts';
+import { findLetter, insertDeadLetters, listLetters } from '../../src/postgres/dead-letters.ts';
 import { storeMap } from '../../src/postgres/deployment.ts';
 import { foldDeltas } from '../../src/postgres/merkle-delta.ts';
 import { Shards } from '../../src/postgres/shards.ts';

@@ -5,7 +5,7 @@ import { createLogger } from '../../src/log.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { closeRedis, whenReady } from '../../src/redis/connect.ts';
 import { createRedis } from '../../src/redis/driver.ts';
-import { checkQueueServer } from '../../src/redis/queue-server.ts';
+import { checkQueueServer } from '../../src/redis/masters.ts';
 
 /** A server that answers every command with `INFO` text: enough for the checks made while opening. */
 async function fakeRedis(t: ExecutionContext, info: Readonly<Record<string, string>>): Promise<string> {

@@ -10,8 +10,8 @@ import { type CopyTurn, countLost, lostIds, MAX_LISTED } from '../../redis/copie
 import { versionOf } from '../../schema/stored-item.ts';
 import {
   action,
-  type Context,
   command,
+  type Context,
   examples,
   EXIT,
   type ExitCode,
@@ -19,7 +19,7 @@ import {
   UsageError,
   wholeNumber,
 } from '../command.ts';
-import { duration, facts, groupedDigits, table, timeOf } from '../table.ts';
+import { duration, facts, groupedDigits, table, timeOf } from '../terminal.ts';
 
 const LISTED = 100;
 /** How many ids are written back together. */

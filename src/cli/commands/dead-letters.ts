@@ -1,14 +1,20 @@
 import { Command, Option } from '@commander-js/extra-typings';
 import { SettleTimeoutError } from '../../errors.ts';
 import type { ReplayOutcome, ReplayParts } from '../../maintenance/replay.ts';
-import { deleteLetters, findLetter, listLetters, purgeLetters } from '../../postgres/all-letters.ts';
-import type { DeadLetter, DeadLetterWithPayload } from '../../postgres/dead-letters.ts';
+import {
+  type DeadLetter,
+  type DeadLetterWithPayload,
+  deleteLetters,
+  findLetter,
+  listLetters,
+  purgeLetters,
+} from '../../postgres/dead-letters.ts';
 import { checkGivenMerkleKey } from '../../postgres/merkle-key.ts';
 import { printable } from '../../printable.ts';
 import {
   action,
-  type Context,
   command,
+  type Context,
   examples,
   EXIT,
   type ExitCode,
@@ -16,7 +22,7 @@ import {
   UsageError,
   wholeNumber,
 } from '../command.ts';
-import { facts, groupedDigits, table, timeOf } from '../table.ts';
+import { facts, groupedDigits, table, timeOf } from '../terminal.ts';
 
 const PAGE = 100;
 const DAY_MS = 86_400_000;

@@ -11,15 +11,15 @@ import type { ShardOption } from '../../shard-list.ts';
 import type { Status } from '../../types/read.ts';
 import {
   action,
-  type Context,
   command,
+  type Context,
   examples,
   EXIT,
   type ExitCode,
   UsageError,
   wholeNumber,
 } from '../command.ts';
-import { duration, facts, groupedDigits, table, timeOf } from '../table.ts';
+import { duration, facts, groupedDigits, table, timeOf } from '../terminal.ts';
 
 export const status = command('status', 'Say which tiers have an item, or how the whole deployment is')
   .argument('[id...]')

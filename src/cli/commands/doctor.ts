@@ -11,12 +11,11 @@ import { countLost } from '../../redis/copies.ts';
 import { partitionsInRedis } from '../../redis/partitions.ts';
 import type { Move } from '../../shard-map.ts';
 import { VERSION } from '../../version.ts';
-import { action, type Context, command, examples, EXIT } from '../command.ts';
+import { action, command, type Context, examples, EXIT } from '../command.ts';
 import { fail, type Finding, ok, warn } from '../doctor/finding.ts';
-import { merkleKeyFindings, postgresFindings } from '../doctor/postgres-findings.ts';
-import { replicaFindings } from '../doctor/replica-findings.ts';
+import { merkleKeyFindings, postgresFindings, replicaFindings } from '../doctor/postgres-findings.ts';
 import { redisFindings } from '../doctor/redis-findings.ts';
-import { duration, facts, groupedDigits } from '../table.ts';
+import { duration, facts, groupedDigits } from '../terminal.ts';
 
 const MARKS = { ok: 'ok  ', warn: 'WARN', fail: 'FAIL' } as const;
 

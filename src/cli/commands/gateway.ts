@@ -1,8 +1,8 @@
 import { Argument, Command } from '@commander-js/extra-typings';
 import { gatewayTokenList, tokenEntry } from '../../gateway-tokens.ts';
-import { EXIT, type ExitCode, examples } from '../command.ts';
+import { examples, EXIT, type ExitCode } from '../command.ts';
 import { PROCESSES } from '../processes.ts';
-import { facts } from '../table.ts';
+import { facts } from '../terminal.ts';
 
 export const gateway = new Command('gateway')
   .description('Serve items over HTTP until a signal ends it, or make a token for it')

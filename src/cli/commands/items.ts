@@ -1,12 +1,12 @@
 import { Option } from '@commander-js/extra-typings';
 import { countAll } from '../../postgres/all-items.ts';
 import { printable } from '../../printable.ts';
-import { ofPrefix, ofState } from '../../postgres/selection.ts';
+import { ofPrefix, ofState } from '../../postgres/read-items.ts';
 import type { Item } from '../../types/read.ts';
 import type { Producer } from '../../types/write.ts';
 import { action, command, examples, EXIT, seconds, UsageError, wholeNumber } from '../command.ts';
 import { itemLine } from '../../schema/item-lines.ts';
-import { facts, groupedDigits, table, timeOf } from '../table.ts';
+import { facts, groupedDigits, table, timeOf } from '../terminal.ts';
 
 export const get = command('get', 'Show items by their ids')
   .argument('<id...>')

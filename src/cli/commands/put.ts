@@ -6,8 +6,8 @@ import { printable } from '../../printable.ts';
 import { parseState } from '../../schema/item.ts';
 import {
   action,
-  type Context,
   command,
+  type Context,
   examples,
   EXIT,
   type ExitCode,
@@ -16,8 +16,7 @@ import {
 } from '../command.ts';
 import { BrokenLineError, itemSource, type SourceOptions } from '../../schema/item-lines.ts';
 import { type LoadCounts, Loader, StrictStop } from '../loader.ts';
-import { Progress } from '../progress.ts';
-import { duration, facts, groupedDigits } from '../table.ts';
+import { duration, facts, groupedDigits, Progress } from '../terminal.ts';
 
 const STDIN = '-';
 /** Later broken lines are only counted: a wrong file of a million lines would fill the terminal. */

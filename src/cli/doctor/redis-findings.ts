@@ -6,7 +6,7 @@ import { closeRedis, redisFix, whenReady } from '../../redis/connect.ts';
 import { addressOf, createRedis } from '../../redis/driver.ts';
 import { mastersOf } from '../../redis/masters.ts';
 import { ServerInfo } from '../../redis/server-info.ts';
-import { duration, groupedDigits } from '../table.ts';
+import { duration, groupedDigits } from '../terminal.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
 import { serverTimeMs } from '../../redis/commands.ts';
 
