@@ -149,7 +149,11 @@ export interface Rows<T> {
   readonly more: boolean;
 }
 
-/** A page ends at this many stored bytes, as compressed: a page of the largest items must not fill the memory. */
+/** The sum of a size over all rows before this one. */
+const SUM_BEFORE = (size: string) =>
+  `coalesce(sum(${size}) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)`;
+
+/** A page ends at so many bytes of content: a page of the largest items must not fill the memory. */
 const PAGE_BYTES = 4 * 1024 * 1024;
 
 /**
@@ -169,12 +173,15 @@ export async function selectRows(
     rowMode: 'array',
     ...timed({
       name: `tierline-page-${name}-${scope}`,
-      // pg_column_size does not read a large content: the row holds a pointer to it and its size.
+      // By stored sizes first, because a row holds them beside a pointer to a large content. Those are compressed, so what is left is
+      // counted again by the contents as they are sent.
       text: `SELECT ${ITEM_COLUMNS}, found FROM (
-             SELECT p.*, count(*) OVER ()::int AS found, coalesce(sum(size) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
-             FROM (SELECT *, coalesce(pg_column_size(content), pg_column_size(content_bytes)) AS size
-                   FROM items WHERE ${where} AND NOT deleted${IN_SCOPE[scope]} ORDER BY id LIMIT $1) p) q
-           WHERE before < ${PAGE_BYTES} ORDER BY id`,
+             SELECT *, ${SUM_BEFORE('coalesce(octet_length(content::text), octet_length(content_bytes))')} AS sent
+             FROM (SELECT *, count(*) OVER ()::int AS found,
+                     ${SUM_BEFORE('coalesce(pg_column_size(content), pg_column_size(content_bytes))')} AS stored
+                   FROM (SELECT * FROM items WHERE ${where} AND NOT deleted${IN_SCOPE[scope]} ORDER BY id LIMIT $1) page) sized
+             WHERE stored < ${PAGE_BYTES}) counted
+           WHERE sent < ${PAGE_BYTES} ORDER BY id`,
       values: [limit + 1, ...values],
       timeoutMs,
     }),

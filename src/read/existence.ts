@@ -102,7 +102,7 @@ export class ExistenceCheck {
       const copy = this.#current(question.id, copies[i]);
       if (copy !== undefined) {
         question.resolve(copy.kind !== 'deleted');
-      } else if (isAbsent(question.id)) {
+      } else if (isAbsent(question.id) && !this.#mayExist(question.id)) {
         this.#absent++;
         question.resolve(false);
       } else {
@@ -153,6 +153,12 @@ export class ExistenceCheck {
       if (!(error instanceof TierUnavailableError)) throw error;
       return [];
     }
+  }
+
+  /** This process has given out a version of the id, which may not have settled yet: the filter does not know it. */
+  #mayExist(id: string): boolean {
+    const floor = this.#floors.of(id);
+    return floor !== undefined && isBelow(undefined, floor);
   }
 
   /** Undefined when the copy is no answer: of kind `fence`, or older than what this process knows. */
@@ -212,6 +218,7 @@ async function askStatus(id: string, parts: StatusParts): Promise<Status> {
   return { status: 'synced', version, inL1, inL2, inL3 };
 }
 
-function isLive(item: StoredHead | undefined): item is StoredHead {
+/** Whether a copy or row has content. */
+export function isLive<T extends StoredHead>(item: T | undefined): item is T {
   return item !== undefined && item.kind !== 'deleted' && item.kind !== 'fence';
 }

@@ -97,14 +97,19 @@ export class ItemReads {
     }
     if (open.length === 0) return ids.map((id, i) => this.#withOwn(id, answers[i]));
     const endReading = this.#floors.beginReading();
+    const served = servedOf(ids, answers);
+    const watch = this.#floors.watch(served);
+    // L1 lags behind the feed, so it may have given what is older than all that had settled when this call began.
+    const isBehind = (id: string, answer: L1Entry) => answer === served.get(id) && watch.isOutdated(id);
     try {
       while (open.length > 0) {
         const reads = open.map((i) => this.#pendingReads.joinOrBegin(parseId(ids[i] as string)));
         await allDone(reads);
         for (let k = 0; k < open.length; k++) answers[open[k] as number] = (reads[k] as PendingRead).entry;
-        open = this.#outdated(ids, answers);
+        open = this.#outdated(ids, answers, isBehind);
       }
     } finally {
+      watch.end();
       endReading();
     }
     return ids.map((id, i) => this.#withOwn(id, answers[i]));
@@ -114,8 +119,13 @@ export class ItemReads {
    * Compares the answers of one call with the floors once more. An answer that came early may have changed while the others
    * were read, and another call may have given out the newer version. L1 replaces such an answer when it can. Returns the
    * places of the others, fewer each time.
+   * @param isBehind whether it is an answer of L1 that was replaced meanwhile
    */
-  #outdated(ids: readonly string[], answers: (L1Entry | undefined)[]): number[] {
+  #outdated(
+    ids: readonly string[],
+    answers: (L1Entry | undefined)[],
+    isBehind: (id: string, answer: L1Entry) => boolean,
+  ): number[] {
     const open: number[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as string;
@@ -123,7 +133,8 @@ export class ItemReads {
       const answer = answers[i];
       const own = this.#ownOf(id);
       if (own !== undefined && this.#isAnswer(id, own)) continue;
-      if (answer !== undefined && (floor === undefined || !isBelow(answer, floor))) continue;
+      const isNew = answer !== undefined && (floor === undefined || !isBelow(answer, floor));
+      if (isNew && !isBehind(id, answer)) continue;
       const known = this.#l1.peek(id);
       if (known?.epoch.isServed === true) answers[i] = known;
       else open.push(i);
@@ -202,6 +213,15 @@ class SingleGet implements ReadWaiter {
   readDone(read: PendingRead): void {
     this.#resolve(this.#answerOf(read));
   }
+}
+
+/** What L1 has answered, by id. */
+function servedOf(ids: readonly string[], answers: readonly (L1Entry | undefined)[]): Map<string, L1Entry> {
+  const served = new Map<string, L1Entry>();
+  answers.forEach((answer, i) => {
+    if (answer !== undefined) served.set(ids[i] as string, answer);
+  });
+  return served;
 }
 
 /** @throws InvalidItemError when the list cannot be read */

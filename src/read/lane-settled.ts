@@ -8,7 +8,6 @@ import type { SettledQuestion } from './floors.ts';
 /** Asks each partition about its own ids. One that cannot be asked leaves its versions unsettled. */
 export function settledQuestion(redis: Redis, lanes: Lanes, timeoutMs: number): SettledQuestion {
   const horizons = lanes.keys.map((): Stamp => 0);
-  const horizonOf = (id: string) => horizons[lanes.of(id)] as Stamp;
   return async (seen) => {
     const settled = seen.map(() => false);
     const ofLane = lanes.keys.map((): number[] => []);
@@ -24,6 +23,8 @@ export function settledQuestion(redis: Redis, lanes: Lanes, timeoutMs: number): 
     );
     const failure = asked.find((result) => result.status === 'rejected');
     if (failure !== undefined && asked.every(({ status }) => status === 'rejected')) throw failure.reason;
-    return { horizonOf, settled };
+    // As of this question: a reading that begins now must not take a version for settled that settles while it goes on.
+    const known = [...horizons];
+    return { horizonOf: (id) => known[lanes.of(id)] as Stamp, settled };
   };
 }

@@ -135,6 +135,7 @@ export async function connectReader(
       floors,
       l2,
       l3,
+      ownWrites,
       (id) => reads.lookup(id),
       digesterOnce(shards, config.merkleKey),
     ),

@@ -280,7 +280,9 @@ export class PendingReads {
       if (!evenIfOld) return false;
       this.#floors.forget(read.id);
     }
-    const entry = entryOf(answer, isOld ? NEVER : read.epoch);
+    // What lives in L2 only may be there: an absence that L2 was not asked about is given out once and never served from L1.
+    const isUnsure = answer === undefined && read.copyState === 'unknown';
+    const entry = entryOf(answer, isOld || isUnsure ? NEVER : read.epoch);
     // Nothing tells of the end of a copy that lives in L2 only: L1 would go on serving it.
     if (answer?.tiers !== 'cache') this.#l1.set(read.id, entry, bytesOf(answer));
     this.#close(read);

@@ -29,7 +29,7 @@ import type { LaneCoherence } from './coherence.ts';
 import { type ExistenceCheck, type StatusParts, statusOf } from './existence.ts';
 import type { ItemReads } from './item-reads.ts';
 import type { L1Entry } from './l1-entry.ts';
-import type { OwnWriteView } from './own-writes.ts';
+import type { OwnWrite, OwnWriteView } from './own-writes.ts';
 import type { Queries } from './queries.ts';
 import type { AbsenceFilter } from './trusted-filter.ts';
 import type { VerifiedReads } from './verified-reads.ts';
@@ -198,8 +198,9 @@ export class TieredReader implements Reader {
   }
 
   /** A write of this process has settled: what L1 holds of it is out of date from now on. */
-  noteSettled(id: string, contentVersion: number, stateVersion: number): void {
+  noteSettled(id: string, { kind, contentVersion, stateVersion }: OwnWrite): void {
     this.#parts.coherence.ownSettled(id, contentVersion, stateVersion);
+    if (contentVersion > 0 && kind !== 'deleted') this.#parts.filter.note(id);
   }
 
   close(): Promise<void> {

@@ -25,6 +25,8 @@ export interface AbsenceFilter extends AbsenceProof {
   readonly size: { readonly ids: number; readonly sizeBytes: number };
   readonly isTrusted: boolean;
   lacks(id: string): boolean;
+  /** An item of this id has settled. Its writer has been told that already, and the feed tells it here in a moment. */
+  note(id: string): void;
   /** Asks for the feed's head. The function returned tells of each of these ids whether it has no row, as of then. */
   proof(ids: readonly string[]): Promise<(id: string) => boolean>;
   close(): void;
@@ -89,6 +91,11 @@ export class TrustedFilter implements ChangeListener, AbsenceFilter {
   /** Whether no item of this id had settled by the newest delivered change. */
   lacks(id: string): boolean {
     return this.#filter !== undefined && this.#tail.live && !this.#filter.has(id);
+  }
+
+  note(id: string): void {
+    this.#loading?.filter?.add(id);
+    this.#filter?.add(id);
   }
 
   /** Those of the ids that have no row now: the filter lacks them, and it has seen all up to the head of the feed. */
@@ -229,6 +236,10 @@ export class LaneFilters implements AbsenceFilter {
 
   lacks(id: string): boolean {
     return this.#of(id).lacks(id);
+  }
+
+  note(id: string): void {
+    this.#of(id).note(id);
   }
 
   async proof(ids: readonly string[]): Promise<(id: string) => boolean> {

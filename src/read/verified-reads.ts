@@ -9,8 +9,10 @@ import type { CopyTier } from '../tiers/copy-tier.ts';
 import type { MemoryTier } from '../tiers/memory.ts';
 import type { Tier } from '../tiers/tier.ts';
 import type { Item, Lookup } from '../types/read.ts';
+import { isLive } from './existence.ts';
 import type { Floors } from './floors.ts';
-import { floorOf, isBelow, type L1Entry } from './l1-entry.ts';
+import { floorOf, isBelow, isNewer, type L1Entry } from './l1-entry.ts';
+import type { OwnWriteView } from './own-writes.ts';
 
 /** How many bad copies are tried before L3 answers: one in L1, one in L2, and those filled in meanwhile. */
 const MAX_COPIES = 4;
@@ -24,6 +26,7 @@ export class VerifiedReads {
   readonly #floors: Floors;
   readonly #l2: CopyTier;
   readonly #l3: Tier;
+  readonly #ownWrites: OwnWriteView;
   readonly #lookup: (id: string) => Promise<Lookup>;
   readonly #learnDigester: () => Promise<Digester | undefined>;
 
@@ -33,6 +36,7 @@ export class VerifiedReads {
     floors: Floors,
     l2: CopyTier,
     l3: Tier,
+    ownWrites: OwnWriteView,
     lookup: (id: string) => Promise<Lookup>,
     learnDigester: () => Promise<Digester | undefined>,
   ) {
@@ -40,34 +44,57 @@ export class VerifiedReads {
     this.#floors = floors;
     this.#l2 = l2;
     this.#l3 = l3;
+    this.#ownWrites = ownWrites;
     this.#lookup = lookup;
     this.#learnDigester = learnDigester;
   }
 
   /** @throws CorruptItemError when it is the row in L3 that does not match its hash or digest */
   async get(id: string): Promise<Item | undefined> {
+    const endReading = this.#floors.beginReading();
+    try {
+      return await this.#verified(id);
+    } finally {
+      endReading();
+    }
+  }
+
+  async #verified(id: string): Promise<Item | undefined> {
     for (let copies = 1; ; copies++) {
       const { item, tier } = await this.#lookup(id);
       if (item === undefined) return undefined;
       const isHashed = isIntact(item);
       if (isHashed && (tier === 'l1' || tier === 'pending')) return item;
       if (!isHashed || tier === 'l2') {
-        const isSound = await this.#checkCopy(id);
-        if (!isHashed || !isSound) this.#distrust(id);
+        const copy = await this.#soundCopy(id);
+        if (!isHashed || copy === undefined) this.#distrust(id);
         // JSON that was not written by `serializeJson` reads back as other text with the same meaning: the stored text decides.
-        if (isSound && tier === 'l2') return item;
+        if (tier === 'l2' && isLive(copy) && this.#isNewest(id, copy)) {
+          if (isOf(item, copy)) return item;
+          this.#floors.given(id, copy);
+          return toItem(copy);
+        }
       }
-      if (tier === 'l3' || copies === MAX_COPIES) {
+      if (tier === 'l3' || copies >= MAX_COPIES) {
         const row = await this.#rowOf(id);
-        if (row === undefined || row.kind === 'deleted') return undefined;
-        const fault = faultOf(row, await this.#learnDigester());
-        if (fault === undefined) return toItem(row);
-        this.#distrust(id);
-        throw new CorruptItemError(
-          `The ${fault} of ${JSON.stringify(id)} in Postgres. Restore the row, or submit the item again.`,
-        );
+        const fault = row === undefined ? undefined : faultOf(row, await this.#learnDigester());
+        if (fault !== undefined) {
+          this.#distrust(id);
+          throw new CorruptItemError(
+            `The ${fault} of ${JSON.stringify(id)} in Postgres. Restore the row, or submit the item again.`,
+          );
+        }
+        if (this.#isNewest(id, row)) return isLive(row) ? toItem(row) : undefined;
       }
     }
+  }
+
+  /** Whether nothing newer was given out while this one was verified: another read may have, or a write of this process. */
+  #isNewest(id: string, stored: StoredItem | undefined): boolean {
+    const floor = this.#floors.of(id);
+    if (floor !== undefined && isBelow(stored, floor)) return false;
+    const own = this.#ownWrites.get(id);
+    return own === undefined || !isNewer(own, stored);
   }
 
   /** The entry of L1 becomes a floor: the same version may take its place, an older one may not. */
@@ -92,14 +119,19 @@ export class VerifiedReads {
     }
   }
 
-  /** Whether L2 has a copy that matches its hash and digest. One that does not match is dropped. */
-  async #checkCopy(id: string): Promise<boolean> {
+  /** The copy in L2, if it matches its hash and digest. One that does not match is dropped. */
+  async #soundCopy(id: string): Promise<StoredItem | undefined> {
     const [copy] = await this.#l2.getMany([id]).catch(() => []);
-    if (copy === undefined) return false;
-    if (faultOf(copy, await this.#learnDigester()) === undefined) return true;
+    if (copy === undefined || faultOf(copy, await this.#learnDigester()) === undefined) return copy;
     await this.#l2.drop(copy);
-    return false;
+    return undefined;
   }
+}
+
+/** Whether the item was made from this copy, or from one that says the same. */
+function isOf({ version, contentHash, state }: Item, copy: StoredItem): boolean {
+  const newest = Math.max(copy.contentVersion, copy.stateVersion);
+  return version === newest && contentHash === copy.contentHash && state === copy.state;
 }
 
 function isIntact(item: Item): boolean {

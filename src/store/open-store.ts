@@ -30,9 +30,7 @@ async function connectStore(options: Options, observer: ProducerObserver): Promi
   const config = loadConfig(options);
   const log = createLogger('store', config.logLevel);
   let reader: TieredReader | undefined;
-  const own = new OwnWrites((id, { contentVersion, stateVersion }) =>
-    reader?.noteSettled(id, contentVersion, stateVersion),
-  );
+  const own = new OwnWrites((id, item) => reader?.noteSettled(id, item));
   const producer = await connectProducer(config, log, {
     observer,
     onAccepted: (operation, ticket) => own.accepted(operation, ticket),

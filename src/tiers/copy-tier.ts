@@ -189,7 +189,9 @@ export class Backfill<L> {
   readonly #now: () => number;
   readonly #waiting = new Map<string, { readonly item: StoredItem; readonly look: L }>();
   #waitingChars = 0;
-  #running: Promise<void> | undefined;
+  /** The last run. Apart from it `#isRunning`, because a run that finds nothing fresh has ended before its promise is known. */
+  #running: Promise<void> = Promise.resolve();
+  #isRunning = false;
   readonly #closing = new AbortController();
   #dropped = 0;
 
@@ -225,7 +227,10 @@ export class Backfill<L> {
       this.#waiting.set(item.id, { item, look });
       this.#waitingChars += chars;
     }
-    if (this.#waiting.size > 0) this.#running ??= this.#run();
+    if (this.#waiting.size > 0 && !this.#isRunning) {
+      this.#isRunning = true;
+      this.#running = this.#run();
+    }
   }
 
   /** The id has changed. */
@@ -245,7 +250,7 @@ export class Backfill<L> {
   /** Writes what waits without a pause, for a second at most. Take no more offers after it. */
   async close(): Promise<void> {
     this.#closing.abort();
-    await within(CLOSE_MS, this.#running ?? Promise.resolve()).catch(() => undefined);
+    await within(CLOSE_MS, this.#running).catch(() => undefined);
   }
 
   async #run(): Promise<void> {
@@ -256,28 +261,29 @@ export class Backfill<L> {
       await this.#write(chunk.items, chunk.look);
       await pause(PAUSES * (this.#now() - startedAt), { signal: this.#closing.signal, ref: false });
     }
-    this.#running = undefined;
+    this.#isRunning = false;
   }
 
-  /** Items wait in the order of their looks. So a look that is fresh for the first item is fresh for all of its chunk. */
+  /** The next items of one look. They wait in the order of their answers, so an old look may come behind a newer one. */
   #nextChunk(): { items: StoredItem[]; look: L } | undefined {
     const items: StoredItem[] = [];
     const old: StoredItem[] = [];
     let chars = 0;
-    let oldest: L | undefined;
+    let of: L | undefined;
     for (const { item, look } of this.#waiting.values()) {
       if (items.length === CHUNK_ITEMS || chars >= CHUNK_CHARS) break;
-      if (oldest === undefined && !this.#isFresh(look)) {
+      if (!this.#isFresh(look)) {
         old.push(item);
         continue;
       }
-      oldest ??= look;
+      if (of !== undefined && look !== of) break;
+      of = look;
       items.push(item);
       chars += charsOf(item);
     }
     for (const { id } of [...old, ...items]) this.forget(id);
     this.#dropped += old.length;
-    return oldest === undefined ? undefined : { items, look: oldest };
+    return of === undefined ? undefined : { items, look: of };
   }
 }
 

@@ -8,7 +8,7 @@ import type { PartitionRows, Shards } from '../postgres/shards.ts';
 import { liveIdsAfter } from '../postgres/read-items.ts';
 import { estimatedRows } from '../postgres/totals.ts';
 import type { Redis } from '../redis/client.ts';
-import { feedAfter, feedHead } from '../redis/feed.ts';
+import { feedAfter, feedHead, feedHolds } from '../redis/feed.ts';
 import { changeKindAt, type FeedChanges, type FeedPosition, feedChangesSchema } from '../schema/feed.ts';
 
 /** Room to grow: a full filter needs a second table that is twice as large. */
@@ -71,10 +71,16 @@ export class FilterSource {
       const head = await feedHead(this.#redis, this.#keys);
       // Fewer entries, or another epoch: `from` is a place in the feed of another Redis.
       if (head.epoch !== from.epoch || head.number < number) return undefined;
-      if (head.number === number) return { epoch: from.epoch, number, id };
+      if (head.number === number)
+        return (await this.#holds(from)) ? { epoch: from.epoch, number, id } : undefined;
       // Later entries were written and have been trimmed.
       if (head.empty || head.id === id) return undefined;
     }
+  }
+
+  /** Whether the feed still has this place. A Redis that failed over numbers other entries like those that it lost. */
+  async #holds(place: FeedPosition): Promise<boolean> {
+    return place.number === 0 || feedHolds(this.#redis, this.#keys, place);
   }
 
   /**

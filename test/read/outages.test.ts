@@ -1,9 +1,11 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Options } from '../../src/config.ts';
 import { TierUnavailableError } from '../../src/errors.ts';
+import { openProducer } from '../../src/producer/open-producer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Reader } from '../../src/types/read.ts';
+import { ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type Proxy, startDatabaseProxy, startProxy } from '../helpers/proxy.ts';
 import { createSetting } from '../helpers/setting.ts';
@@ -242,4 +244,19 @@ test('I8: what Redis does not answer is told apart from what it does not hold', 
   t.is(l2.hits, before.l2.hits);
   t.is(l3.hits - before.l3.hits, 10);
   t.is(l1.hits, before.l1.hits);
+});
+
+test('I7: what lives in Redis only is found again once Redis is back', async (t) => {
+  const { deployment, use, drain } = await createSetting(t, ONE_LANE);
+  await drain();
+  const proxy = use(await startProxy(deployment.options.redisUrl));
+  const producer = use(await openProducer(deployment.options));
+  const reader = use(await openReader({ ...deployment.options, cacheRedisUrl: proxy.url, l2TimeoutMs: 300 }));
+  await (await producer.submit({ id: 'c', content: 'v' }, { tiers: 'cache' })).settled();
+  t.like(await reader.get('c'), { content: 'v' });
+  await proxy.refuse();
+  await reader.get('c');
+  await proxy.open();
+  await eventually(() => reader.contains('c'), 'Redis is back');
+  t.like(await reader.get('c'), { content: 'v' });
 });

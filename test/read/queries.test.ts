@@ -260,3 +260,21 @@ test('I6: a query and get never take each other back', async (t) => {
   for await (const item of other.scanState('default')) t.like(item, { content: 'new' });
   t.like(await other.get('a'), { content: 'new' }, 'L2 may have the older one');
 });
+
+test('I10: a page ends by the size of the contents as they are sent, and not as Postgres compresses them', async (t) => {
+  const { deployment, reader, put } = await setUp(t);
+  const ids = ['i.0', 'i.1', 'i.2', 'i.3', 'i.4'];
+  await put(...ids.map((id) => ({ id, body: '"x"' })));
+  await deployment.query(`UPDATE items SET content = to_json(repeat('a', 3000000)) WHERE id LIKE 'i.%'`);
+  const sizes: number[] = [];
+  const seen: string[] = [];
+  for (let after: string | undefined; ; ) {
+    const { items, next } = await reader.getByPrefix('i.', { ...(after !== undefined && { after }) });
+    sizes.push(items.length);
+    seen.push(...items.map(({ id }) => id));
+    if (next === undefined) break;
+    after = next;
+  }
+  t.deepEqual(seen, ids);
+  t.true(Math.max(...sizes) <= 2, String(sizes));
+});

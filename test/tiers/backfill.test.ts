@@ -127,3 +127,25 @@ test('I12: closing writes what waits, and gives up on a write that hangs', async
   t.deepEqual(idsOf(written), [['a'], ['b']]);
   await closed;
 });
+
+test('I4 I6: an item of an old look that comes behind one of a newer look is not written with it', async (t) => {
+  const { backfill, looks, written, letGo } = heldWrites();
+  backfill.offer([item('first')], 2);
+  backfill.offer([item('new')], 2);
+  backfill.offer([item('old')], 1);
+  looks.oldest = 2;
+  await letGo();
+  backfill.offer([item('of the next look')], 3);
+  await letGo();
+  t.deepEqual(idsOf(written), [['first'], ['new'], ['of the next look']]);
+  t.is(backfill.dropped, 1);
+});
+
+test('an item that came too late does not end the writing of those after it', async (t) => {
+  const { backfill, looks, written } = heldWrites();
+  looks.oldest = 2;
+  backfill.offer([item('late')], 1);
+  backfill.offer([item('next')], 2);
+  await Promise.resolve();
+  t.deepEqual(idsOf(written), [['next']]);
+});
