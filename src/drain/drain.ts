@@ -2,9 +2,7 @@ import type { Job, Processor, Worker } from 'bullmq';
 import { within } from '../abortable.ts';
 import { Batcher } from '../batch/batcher.ts';
 import type { Chunk } from '../batch/fold.ts';
-import { messageOf } from '../errors.ts';
 import { RANGES_QUEUE, WRITES_QUEUE } from '../keys.ts';
-import { failureKind } from '../postgres/pool.ts';
 import { chunkSchema, parseJob, rangeIdSchema, rangeSchema } from '../schema/job.ts';
 import type { Redis } from '../redis/client.ts';
 import { dropUnreadableFields } from '../redis/bull-queue.ts';
@@ -166,20 +164,15 @@ export class Drain {
     const range = parsed.data;
     const { stamp } = range;
     return this.#waiting.process(job, token, text.length, async () => {
-      try {
-        const end = await this.#rangeBatcher.add({
-          rangeId,
-          job: { ...range, hashes: this.#parts.hashes },
-          report: (progress) => job.updateProgress(progress),
-        });
-        if (end === 'earlier')
-          return { chunks: stamp, ranges: stamp, together: { chunks: stamp, ranges: 0 } };
-        return end === 'stopped' ? NO_WAIT : undefined;
-      } catch (error) {
-        if (failureKind(error) !== 'data') throw error;
-        await refuseJob(this.#parts, rangeId, text, `Postgres refused it: ${messageOf(error)}`);
-        return undefined;
-      }
+      const end = await this.#rangeBatcher.add({
+        rangeId,
+        job: { ...range, hashes: this.#parts.hashes },
+        report: (progress) => job.updateProgress(progress),
+      });
+      if (end === 'earlier') return { chunks: stamp, ranges: stamp, together: { chunks: stamp, ranges: 0 } };
+      if (end === 'stopped') return NO_WAIT;
+      if (end !== 'done') await refuseJob(this.#parts, rangeId, text, `Postgres refused it: ${end.refused}`);
+      return undefined;
     });
   }
 

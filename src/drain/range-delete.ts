@@ -1,9 +1,11 @@
 import { emptyRow, sealed } from '../batch/fold.ts';
+import { messageOf } from '../errors.ts';
 import { failureKind } from '../postgres/pool.ts';
 import {
   beginRange,
   byIndexOnly,
   type LaneRange,
+  lockOrBeginRange,
   lockRange,
   moveRange,
   nextRangeIds,
@@ -35,8 +37,11 @@ export interface RangeRun {
   readonly report: (progress: RangeReport) => Promise<void>;
 }
 
-/** `earlier`: something with an earlier stamp has not settled. `stopped`: the process is to end. */
-export type RangeEnd = 'done' | 'earlier' | 'stopped';
+/**
+ * `earlier`: something with an earlier stamp has not settled. `stopped`: the process is to end. `refused`: what Postgres said when
+ * it refused the range delete as a whole; another try would end the same.
+ */
+export type RangeEnd = 'done' | 'earlier' | 'stopped' | { readonly refused: string };
 
 /** A range delete that has been begun. `progress` is undefined when it was begun before. */
 interface Begun {
@@ -49,13 +54,10 @@ interface Page extends RangeRows {
   readonly place: RangePlace;
 }
 
-/**
- * What one transaction did. `rows` is undefined when the range was at another place: another worker had moved it on, or this
- * one had and did not learn it, because the connection broke during COMMIT.
- */
+/** What one transaction did. */
 interface Step {
   readonly progress: RangeProgress;
-  readonly rows: WrittenRows | undefined;
+  readonly rows: WrittenRows;
   /** Taken before the rows were written. */
   readonly look: Look | undefined;
 }
@@ -80,7 +82,7 @@ export class RangeDelete {
     this.#stopping = true;
   }
 
-  /** As `runAll`, of one. @throws what Postgres said when it refuses the range delete as a whole */
+  /** As `runAll`, of one. */
   async run(rangeId: string, job: LaneRange, report: RangeRun['report']): Promise<RangeEnd> {
     const [end] = await this.runAll([{ rangeId, job, report }]);
     return end as RangeEnd;
@@ -88,18 +90,21 @@ export class RangeDelete {
 
   /**
    * Runs range deletes in the order of their stamps. Those that find nothing to delete share one transaction and settle
-   * together. The first that finds something is run, and all after it end as `earlier`.
-   * @throws what Postgres said when it refuses the first of them as a whole; another try would end the same
+   * together. The first that finds something is run, and all after it end as `earlier`. One that Postgres refuses changes nothing
+   * for the others (I9).
+   * @returns the end of each
    */
   async runAll(runs: readonly RangeRun[]): Promise<RangeEnd[]> {
     const ends = new Map<RangeRun, RangeEnd>();
     const ready = await this.#ready(runs.toSorted((a, b) => a.job.stamp - b.job.stamp));
-    const begun = await this.#beginAll(ready);
+    const begun = await this.#beginAll(ready, ends);
     const empty = begun.filter(isEmpty);
     if (empty.length > 0) await this.#settle(empty.map(({ run, progress }) => outcomeOf(run, progress)));
     for (const { run } of empty) ends.set(run, 'done');
     const next = begun.find((one) => !isEmpty(one));
-    if (next !== undefined && !this.#stopping) ends.set(next.run, await this.#delete(next));
+    if (next !== undefined && !this.#stopping) {
+      ends.set(next.run, await this.#delete(next).catch(refusedOrThrow));
+    }
     return runs.map((run) => ends.get(run) ?? (this.#stopping ? 'stopped' : 'earlier'));
   }
 
@@ -117,8 +122,8 @@ export class RangeDelete {
     return blocked === -1 ? [...runs] : runs.slice(0, blocked);
   }
 
-  /** Begins those that find nothing to delete, and the first that does. */
-  async #beginAll(runs: readonly RangeRun[]): Promise<Begun[]> {
+  /** Begins those that find nothing to delete, and the first that does. @param ends is given those that Postgres refuses */
+  async #beginAll(runs: readonly RangeRun[], ends: Map<RangeRun, RangeEnd>): Promise<Begun[]> {
     if (runs.length === 0) return [];
     try {
       return await this.#l3(() =>
@@ -133,9 +138,16 @@ export class RangeDelete {
         }),
       );
     } catch (error) {
-      // Try them one by one, so that only the bad one is refused.
-      if (failureKind(error) !== 'data' || runs.length === 1) throw error;
-      return this.#beginAll(runs.slice(0, 1));
+      const end = refusedOrThrow(error);
+      if (runs.length === 1) {
+        ends.set(runs[0] as RangeRun, end);
+        return [];
+      }
+      // Halve them, so that only the bad ones are refused.
+      const middle = runs.length >> 1;
+      const begun = await this.#beginAll(runs.slice(0, middle), ends);
+      if (!begun.every(isEmpty)) return begun;
+      return [...begun, ...(await this.#beginAll(runs.slice(middle), ends))];
     }
   }
 
@@ -151,9 +163,11 @@ export class RangeDelete {
       const known = copiedTo;
       const step = await this.#l3(() => this.#step(rangeId, job, current, known, copying));
       copiedTo = await copying;
-      if (step.rows === undefined) {
+      if (step === undefined) {
         progress = await this.#l3(() => this.#resume(rangeId, job));
         page = this.#page(job, progress);
+        // The copies of before say nothing about the place where it continues.
+        copying = Promise.resolve(undefined);
         copiedTo = undefined;
         continue;
       }
@@ -175,7 +189,7 @@ export class RangeDelete {
    */
   async #resume(rangeId: string, job: LaneRange): Promise<RangeProgress> {
     const { partition } = this.#parts;
-    const progress = await partition.transaction((db) => lockRange(db, rangeId));
+    const progress = await partition.transaction((db) => lockOrBeginRange(db, rangeId, job));
     const ids = await partition.read((db) => overwrittenIds(db, job, progress));
     for (let at = 0; at < ids.length; at += BATCH_ROWS) {
       const part = ids.slice(at, at + BATCH_ROWS);
@@ -213,23 +227,26 @@ export class RangeDelete {
     };
   }
 
-  /** One batch of rows and the progress over it, in one transaction. */
+  /**
+   * One batch of rows and the progress over it, in one transaction. Undefined when the range is at another place: another worker
+   * has moved it on, or this one has and did not learn it, because the connection broke during COMMIT, or Postgres has lost it.
+   */
   async #step(
     rangeId: string,
     job: LaneRange,
     page: Page,
     copiedTo: string | undefined,
     copying: Promise<unknown>,
-  ): Promise<Step> {
+  ): Promise<Step | undefined> {
     // Finish copying before the next phase starts. Do it outside the transaction: the pool may hold one connection.
     if (page.rows.length === 0) await copying;
     const look = this.#parts.items.look();
     const stepWith = (overwrite: typeof overwriteRange) =>
-      this.#parts.partition.transaction(async (db): Promise<Step> => {
+      this.#parts.partition.transaction(async (db): Promise<Step | undefined> => {
         await byIndexOnly(db);
         const progress = await lockRange(db, rangeId);
-        if (progress.phase !== page.place.phase || progress.afterId !== page.place.afterId) {
-          return { progress, rows: undefined, look };
+        if (progress?.phase !== page.place.phase || progress.afterId !== page.place.afterId) {
+          return undefined;
         }
         const { died, refused, ...rows } = await overwrite(db, rangeId, job, page);
         const next = {
@@ -274,6 +291,12 @@ export class RangeDelete {
 /** Whether it found nothing to delete. */
 function isEmpty({ progress }: Begun): boolean {
   return progress?.phase === 'done';
+}
+
+/** @throws the error itself when Postgres did not refuse the data */
+function refusedOrThrow(error: unknown): Exclude<RangeEnd, string> {
+  if (failureKind(error) !== 'data') throw error;
+  return { refused: messageOf(error) };
 }
 
 function outcomeOf({ rangeId }: Pick<RangeRun, 'rangeId'>, progress: RangeProgress | undefined): FeedJob {

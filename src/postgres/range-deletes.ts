@@ -65,13 +65,31 @@ export async function beginRange(
   return rows[0];
 }
 
-/** Reads where the range delete is, and locks its row until the transaction ends: two workers take turns. */
-export async function lockRange(db: Queryable, rangeId: string): Promise<RangeProgress> {
+/**
+ * Reads where the range delete is, and locks its row until the transaction ends: two workers take turns. Undefined when there is
+ * no such row.
+ */
+export async function lockRange(db: Queryable, rangeId: string): Promise<RangeProgress | undefined> {
   const { rows } = await db.query<RangeProgress>(
     `SELECT phase, after_id AS "afterId", copied_to AS "copiedTo", deleted, refused FROM range_deletes WHERE range_id = $1 FOR UPDATE`,
     [rangeId],
   );
-  return rows[0] ?? { phase: 'done', afterId: '', copiedTo: '', deleted: 0, refused: 0 };
+  return rows[0];
+}
+
+/**
+ * As `lockRange`, but begins the range delete again when its row is gone. A Postgres that failed over to a replica which lagged
+ * has lost the row, and with it all that the range delete had deleted. If instead another worker ended the range delete and its
+ * row was purged, only rows that Postgres refused can be left, and it soon ends.
+ */
+export async function lockOrBeginRange(
+  db: Queryable,
+  rangeId: string,
+  job: LaneRange,
+): Promise<RangeProgress> {
+  const progress = (await lockRange(db, rangeId)) ?? (await beginRange(db, rangeId, job));
+  // Undefined: another worker has begun it just now, so its row is there.
+  return progress ?? lockOrBeginRange(db, rangeId, job);
 }
 
 /**

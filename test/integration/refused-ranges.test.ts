@@ -64,6 +64,19 @@ test('I9: a range delete that Postgres refuses as a whole says so, and range del
   t.is((await listDeadLetters(deployment.pool, 100)).length, 1);
 });
 
+test('I9: one range delete that Postgres refuses harms none of those that came with it', async (t) => {
+  const { deployment, store } = await setUp(t);
+  await deployment.pool.query(
+    `ALTER TABLE range_deletes ADD CONSTRAINT not_this CHECK (value <> 'refused.')`,
+  );
+  const prefixes = ['a.', 'refused.', 'b.', 'c.', 'd.'];
+  const tickets = await Promise.all(prefixes.map((prefix) => store.deletePrefix(prefix)));
+  const ends = await Promise.allSettled(tickets.map((ticket) => ticket.settled()));
+  const rejected = prefixes.filter((_, i) => ends[i]?.status === 'rejected');
+  t.deepEqual(rejected, ['refused.']);
+  t.is((await listDeadLetters(deployment.pool, 100)).length, 1);
+});
+
 test('I4 I9: a row that Postgres refuses is left alone by its range delete, which tells, and can be replayed', async (t) => {
   const { deployment, store } = await setUp(t);
   const { pool, redis, config } = deployment;
