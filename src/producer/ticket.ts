@@ -109,10 +109,33 @@ export async function waitFor(
   // Node fires a longer timer at once, so set none.
   const timeoutMs = given !== undefined && given <= MAX_TIMER_MS ? given : undefined;
   signal?.throwIfAborted();
-  const waiting = [...chunks];
-  const all = Promise.all(waiting.map((chunk) => chunk.done));
-  const late = () => settleTimeout(waiting, timeoutMs as number);
-  await abortable(timeoutMs === undefined ? all : within(timeoutMs, all, late), signal);
+  const open = [...chunks].filter((chunk) => !chunk.isDone);
+  if (open.length === 0) return;
+  const { done, stop } = waitForAll(open);
+  const late = () => settleTimeout(open, timeoutMs as number);
+  try {
+    await abortable(timeoutMs === undefined ? done : within(timeoutMs, done, late), signal);
+  } finally {
+    stop();
+  }
+}
+
+/** @param open different chunks that are not done */
+function waitForAll(open: readonly TrackedChunk[]): { done: Promise<void>; stop: () => void } {
+  let stop!: () => void;
+  const done = new Promise<void>((resolve) => {
+    let left = open.length;
+    const wake = () => {
+      if (--left === 0) resolve();
+    };
+    for (const chunk of open) chunk.addWaiter(wake);
+    stop = () => {
+      for (const chunk of open) chunk.removeWaiter(wake);
+      // Ends the timer of a wait that was aborted.
+      resolve();
+    };
+  });
+  return { done, stop };
 }
 
 /** Says when no worker listens: most people notice a missing worker by this error. */

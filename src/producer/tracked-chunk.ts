@@ -17,7 +17,8 @@ export class TrackedChunk {
   #exceptions: ReadonlyMap<number, OperationException> | undefined;
   #error: unknown;
   #done = false;
-  #waiters: (() => void)[] = [];
+  /** Most chunks settle before anybody waits for them. */
+  #waiters: Set<() => void> | undefined;
 
   constructor(
     chunkId: string,
@@ -53,8 +54,8 @@ export class TrackedChunk {
 
   #wake(): void {
     this.#done = true;
-    const waiters = this.#waiters;
-    this.#waiters = [];
+    const waiters = this.#waiters ?? [];
+    this.#waiters = undefined;
     for (const wake of waiters) wake();
   }
 
@@ -63,13 +64,22 @@ export class TrackedChunk {
     return this.#error !== undefined;
   }
 
+  /** Whether it has settled or is lost. */
   get isDone(): boolean {
     return this.#done;
   }
 
-  /** Resolves when the chunk has settled or is lost. */
-  get done(): Promise<void> {
-    return this.#done ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
+  /**
+   * Has `wake` called once the chunk is done, which it must not be yet. A wait that ends earlier takes it back with `removeWaiter`:
+   * in an outage a chunk may stay open for hours, and callers may wait for it again and again. A promise for all of them would not do,
+   * as nobody can leave the list of those who wait for a promise.
+   */
+  addWaiter(wake: () => void): void {
+    (this.#waiters ??= new Set()).add(wake);
+  }
+
+  removeWaiter(wake: () => void): void {
+    this.#waiters?.delete(wake);
   }
 
   /** @throws why the outcome of the chunk cannot be known */

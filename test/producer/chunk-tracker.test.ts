@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import { keysOf } from '../../src/keys.ts';
 import { createLogger } from '../../src/log.ts';
 import { ChunkTracker } from '../../src/producer/chunk-tracker.ts';
+import { waitFor } from '../../src/producer/ticket.ts';
 import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import type { Redis } from '../../src/redis/client.ts';
 
@@ -40,7 +41,7 @@ for (const told of [true, false]) {
     tracker.onLive();
     if (told) tracker.onEntry({ id: '1-0', jobs: '[["c",1,[]]]', changes: '' });
     answer();
-    await chunk.done;
+    await waitFor([chunk], {});
     // After all that the answer leads to.
     await new Promise((resolve) => setImmediate(resolve));
     t.is(tracker.takeLoss() === undefined, told);
@@ -61,7 +62,7 @@ test('I8: a chunk that was queued and settled before the feed noticed that Redis
   await new Promise((resolve) => setImmediate(resolve));
   tracker.onEntry({ id: '1-0', jobs: '[["c",1,[]]]', changes: '' });
   delivered = { epoch: 'epoch', number: 1 };
-  await chunk.done;
+  await waitFor([chunk], {});
   t.is(tracker.takeLoss(), undefined);
   t.false(chunk.isLost);
 });
