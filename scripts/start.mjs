@@ -75,7 +75,7 @@ async function run(group) {
 /** The dashboard refuses to run without credentials: this run gets a password of its own. */
 async function addPassword() {
   if (env.TIERLINE_DASHBOARD_PASSWORD_HASH || env.TIERLINE_DASHBOARD_TOKEN) return;
-  const { hashPassword } = await import('../dist/src/dashboard/credentials.js');
+  const { hashPassword } = await import('../dist/src/password-hash.js');
   const password = randomBytes(9).toString('base64url');
   const { TIERLINE_DASHBOARD_HOST: host = '127.0.0.1', TIERLINE_DASHBOARD_PORT: port = 3000 } = env;
   console.log(`dashboard: http://${host}:${port}, password ${password} (of this run)`);

@@ -28,8 +28,26 @@ function isUrl(value: string): boolean {
 }
 
 export const text = z.string().min(1);
+
+/** A number or its text. Blank text is refused: `Number(' ')` is 0. */
+export const numeric = (schema: z.ZodCoercedNumber) =>
+  z.preprocess((value) => (typeof value === 'string' && value.trim() === '' ? Number.NaN : value), schema);
 export const integer = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) =>
-  z.coerce.number().int().min(minimum).max(maximum);
+  numeric(z.coerce.number().int().min(minimum).max(maximum));
+
+/** Node fires a longer timer after 1 ms. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+/** For options that reach a timer. */
+export const milliseconds = (minimum: number) => integer(minimum, MAX_TIMER_MS);
+
+/** A bearer token as HTTP carries it: the header cannot hold a blank. */
+export const bearerToken = (minimum: number) =>
+  z
+    .string()
+    .regex(
+      new RegExp(`^[\\x21-\\x7e]{${minimum},}$`),
+      `must be ${minimum} or more printable characters without spaces; \`openssl rand -hex 32\` makes one`,
+    );
 
 export const flag = z.union([
   z.boolean(),

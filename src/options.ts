@@ -3,11 +3,24 @@ import { gatewayTokenList } from './gateway-tokens.ts';
 import { isPartitionCount } from './lanes.ts';
 import { PEER_OPTIONS } from './peer-options.ts';
 import { MAX_PARTITIONS, partitionList } from './partition.ts';
-import { flag, integer, option, postgresUrl, redisUrl, text } from './option.ts';
+import {
+  bearerToken,
+  flag,
+  integer,
+  milliseconds,
+  numeric,
+  option,
+  postgresUrl,
+  redisUrl,
+  text,
+} from './option.ts';
+import { passwordHash } from './password-hash.ts';
 import { replicaList, shardList } from './shard-list.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
+/** As much as any deployment can allow. */
+export const MAX_CONTENT_BYTES = 64 * MIB;
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
@@ -74,7 +87,7 @@ export const OPTIONS = {
     'TIERLINE_MAX_CONTENT_BYTES',
     'bytes',
     'Largest content of one item, serialised.',
-    integer(1, 64 * MIB).default(16 * MIB),
+    integer(1, MAX_CONTENT_BYTES).default(16 * MIB),
   ),
   chunkMaxItems: option(
     'TIERLINE_CHUNK_MAX_ITEMS',
@@ -122,7 +135,7 @@ export const OPTIONS = {
     'TIERLINE_MAX_MEMORY_SHARE',
     'share',
     "Used share of the queue's Redis's `maxmemory`, if it has one, at which the queue is full.",
-    z.coerce.number().min(0.01).max(1).default(0.75),
+    numeric(z.coerce.number().min(0.01).max(1)).default(0.75),
   ),
   admission: option(
     'TIERLINE_ADMISSION',
@@ -152,7 +165,7 @@ export const OPTIONS = {
     'TIERLINE_CHUNK_LOCK_MS',
     'ms',
     "How long a chunk stays with a worker that no longer answers; a killed worker's chunks come back after at most twice that. Longer than the event loop is ever blocked.",
-    integer(1000).default(30_000),
+    milliseconds(1000).default(30_000),
   ),
   batchMaxItems: option(
     'TIERLINE_BATCH_MAX_ITEMS',
@@ -255,13 +268,13 @@ export const OPTIONS = {
     'TIERLINE_L2_TIMEOUT_MS',
     'ms',
     'How long a read waits for Redis before it goes on to Postgres.',
-    integer(10).default(500),
+    milliseconds(10).default(500),
   ),
   l3TimeoutMs: option(
     'TIERLINE_L3_TIMEOUT_MS',
     'ms',
     'How long a read by id waits for Postgres before `TierUnavailableError`.',
-    integer(100).default(10_000),
+    milliseconds(100).default(10_000),
   ),
   filterMaxBytes: option(
     'TIERLINE_FILTER_MAX_BYTES',
@@ -291,25 +304,13 @@ export const OPTIONS = {
     'TIERLINE_DASHBOARD_PASSWORD_HASH',
     'hash',
     'Hash of the password that signs in to the dashboard, as `tierline dashboard --hash-password` prints it.',
-    z
-      .string()
-      .regex(
-        /^scrypt:\d{1,2}:\d{1,2}:\d{1,2}:[\w-]{16,}:[\w-]{43}$/,
-        'is not a password hash; make one with `tierline dashboard --hash-password`, which reads the password from standard input',
-      )
-      .optional(),
+    passwordHash.optional(),
   ),
   dashboardToken: option(
     'TIERLINE_DASHBOARD_TOKEN',
     'text',
     'Bearer token for programs that read the dashboard; 32 characters or more.',
-    z
-      .string()
-      .regex(
-        /^[\x21-\x7e]{32,}$/,
-        'must be 32 or more printable characters without spaces; `openssl rand -hex 32` makes one',
-      )
-      .optional(),
+    bearerToken(32).optional(),
   ),
   dashboardPayloads: option(
     'TIERLINE_DASHBOARD_PAYLOADS',
@@ -363,13 +364,13 @@ export const OPTIONS = {
     'TIERLINE_GATEWAY_BODY_TIMEOUT_MS',
     'ms',
     'How long the gateway waits for the headers and for the body of a request, and for each line of a batch.',
-    integer(100).default(30_000),
+    milliseconds(100).default(30_000),
   ),
   shutdownMs: option(
     'TIERLINE_SHUTDOWN_MS',
     'ms',
     'How long a stop may take before connections are cut.',
-    integer(100).default(10_000),
+    milliseconds(100).default(10_000),
   ),
   metricsPort: option(
     'TIERLINE_METRICS_PORT',
@@ -387,7 +388,7 @@ export const OPTIONS = {
     'TIERLINE_METRICS_TOKEN',
     'text',
     'Bearer token that `/metrics` asks for, 16 characters or more. `/healthz` and `/readyz` stay open.',
-    z.string().min(16).optional(),
+    bearerToken(16).optional(),
   ),
   readyLagMs: option(
     'TIERLINE_READY_LAG_MS',

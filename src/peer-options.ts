@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { integer, option } from './option.ts';
+import { integer, milliseconds, option } from './option.ts';
 
 /** Another deployment that this one keeps itself equal to. */
 export interface PeerOption {
@@ -14,9 +14,23 @@ const named = z
 
 const peer = z.strictObject({
   name: named,
-  url: z.url({ protocol: /^https?$/, error: 'has a URL that does not begin with https:// or http://' }),
+  url: z.string().superRefine((value, context) => {
+    const fault = peerUrlFault(value);
+    if (fault !== undefined) context.addIssue(`has a URL that ${fault}`);
+  }),
 });
 const token = z.strictObject({ name: named, token: z.string().min(1, 'has no token') });
+
+/** Why a URL cannot be that of a peer. Pages and messages show the URLs of peers, so they must hold no secret. */
+export function peerUrlFault(text: string): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'https:' && url?.protocol !== 'http:')
+    return 'does not begin with https:// or http://';
+  const { username, password, search, hash } = url;
+  return username + password + search + hash === ''
+    ? undefined
+    : 'holds a user, a password, a query or a fragment; the token of a peer is given for itself';
+}
 
 /** Entries `name=value` with commas between them, in code also an array. Messages name an entry by its number: a value may be a secret. */
 function list<T extends { readonly name: string }>(entry: z.ZodType<T>, valueKey: string) {
@@ -65,7 +79,7 @@ export const PEER_OPTIONS = {
     'TIERLINE_PEER_EVERY_MS',
     'ms',
     'How often maintenance compares this deployment with its peers.',
-    integer(100).default(10_000),
+    milliseconds(100).default(10_000),
   ),
   maxClockSkewMs: option(
     'TIERLINE_MAX_CLOCK_SKEW_MS',

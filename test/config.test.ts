@@ -63,12 +63,35 @@ for (const [name, value] of [
   ['TIERLINE_CHUNK_MAX_ITEMS', '2.5'],
   ['TIERLINE_CHUNK_MAX_ITEMS', 'many'],
   ['TIERLINE_SHUTDOWN_MS', '-1'],
+  ['TIERLINE_METRICS_PORT', ' '],
+  ['TIERLINE_ENQUEUE_REPLICAS', '\t'],
+  ['TIERLINE_METRICS_TOKEN', 'correct horse battery staple'],
 ] as const) {
   test(`a value that cannot be used is refused by name: ${name}=${value}`, (t) => {
     const error = t.throws(() => loadConfig({}, { [name]: value }), { instanceOf: ConfigError });
     t.true(error?.message.includes(name), error?.message);
   });
 }
+
+const MAX_TIMER_MS = 2 ** 31 - 1;
+for (const name of [
+  'shutdownMs',
+  'gatewayBodyTimeoutMs',
+  'peerEveryMs',
+  'chunkLockMs',
+  'l2TimeoutMs',
+  'l3TimeoutMs',
+] as const) {
+  test(`a time that Node would take for 1 ms is refused: ${name}`, (t) => {
+    t.is(loadConfig({ [name]: MAX_TIMER_MS }, {})[name], MAX_TIMER_MS);
+    const error = t.throws(() => loadConfig({ [name]: MAX_TIMER_MS + 1 }, {}), { instanceOf: ConfigError });
+    t.regex(error.message, new RegExp(`${name}: .*${MAX_TIMER_MS}`));
+  });
+}
+
+test('a time that no timer waits for may be longer', (t) => {
+  t.is(loadConfig({ purgeAfterMs: 2 * MAX_TIMER_MS }, {}).purgeAfterMs, 2 * MAX_TIMER_MS);
+});
 
 for (const url of ['postgres://u:p@h:port/d', 'postgres://u:%zz@h/d', 'postgres://h:70000/d']) {
   test(`a database URL that is none is refused by name, whatever is wrong: ${url}`, (t) => {

@@ -70,7 +70,7 @@ function startChild(name: ServiceName): ChildProcess {
 export async function printPasswordHash(): Promise<0 | 2> {
   const [{ text }, { hashPassword }] = await Promise.all([
     import('node:stream/consumers'),
-    import('../dashboard/credentials.ts'),
+    import('../password-hash.ts'),
   ]);
   // An argument would stand in the shell's history and in the list of processes.
   const password = (await text(process.stdin)).replace(/\r?\n$/, '');

@@ -40,7 +40,12 @@ export async function createGatewayServer(
     requestTimeout: 0,
     connectionTimeout: IDLE_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    http: { headersTimeout: timeoutMs, connectionsCheckingInterval: timeoutMs / 4 },
+    // Node's own limit of a request is 5 minutes, and it refuses a longer one for the headers.
+    http: {
+      headersTimeout: timeoutMs,
+      requestTimeout: 0,
+      connectionsCheckingInterval: Math.ceil(timeoutMs / 4),
+    },
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAMETER_CHARS },
     // A path that cannot be decoded.

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { hashPassword } from '../../src/dashboard/credentials.ts';
+import { hashPassword } from '../../src/password-hash.ts';
 import { readSeries } from '../../src/redis/history.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/types/read.ts';

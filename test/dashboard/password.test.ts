@@ -1,7 +1,8 @@
 import test from 'ava';
 import { loadConfig } from '../../src/config.ts';
-import { Credentials, hashPassword, verifyPassword } from '../../src/dashboard/credentials.ts';
+import { Credentials } from '../../src/dashboard/credentials.ts';
 import { ConfigError } from '../../src/errors.ts';
+import { hashPassword, verifyPassword } from '../../src/password-hash.ts';
 
 test.serial('a hash verifies its password alone, and is different each time', async (t) => {
   const hash = await hashPassword('Grüße, correct horse');
@@ -20,6 +21,25 @@ test('a password where its hash belongs is refused with the way to make one', (t
   t.regex(error.message, /--hash-password/);
   t.notRegex(error.message, /correct horse/);
 });
+
+const hashOf = (cost: string) => `scrypt:${cost}:${'a'.repeat(22)}:${'b'.repeat(43)}`;
+
+for (const cost of ['99:99:99', '0:8:1', '16:1:1', '19:8:1', '22:1:1']) {
+  test(`a hash whose cost scrypt refuses is refused at once: ${cost}`, async (t) => {
+    await t.throwsAsync(verifyPassword('horse', hashOf(cost)));
+    t.throws(() => loadConfig({ dashboardPasswordHash: hashOf(cost) }), {
+      instanceOf: ConfigError,
+      message: /--hash-password/,
+    });
+  });
+}
+
+for (const cost of ['1:1:1', '15:1:1', '10:8:16', '10:99:3', '18:8:1']) {
+  test.serial(`a hash of another cost is taken: ${cost}`, async (t) => {
+    t.is(loadConfig({ dashboardPasswordHash: hashOf(cost) }).dashboardPasswordHash, hashOf(cost));
+    t.false(await verifyPassword('horse', hashOf(cost)));
+  });
+}
 
 test('a short token is refused without being repeated', (t) => {
   const error = t.throws(() => loadConfig({ dashboardToken: 'swordfish' }), { instanceOf: ConfigError });

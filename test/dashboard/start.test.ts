@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import test from 'ava';
-import { verifyPassword } from '../../src/dashboard/credentials.ts';
+import { verifyPassword } from '../../src/password-hash.ts';
 import { startDashboard } from '../../src/dashboard/dashboard.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { runCommand } from '../helpers/command-line.ts';

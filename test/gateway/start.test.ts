@@ -54,6 +54,13 @@ test('a port that is taken is told with the option to change', async (t) => {
   other.close();
 });
 
+for (const gatewayBodyTimeoutMs of [101, 600_000, 2 ** 31 - 1]) {
+  test(`a gateway starts with every time for bodies that is allowed: ${gatewayBodyTimeoutMs} ms`, async (t) => {
+    const { call } = await startTestGateway(t, deployment, { gatewayBodyTimeoutMs });
+    t.is((await call('/v1/items/a')).status, 404);
+  });
+}
+
 test('I12: a close answers who waits, ends streams, and is harmless twice', async (t) => {
   const { deployment: own } = await createSetting(t);
   const gateway = await startTestGateway(t, own);
