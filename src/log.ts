@@ -15,6 +15,8 @@ const REDACTED = [
   'dashboardToken',
   'metricsToken',
   'gatewayTokens',
+  'peers',
+  'peerTokens',
   'authorization',
   'content',
   'body',
@@ -23,8 +25,8 @@ const REDACTED = [
   'data',
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
-/** Drivers quote connection URLs in their errors. User and password are cut out. */
-const CREDENTIALS_IN_URL = /\b(rediss?(?:\+\w+)?|postgres(?:ql)?):\/\/[^\s@/]*@/gi;
+/** Errors quote URLs. User and password are cut out. */
+const CREDENTIALS_IN_URL = /\b(rediss?(?:\+\w+)?|postgres(?:ql)?|https?):\/\/[^\s@/]*@/gi;
 const CREDENTIALS_IN_QUERY = /([?&]sentinel(?:Username|Password)=)[^\s&"]*/g;
 
 export function withoutCredentials(text: string): string {

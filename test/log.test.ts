@@ -39,6 +39,11 @@ for (const [name, write] of [
     (log) => log.info({ redisUrl: SECRET, cacheRedisUrl: SECRET, databaseUrl: SECRET, merkleKey: SECRET }),
   ],
   ['replicas', (log) => log.info({ config: { replicas: [{ shard: 'main', url: SECRET }] } })],
+  [
+    'peers',
+    (log) => log.info({ config: { peers: [{ name: 'eu', url: SECRET }], peerTokens: [{ token: SECRET }] } }),
+  ],
+  ['a URL of a peer', (log) => log.info(`cannot ask https://user:${SECRET}@eu.example.com/`)],
   ['options, nested', (log) => log.info({ config: { databaseUrl: SECRET, password: SECRET } })],
   ['an item', (log) => log.info({ item: { id: 'a', content: { card: SECRET } } })],
   [

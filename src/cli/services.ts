@@ -46,8 +46,8 @@ async function startMaintenanceWithPeers(
     const following = follow(config, log, peerMetrics(registry));
     const close = async () => {
       stopping.abort(new Error('Maintenance was stopped meanwhile. Ask for the comparison again.'));
-      await following.close();
-      await running.close();
+      // At once: rows under way to a peer may take all the time that the chores have to end.
+      await Promise.all([following.close(), running.close()]);
     };
     return { close, [Symbol.asyncDispose]: close };
   } catch (error) {

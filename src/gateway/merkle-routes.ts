@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { MAX_CONTENT_BYTES } from '../options.ts';
 import {
   identityAnswer,
   idsQuestion,
@@ -19,8 +20,11 @@ import { audit } from './writes.ts';
 const MIB = 1024 * 1024;
 /** 65,536 leaves of six digits, or 1,000 ids of 255 bytes that take six times as much in JSON. */
 const QUESTION_BYTES = 2 * MIB;
-/** Rows of one handover, beside one of the largest content. JSON takes twice as much of a text full of quotation marks. */
-const HANDOVER_BYTES = 16 * MIB;
+/**
+ * Rows of one handover, and one of the largest content that its sender may allow: this side refuses that row, not all of them. JSON
+ * takes twice as much of a text full of quotation marks.
+ */
+const HANDOVER_BYTES = 16 * MIB + 2 * MAX_CONTENT_BYTES;
 
 /** Answers that are written as text: a schema would be walked for each of their many elements. */
 const columns = z.looseObject({});
@@ -43,7 +47,7 @@ export async function addMerkleRoutes(root: GatewayApp, parts: GatewayParts): Pr
     addQuestions(app, peerFor);
   });
   await root.register(async (app: GatewayApp) => {
-    takeJson(app, { maxBytes: HANDOVER_BYTES + 2 * config.maxContentBytes, timeoutMs });
+    takeJson(app, { maxBytes: HANDOVER_BYTES, timeoutMs });
     app.post(
       '/v1/merkle/accept',
       {

@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { pause } from '../abortable.ts';
 import { ConfigError, messageOf, PeerRefusedError, PeerUnavailableError } from '../errors.ts';
+import { peerUrlFault } from '../peer-options.ts';
 import {
   acceptAnswer,
   identityAnswer,
@@ -43,6 +44,8 @@ const DEFAULT_TIMEOUT_MS = 90_000;
 /** Every request may be sent again: questions change nothing, and rows that are handed over twice change nothing either. */
 const ATTEMPTS = 6;
 const FIRST_PAUSE_MS = 100;
+/** Longest pause, whatever `Retry-After` says: the caller compares again later. */
+const MAX_PAUSE_MS = 30_000;
 /** Leaves of one question: about 15 items each when a million are stored. */
 const QUESTION_LEAVES = 1000;
 
@@ -55,16 +58,10 @@ export function openPeer(url: string, { token, timeoutMs = DEFAULT_TIMEOUT_MS }:
 }
 
 function parseUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
-    throw new ConfigError(
-      'The URL of a peer must be that of its gateway and begin with https:// or http://.',
-    );
-  }
-  if (url.username !== '' || url.search !== '') {
-    throw new ConfigError('The URL of a peer must hold no user and no query; give the token for itself.');
-  }
-  return url;
+  const fault = peerUrlFault(text);
+  if (fault !== undefined)
+    throw new ConfigError(`The URL of a peer must be that of its gateway. It ${fault}.`);
+  return new URL(text);
 }
 
 class HttpPeer implements RemotePeer {
@@ -135,19 +132,20 @@ class HttpPeer implements RemotePeer {
   /** @throws PeerUnavailableError, PeerRefusedError */
   async #ask<T>(schema: z.ZodType<T>, path: string, body?: unknown): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      const last = attempt === ATTEMPTS || this.#client.isClosed;
+      const isLast = () => attempt === ATTEMPTS || this.#client.closing.aborted;
       let answer: JsonAnswer | undefined;
       try {
         answer = await this.#client.ask(path, body);
       } catch (error) {
-        if (last) throw new PeerUnavailableError(this.url, messageOf(error), { cause: error });
+        if (isLast()) throw new PeerUnavailableError(this.url, messageOf(error), { cause: error });
       }
       if (answer?.status === 200) return this.#parsed(schema, path, answer.text);
       if (answer !== undefined && !isPassing(answer.status)) throw this.#refusal(answer);
-      if (answer !== undefined && last) throw new PeerUnavailableError(this.url, detailOf(answer));
+      if (answer !== undefined && isLast()) throw new PeerUnavailableError(this.url, detailOf(answer));
       // Others meet the same outage: spread their next attempts.
       const pauseMs = FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.5 + Math.random());
-      await pause(Math.max(pauseMs, (answer?.retryAfterS ?? 0) * 1000));
+      const askedMs = (answer?.retryAfterS ?? 0) * 1000;
+      await pause(Math.min(Math.max(pauseMs, askedMs), MAX_PAUSE_MS), { signal: this.#client.closing });
     }
   }
 
@@ -228,8 +226,9 @@ class JsonClient {
       base.protocol === 'https:' ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
   }
 
-  get isClosed(): boolean {
-    return this.#closing.signal.aborted;
+  /** Aborted by `close`. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   get traffic(): Traffic {
@@ -245,9 +244,10 @@ class JsonClient {
   /**
    * @param path below the base
    * @param body left out: a GET
-   * @throws what the connection throws, or that there was no whole answer in time
+   * @throws what the connection throws, or that there was no whole answer in time, or that the peer was closed
    */
   async ask(path: string, body?: unknown): Promise<JsonAnswer> {
+    this.#closing.signal.throwIfAborted();
     const text = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     this.#requests++;
     this.#bytes += text?.length ?? 0;

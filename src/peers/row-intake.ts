@@ -25,7 +25,7 @@ export interface IntakeParts {
   readonly writes: readonly Pick<Queue, 'add'>[];
   readonly lanes: Lanes;
   readonly digester: Digester;
-  readonly config: Pick<Config, 'maxClockSkewMs' | 'chunkMaxItems' | 'chunkMaxBytes'>;
+  readonly config: Pick<Config, 'maxClockSkewMs' | 'chunkMaxItems' | 'chunkMaxBytes' | 'maxContentBytes'>;
 }
 
 const POLL_MS = 20;
@@ -72,12 +72,17 @@ export class RowIntake {
     return rows.map(({ id }) => fates.get(id) ?? { id, status: 'taken' });
   }
 
-  /** Why a row is not what its sender stored. */
+  /** Why a row is not what its sender stored, or too large here. */
   #faultOf(row: PeerRow): string | undefined {
     const { id, deleted, binary, body, contentHash, contentVersion, stateVersion } = row;
     if (contentVersion === 0 && stateVersion === 0) return 'has no stamp';
     if (contentVersion === 0 && !deleted) return 'has content without a stamp';
-    const hash = deleted ? '' : hashContent(binary ? Buffer.from(body, 'base64') : body);
+    const content = Buffer.from(body, binary ? 'base64' : 'utf8');
+    const { maxContentBytes } = this.#parts.config;
+    if (content.length > maxContentBytes) {
+      return `its content has ${content.length} bytes, and ${maxContentBytes} may be (TIERLINE_MAX_CONTENT_BYTES)`;
+    }
+    const hash = deleted ? '' : hashContent(content);
     if (hash !== contentHash) return 'its content does not match its hash';
     const digest = this.#parts.digester.row({ ...row, id, contentHash: deleted ? null : contentHash });
     return digest === row.digest ? undefined : 'its digest is not that of its registers';

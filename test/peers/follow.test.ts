@@ -6,11 +6,15 @@ import { follow, type PeerObserver } from '../../src/peers/follow.ts';
 import { openPeer } from '../../src/peers/http-peer.ts';
 import { openLocalPeer } from '../../src/peers/local-peer.ts';
 import { repair } from '../../src/merkle/repair.ts';
+import { readBacklog } from '../../src/redis/backlog.ts';
 import { jsonOf, runCommand } from '../helpers/command-line.ts';
+import { ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { startTestGateway } from '../helpers/gateway.ts';
 import { createTwoSides, writeRows } from '../helpers/peers.ts';
-import { closing } from '../helpers/setting.ts';
+import { closing, createSetting } from '../helpers/setting.ts';
 import { storedRows } from '../helpers/stored-rows.ts';
+import { startWorker } from '../helpers/worker-process.ts';
 
 const log = createLogger('test', 'silent');
 const first = (Date.now() - 60_000) * 1000;
@@ -117,4 +121,40 @@ test('a peer without a token, a name twice and a URL of another kind are refused
     ...refused,
     message: /entry 1 has a URL/,
   });
+});
+
+for (const url of [
+  'https://user:hunter2@eu.example.com',
+  'https://:hunter2@eu.example.com',
+  'https://hunter2@eu.example.com',
+  'https://eu.example.com/?token=hunter2',
+  'https://eu.example.com/#hunter2',
+]) {
+  test(`a URL of a peer that may hold a secret is refused, because pages show it: ${url}`, (t) => {
+    const options = { instanceOf: ConfigError, message: /a user, a password, a query or a fragment/ };
+    for (const load of [
+      () => loadConfig({}, { TIERLINE_PEERS: `eu=${url}` }),
+      () => loadConfig({ peers: [{ name: 'eu', url }] }, {}),
+      () => openPeer(url, { token: 'x' }),
+    ]) {
+      t.notRegex(t.throws(load, options).message, /hunter2/);
+    }
+  });
+}
+
+test.serial('I12: maintenance stops its chores while rows of a peer wait for a drain worker', async (t) => {
+  const [own, other] = await Promise.all([createSetting(t, ONE_LANE), createSetting(t, ONE_LANE)]);
+  const gateway = await startTestGateway(t, other.deployment);
+  await writeRows(other, [{ id: 'a', stamp: first, kind: 'json', body: '1' }]);
+  const maintenance = await startWorker('maintenance', {
+    ...own.deployment.env,
+    TIERLINE_PEERS: `eu=${gateway.url}`,
+    TIERLINE_PEER_TOKENS: 'eu=peer',
+    TIERLINE_SHUTDOWN_MS: '3000',
+  });
+  t.teardown(() => maintenance.stop('SIGKILL'));
+  const { redis, lanes } = own.deployment;
+  await eventually(async () => (await readBacklog(redis, lanes)).chunksWaiting > 0, 'the row is queued');
+  t.is(await maintenance.stop(), 0);
+  t.regex(maintenance.output(), /maintenance stopped/);
 });

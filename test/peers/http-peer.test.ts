@@ -1,12 +1,14 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
+import { within } from '../../src/abortable.ts';
 import { ConfigError, PeerRefusedError, PeerUnavailableError } from '../../src/errors.ts';
 import { openPeer } from '../../src/peers/http-peer.ts';
 import { openLocalPeer } from '../../src/peers/local-peer.ts';
 import { repair } from '../../src/merkle/repair.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import type { RepairPeer } from '../../src/types/merkle.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { startTestGateway } from '../helpers/gateway.ts';
 import { chunkOf, type TestOp } from '../helpers/operations.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -160,6 +162,41 @@ test.serial(
     t.throws(() => openPeer(other, { token: '' }), { instanceOf: ConfigError });
   },
 );
+
+test.serial('a pause that a peer asks for ends when the peer is closed', async (t) => {
+  const server = createServer((_, response) => response.writeHead(503, { 'retry-after': '20' }).end('{}'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => void server.close());
+  const peer = openPeer(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, { token: 'x' });
+  const asked = peer.root();
+  await eventually(() => peer.traffic.bytes > 0, 'it has answered');
+  peer.close();
+  const { message } = await t.throwsAsync(within(10_000, asked), { instanceOf: PeerUnavailableError });
+  t.regex(message, /closed/);
+  t.is(peer.traffic.requests, 1);
+});
+
+test.serial('I8: a content that is too large for the receiver is refused by itself', async (t) => {
+  const own = await createSetting(t, ONE);
+  const small = { ...ONE, maxContentBytes: 1024 * 1024 };
+  const other = await createSetting(t, small);
+  const gateway = await startTestGateway(t, other.deployment);
+  await Promise.all([own.drain(), other.drain()]);
+  const body = JSON.stringify('x'.repeat(20 * 1024 * 1024));
+  await write(own, [
+    { id: 'large', stamp: first, kind: 'json', body },
+    { id: 'small', stamp: first + 1, kind: 'json', body: '1' },
+  ]);
+  const here = own.use(await openLocalPeer(own.deployment.options));
+  const there = openPeer(gateway.url, { token: 'peer' });
+  t.teardown(() => there.close());
+  const pushed = await repair(here, there);
+  t.like(pushed, { equal: false, left: 1, pushed: { rows: 1 } });
+  t.like(pushed.refused, [{ id: 'large', side: 'there' }]);
+  t.regex(pushed.refused[0]?.reason ?? '', /20971522 bytes, and 1048576 may be/);
+  const pulled = await repair(other.use(await openLocalPeer(other.deployment.options)), here);
+  t.like(pulled.refused, [{ id: 'large', side: 'here' }]);
+});
 
 test.serial('the routes refuse what is not of the protocol, and store nothing', async (t) => {
   const { other, there, gateway } = await setUp(t);
