@@ -10,6 +10,10 @@ if (runUntilStopped !== undefined) {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     process.exit(error.code === 'EPIPE' ? 0 : 1);
   });
+  // Without a reader of its messages a load goes on: ending there would leave the rest of the lines out.
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') process.exit(1);
+  });
   const { run } = await import('./program.ts');
   await run(argv);
 }

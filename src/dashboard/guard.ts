@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { within } from '../abortable.ts';
 import type { Config } from '../config.ts';
 import { messageOf } from '../errors.ts';
+import { shardsOf } from '../shard-list.ts';
 import type { Sources } from './sources.ts';
 import { type Credentials, deriveSessionKey } from './credentials.ts';
 
@@ -76,8 +77,10 @@ export async function addGuard(
 async function addSessions(app: FastifyInstance, config: Config, access: Access): Promise<void> {
   const { namespace, dashboardHttps: secure, dashboardSessionMs } = config;
   const lifeSeconds = Math.floor(dashboardSessionMs / 1000);
+  // Whoever knows the databases with their passwords may do all that a page may.
+  const databases = shardsOf(config).map(({ url }) => url);
   const key =
-    typeof access === 'function' ? deriveSessionKey(config.databaseUrl, namespace) : access.sessionKey;
+    typeof access === 'function' ? deriveSessionKey(databases.join('\n'), namespace) : access.sessionKey;
   await app.register(secureSession, {
     key,
     expiry: lifeSeconds,

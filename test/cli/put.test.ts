@@ -1,11 +1,13 @@
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { startDrain } from '../../src/drain/start-drain.ts';
 import { openReader } from '../../src/read/open-reader.ts';
-import { runCommand } from '../helpers/command-line.ts';
+import { MAIN, runCommand } from '../helpers/command-line.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { closing } from '../helpers/setting.ts';
 
@@ -58,6 +60,19 @@ test('lines of a file become items, and the summary counts them', async (t) => {
       [[], 'new'],
     ],
   );
+});
+
+test('a load whose messages nobody reads any more goes on', async (t) => {
+  const child = spawn(process.execPath, [MAIN, 'put', '--json'], { env: deployment.env });
+  child.stderr.destroy();
+  let stdout = '';
+  child.stdout.on('data', (text: Buffer) => (stdout += text.toString()));
+  child.stdin.on('error', () => undefined);
+  const items = Array.from({ length: 600 }, (_, i) => `{"id":"unheard.${i}","content":${i}}\n`);
+  child.stdin.end('broken\n'.repeat(600) + items.join(''));
+  const [code] = (await once(child, 'close')) as [number | null];
+  t.is(code, 1);
+  t.like(summaryOf(stdout), { broken: 600, settled: 600 });
 });
 
 test('a table for people without --json', async (t) => {

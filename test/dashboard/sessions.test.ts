@@ -1,4 +1,8 @@
 import test from 'ava';
+import fastify from 'fastify';
+import { loadConfig, type Options } from '../../src/config.ts';
+import { addGuard } from '../../src/dashboard/guard.ts';
+import type { Sources } from '../../src/dashboard/sources.ts';
 import { ownPath } from '../../src/dashboard/sign-in.ts';
 import { quietDashboard, type QuietDashboard } from '../helpers/dashboard.ts';
 import { createDeployment } from '../helpers/deployment.ts';
@@ -31,6 +35,26 @@ test('a session is found by its cookie until it is over', async (t) => {
   t.is(await statusAt(dashboard, cookieOf(0)), 200);
   t.is(await statusAt(dashboard, cookieOf(HOUR_S - 60)), 200);
   t.is(await statusAt(dashboard, cookieOf(HOUR_S + 1)), 401);
+});
+
+/** What a dashboard that an application mounts makes of cookies. */
+async function mountedWith(options: Options) {
+  const app = fastify();
+  await addGuard(app, { config: loadConfig(options, {}) } as Sources, () => true, '');
+  return app;
+}
+
+test('with shards a mounted dashboard makes its key from their URLs, and not from the default of DATABASE_URL', async (t) => {
+  const [one, same, other, none] = await Promise.all([
+    mountedWith({ shards: [{ name: 'a', url: 'postgres://u:one@db/x' }] }),
+    mountedWith({ shards: [{ name: 'a', url: 'postgres://u:one@db/x' }] }),
+    mountedWith({ shards: [{ name: 'a', url: 'postgres://u:other@db/x' }] }),
+    mountedWith({}),
+  ]);
+  const cookie = one.encodeSecureSession(one.createSecureSession({ id: 'a-session' }));
+  t.not(same.decodeSecureSession(cookie), null);
+  t.is(other.decodeSecureSession(cookie), null);
+  t.is(none.decodeSecureSession(cookie), null);
 });
 
 test('a request does not make a session last longer', async (t) => {
