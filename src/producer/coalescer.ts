@@ -20,6 +20,10 @@ interface Entry {
 
 interface SentChunk {
   readonly entries: readonly Entry[];
+  /** How many range deletes had been called before it was sent. */
+  readonly rangesBefore: number;
+  /** Resolves once each of its operations is queued or refused. For those that are sent again, that is after the second try. */
+  readonly ended: Promise<void>;
   isOnItsWay: boolean;
 }
 
@@ -42,6 +46,8 @@ export class Coalescer {
   #turn: NodeJS.Immediate | undefined;
   /** Chunks from the oldest one on its way to Redis on, in the order in which they were sent. */
   readonly #sent: SentChunk[] = [];
+  /** Range deletes called so far. */
+  #ranges = 0;
 
   constructor(limits: Pick<Config, 'chunkMaxItems' | 'chunkMaxBytes' | 'chunkWaitMs'>, addChunk: AddChunk) {
     this.#limits = limits;
@@ -87,22 +93,41 @@ export class Coalescer {
     this.#send(entries, false);
   }
 
-  #send(entries: readonly Entry[], atomic: boolean): void {
-    const sent: SentChunk = { entries, isOnItsWay: true };
-    this.#sent.push(sent);
-    this.#addChunk(
+  /**
+   * As `flush`, right before a range delete is queued. What was called before it must not take a later stamp, so from now on nothing
+   * of the chunks sent so far is sent again.
+   */
+  flushBeforeRange(): void {
+    this.flush();
+    this.#ranges++;
+  }
+
+  /** Resolves once each operation sent so far is queued or refused. */
+  async arrivals(): Promise<void> {
+    await Promise.allSettled(this.#sent.map(({ ended }) => ended));
+  }
+
+  #send(entries: readonly Entry[], atomic: boolean): SentChunk {
+    const adding = this.#addChunk(
       entries.map((entry) => entry.operation),
       atomic,
-    )
+    );
+    const ended = adding
       .then(
         (chunk) => entries.forEach(({ sink, slot }, index) => sink.queued(slot, chunk, index)),
         (error: unknown) => this.#refused(sent, error),
       )
       .finally(() => this.#ended(sent));
+    const sent: SentChunk = { entries, rangesBefore: this.#ranges, ended, isOnItsWay: true };
+    this.#sent.push(sent);
+    return sent;
   }
 
-  /** Deletes and new states may still find room alone. If the whole chunk was of these, they have been refused already. */
-  #refused(sent: SentChunk, error: unknown): void {
+  /**
+   * Deletes and new states may still find room alone. If the whole chunk was of these, they have been refused already.
+   * @returns the second try
+   */
+  #refused(sent: SentChunk, error: unknown): Promise<void> | undefined {
     const { entries } = sent;
     const reserved =
       error instanceof BackpressureError ? entries.filter(({ operation }) => hasReserve(operation)) : [];
@@ -110,14 +135,15 @@ export class Coalescer {
     const isMixed = reserved.length > 0 && reserved.length < entries.length;
     const again = isMixed ? this.#canComeLater(sent, reserved) : NONE;
     for (const entry of entries) if (!again.has(entry)) entry.sink.refused(entry.slot, error);
-    if (again.size > 0) this.#send([...again], false);
+    return again.size > 0 ? this.#send([...again], false).ended : undefined;
   }
 
   /**
    * Those of them whose ids no chunk has that was sent afterwards: it took its stamps, and a delete that was called before a submit would
-   * delete what it brought.
+   * delete what it brought. None of them after a range delete, which is to find the states that were set before it.
    */
   #canComeLater(sent: SentChunk, reserved: readonly Entry[]): ReadonlySet<Entry> {
+    if (sent.rangesBefore < this.#ranges) return NONE;
     const later = new Set(
       this.#sent
         .slice(this.#sent.indexOf(sent) + 1)

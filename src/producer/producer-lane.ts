@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
 import { BackpressureError } from '../errors.ts';
+import type { RangeJob } from '../schema/job.ts';
 import type { ChunkQueue } from './chunk-queue.ts';
 import type { ChunkTracker } from './chunk-tracker.ts';
 import { Coalescer } from './coalescer.ts';
@@ -19,6 +20,23 @@ export class ProducerLane {
     this.tracker = tracker;
     this.#observer = observer;
     this.coalescer = new Coalescer(config, (operations, atomic) => this.#add(operations, atomic));
+  }
+
+  /** As `ChunkQueue.addRange`. Whatever was submitted before, awaited or not, gets an earlier stamp than the range, or is refused. */
+  addRange(kind: RangeJob['kind'], value: string): Promise<TrackedChunk> {
+    this.coalescer.flushBeforeRange();
+    return this.queue.addRange(kind, value);
+  }
+
+  /** Resolves once all that was sent so far is in Redis or refused. */
+  async arrivals(): Promise<void> {
+    await Promise.allSettled([this.coalescer.arrivals(), ...this.queue.adding]);
+  }
+
+  async close(): Promise<void> {
+    // The queue cannot wait for a second try that it has not been given yet.
+    await this.coalescer.arrivals();
+    await this.queue.close();
   }
 
   async #add(operations: readonly SizedOperation[], atomic: boolean): Promise<TrackedChunk> {

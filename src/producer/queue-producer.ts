@@ -137,7 +137,7 @@ export class QueueProducer implements Producer {
   async flush(options?: WaitOptions): Promise<void> {
     const wait = this.#gate.admit(waitOptionsOf, options);
     this.#sendGathered();
-    await abortable(Promise.allSettled(this.#lanes.flatMap(({ queue }) => [...queue.adding])), wait.signal);
+    await abortable(Promise.all(this.#lanes.map((lane) => lane.arrivals())), wait.signal);
     const unsettled = this.#lanes.flatMap(({ tracker }) => tracker.unsettled);
     await waitFor(unsettled, wait);
     // Do not report success when the outcome of a chunk is unknown, even if that was found out earlier.
@@ -163,7 +163,7 @@ export class QueueProducer implements Producer {
   async #close(): Promise<void> {
     this.#gate.close();
     this.#sendGathered();
-    await Promise.all(this.#lanes.map(({ queue }) => queue.close()));
+    await Promise.all(this.#lanes.map((lane) => lane.close()));
     const closed = 'The producer was closed. Accepted writes go on; ask a reader for their status.';
     for (const { tracker } of this.#lanes) tracker.close(new ClosedError(closed));
     await this.#parts.release();
@@ -200,9 +200,7 @@ export class QueueProducer implements Producer {
     value: string,
     signal: AbortSignal | undefined,
   ): Promise<RangeTicket> {
-    // Whatever was submitted before, awaited or not, must get earlier stamps than the range.
-    this.#sendGathered();
-    const adding = Promise.allSettled(this.#lanes.map(({ queue }) => queue.addRange(kind, value)));
+    const adding = Promise.allSettled(this.#lanes.map((lane) => lane.addRange(kind, value)));
     return new SubmittedRange(allAdded(await abortable(adding, signal)));
   }
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { loadConfig, type Options } from '../../src/config.ts';
-import { BackpressureError } from '../../src/errors.ts';
+import { BackpressureError, SettleTimeoutError } from '../../src/errors.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { UNOBSERVED_PRODUCER } from '../../src/producer/producer-observer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
@@ -117,6 +117,67 @@ test('I10: deletes, new states and range deletes find room where items do not', 
   t.is((await range.settled()).deleted, 10, 'd.1 is deleted, d.10 to d.19 and none else');
   await producer.flush();
   t.deepEqual(await notes(deployment), NO_NOTES);
+});
+
+/** A producer of a full queue, and a call that is to share a chunk with a submit. */
+async function setUpFull(t: ExecutionContext) {
+  const { deployment, producer: filler, open, drain } = await setUp(t, { maxWaitingItems: 10 });
+  await filler.submit({ id: 'x', content: 1 }, { state: 'tmp' });
+  await filler.submitMany(itemsOf('f', 9));
+  // Redis has refused it nothing yet, so it lets submits go as far as Redis.
+  const producer = await open();
+  const share = async <T>(call: (by: Producer) => Promise<T>) => {
+    const [shared, submitted] = await Promise.allSettled([
+      call(producer),
+      producer.submit({ id: 'late', content: 1 }),
+    ]);
+    t.true(submitted.status === 'rejected' && submitted.reason instanceof BackpressureError);
+    return shared;
+  };
+  return { deployment, producer, share, drain };
+}
+
+test('I10: a flush waits for a delete that is sent again out of a refused chunk', async (t) => {
+  const { producer, share, drain } = await setUpFull(t);
+  const deleting = share((by) => by.delete('x'));
+  await t.throwsAsync(
+    producer.flush({ timeoutMs: 500 }),
+    { instanceOf: SettleTimeoutError },
+    'nobody drains yet',
+  );
+  t.is((await deleting).status, 'fulfilled');
+  await drain();
+  await producer.flush();
+});
+
+test('I12: a delete that is sent again out of a refused chunk is accepted before its producer closes', async (t) => {
+  const { deployment, producer, share } = await setUpFull(t);
+  const deleting = share((by) => by.delete('x'));
+  await producer.close();
+  t.is((await deleting).status, 'fulfilled');
+  t.is((await notes(deployment)).inflight, 3);
+});
+
+test('I1: a setState out of a refused chunk never comes behind a range delete that was called after it', async (t) => {
+  const { deployment, producer, share, drain } = await setUpFull(t);
+  const setting = share((by) => by.setState('x', 'kept'));
+  const range = await producer.deleteByState('tmp');
+  const state = await setting;
+  t.true(
+    state.status === 'fulfilled'
+      ? state.value.version < range.version
+      : state.reason instanceof BackpressureError,
+  );
+  await drain();
+  await producer.flush();
+  const { rows } = await deployment.pool.query('SELECT state FROM items WHERE id = $1 AND NOT deleted', [
+    'x',
+  ]);
+  t.deepEqual(
+    rows,
+    state.status === 'fulfilled' ? [{ state: 'kept' }] : [],
+    'it is kept exactly when the call says so',
+  );
 });
 
 test('I1, I10: submits are delayed while the queue fills up, and keep their order', async (t) => {

@@ -2,7 +2,12 @@ import { setImmediate } from 'node:timers/promises';
 import test from 'ava';
 import { BackpressureError } from '../../src/errors.ts';
 import { Coalescer } from '../../src/producer/coalescer.ts';
-import { deleteOperation, putOperation, type SizedOperation } from '../../src/producer/parsed-call.ts';
+import {
+  deleteOperation,
+  putOperation,
+  type SizedOperation,
+  stateOperation,
+} from '../../src/producer/parsed-call.ts';
 import { parseNewItem } from '../../src/schema/item.ts';
 import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -37,7 +42,17 @@ function setUp(chunkWaitMs: number) {
   const submit = (id: string) =>
     add(putOperation(parseNewItem({ id, content: 1 }, 1000), 'all', undefined, undefined));
   const remove = (id: string) => add(deleteOperation(id));
-  return { submit, remove, queued, refused, sent, ids: () => sent.map(({ ids }) => ids) };
+  const setState = (id: string) => add(stateOperation(id, 'kept'));
+  return {
+    coalescer,
+    submit,
+    remove,
+    setState,
+    queued,
+    refused,
+    sent,
+    ids: () => sent.map(({ ids }) => ids),
+  };
 }
 
 /** Nothing below waits for it. */
@@ -94,6 +109,42 @@ test('I1: a delete out of a refused chunk is sent again, unless a later chunk th
   sent[2]?.arrive();
   await eventually(() => queued.length === 4, 'the delete is queued');
   t.deepEqual(queued, ['b', 'x', 'z', 'y']);
+});
+
+test('I1: nothing of a refused chunk is sent again behind a range delete that was called after it', async (t) => {
+  const { coalescer, submit, remove, setState, queued, refused, sent, ids } = setUp(LONG_MS);
+  submit('a');
+  setState('x');
+  coalescer.flushBeforeRange();
+  submit('b');
+  setState('y');
+  coalescer.flush();
+  t.deepEqual(ids(), [
+    ['a', 'x'],
+    ['b', 'y'],
+  ]);
+  for (const chunk of sent) chunk.refuse();
+  await eventually(() => sent.length === 3, 'what came after the range is sent again');
+  t.deepEqual(ids()[2], ['y']);
+  t.deepEqual(refused, ['a', 'x', 'b']);
+  remove('z');
+  sent[2]?.arrive();
+  await eventually(() => sent.length === 4, 'the next one goes');
+  sent[3]?.arrive();
+  await coalescer.arrivals();
+  t.deepEqual(queued, ['y', 'z']);
+});
+
+test('I12: a chunk has arrived only when what was sent again out of it has', async (t) => {
+  const { coalescer, submit, remove, queued, refused, sent } = setUp(LONG_MS);
+  submit('a');
+  remove('x');
+  coalescer.flush();
+  const arrived = coalescer.arrivals().then(() => [...queued, ...refused]);
+  sent[0]?.refuse();
+  await eventually(() => sent.length === 2, 'the delete is sent again');
+  sent[1]?.arrive();
+  t.deepEqual(await arrived, ['x', 'a']);
 });
 
 test('what a refused chunk held back goes alone once it has been refused', async (t) => {
