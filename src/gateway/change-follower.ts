@@ -75,44 +75,52 @@ export class ChangeFollower implements Follower {
     if (this.#history !== history || this.#places.length !== lanes.count) throw gone();
     await Promise.all(
       this.#places.map(async (place, lane) => {
-        // Before the first entry there is none to look for.
-        if (place.number > 0 && !(await feedHolds(redis, lanes.keys[lane] as Keys, place))) throw gone();
+        if (!(await feedHolds(redis, lanes.keys[lane] as Keys, place))) throw gone();
       }),
     );
   }
 
   /**
-   * Follows until the signal is aborted. Gives the place alone after each `quietMs` without a change.
+   * Follows until the signal is aborted. Gives the place alone once nothing was given for `quietMs`. Entries that the caller does
+   * not want move the place too: a place that is not told grows old, and the feed may no longer hold it when the caller comes back.
    * @throws ChangesGoneError
    */
   async *batches(quietMs: number, signal: AbortSignal): AsyncGenerator<ChangeBatch, void, undefined> {
     const unfollow = this.#feeds.follow(this);
     signal.addEventListener('abort', () => this.#wake(), { once: true });
     try {
+      let tellAt = performance.now() + quietMs;
       while (!signal.aborted) {
-        const lane = await this.#nextLane(quietMs, signal);
-        if (lane === undefined) yield { changes: [], position: this.position };
-        else yield* this.#read(lane, signal);
+        for await (const changes of this.#steps(tellAt, signal)) {
+          if (changes.length === 0 && performance.now() < tellAt) continue;
+          yield { changes, position: this.position };
+          tellAt = performance.now() + quietMs;
+        }
       }
     } finally {
       unfollow();
     }
   }
 
-  /** A partition that may have something new; undefined when it was quiet for `quietMs`. */
-  async #nextLane(quietMs: number, signal: AbortSignal): Promise<number | undefined> {
+  /** The wanted changes of each entry of one partition. At the end none, also when there was no news, or no answer of Redis. */
+  async *#steps(tellAt: number, signal: AbortSignal): AsyncGenerator<Change[], void, undefined> {
     if (this.#news.size === 0 && !this.#mustCheck && !signal.aborted) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, quietMs);
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+      await this.#untilNews(tellAt - performance.now());
     }
     if (this.#mustCheck) await this.#checkAgain();
     const [lane] = this.#news;
-    return lane;
+    if (lane !== undefined) yield* this.#read(lane, signal);
+    yield [];
+  }
+
+  #untilNews(timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   async #checkAgain(): Promise<void> {
@@ -125,7 +133,7 @@ export class ChangeFollower implements Follower {
     }
   }
 
-  async *#read(lane: number, signal: AbortSignal): AsyncGenerator<ChangeBatch, void, undefined> {
+  async *#read(lane: number, signal: AbortSignal): AsyncGenerator<Change[], void, undefined> {
     this.#news.delete(lane);
     const keys = this.#feeds.lanes.keys[lane] as Keys;
     for (;;) {
@@ -141,8 +149,7 @@ export class ChangeFollower implements Follower {
       for (const { id, number, changes } of entries) {
         if (number !== (this.#places[lane] as LanePosition).number + 1) throw gone();
         this.#places[lane] = { id, number };
-        const wanted = this.#changesIn(changes);
-        if (wanted.length > 0) yield { changes: wanted, position: this.position };
+        yield this.#changesIn(changes);
         if (signal.aborted) return;
       }
       if (entries.length < PAGE) return;

@@ -327,12 +327,19 @@ export async function feedAfter(
   }));
 }
 
-/** Whether the feed holds the entry of this place. False also when it was trimmed, or Redis lost it. */
+/**
+ * Whether the feed holds the entry of this place. False also when it was trimmed, or Redis lost it. The place before the first entry
+ * has none: there the feed must hold the first entry, unless nothing was written yet.
+ */
 export async function feedHolds(
   redis: Redis,
   keys: Keys,
   { id, number }: Pick<FeedPosition, 'id' | 'number'>,
 ): Promise<boolean> {
+  if (number === 0) {
+    const { number: newest } = await feedNumber(redis, keys);
+    return newest === 0 || (await feedAfter(redis, keys, '0-0', 1))[0]?.number === 1;
+  }
   const entries = rangeReply.parse(await redis.xrange(keys.feed, id, id));
   return entries.some(([, fields]) => Number(fieldOf(fields, 'n')) === number);
 }

@@ -1,13 +1,16 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { ChangesGoneError } from '../../src/errors.ts';
-import { ChangeFeeds } from '../../src/gateway/change-feeds.ts';
+import { ChangeFeeds, type ChangePosition } from '../../src/gateway/change-feeds.ts';
 import { ChangeFollower } from '../../src/gateway/change-follower.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type Call, refusalOf, startTestGateway } from '../helpers/gateway.ts';
+import { startProxy } from '../helpers/proxy.ts';
 import { createSetting, closing } from '../helpers/setting.ts';
 
 const PROBLEM = 'application/problem+json';
+/** Of followers that are made without a gateway. Many writes settle meanwhile. */
+const QUIET_MS = 500;
 
 interface Event {
   readonly id: string | undefined;
@@ -169,9 +172,20 @@ test('a place that the feed no longer holds, or that was made up, is refused', a
       made,
     );
   }
-  await deployment.redis.xtrim(deployment.keys.feed, 'MAXLEN', 0);
-  const gone = await call('/v1/changes', { headers: { 'last-event-id': later } });
-  t.deepEqual(await refusalOf(gone), [410, PROBLEM, 'ERR_CHANGES_GONE']);
+  t.regex(place, /-0$/, 'a place before the first entry');
+  const again = await follow(call, '/v1/changes', 'all', place);
+  await eventually(() => again.changes().length === 1, 'the first entry is still there');
+  await again.close();
+  // At first the feed holds nothing, and then what came after the entry that was missed.
+  for (const id of [undefined, 'b']) {
+    if (id === undefined) await deployment.redis.xtrim(deployment.keys.feed, 'MAXLEN', 0);
+    else await send('PUT', `/v1/items/${id}?wait=settled`, '1');
+    for (const missed of [place, later]) {
+      const gone = await call('/v1/changes', { headers: { 'last-event-id': missed } });
+      t.is(gone.status, 410, `${missed} ${id}`);
+      t.deepEqual(await refusalOf(gone), [410, PROBLEM, 'ERR_CHANGES_GONE']);
+    }
+  }
 });
 
 test('I8: a follower that falls behind what the feed holds is told so, and skips nothing silently', async (t) => {
@@ -190,6 +204,46 @@ test('I8: a follower that falls behind what the feed holds is told so, and skips
     { instanceOf: ChangesGoneError },
   );
   t.is(feeds.followers, 0);
+});
+
+/** Resolves with the next place that comes alone, and is after entry `number` of the first partition. */
+async function placeAlone(
+  t: ExecutionContext,
+  follower: ChangeFollower,
+  number = -1,
+): Promise<ChangePosition> {
+  for await (const { changes, position } of follower.batches(QUIET_MS, new AbortController().signal)) {
+    t.deepEqual(changes, []);
+    if (Number(position.lanes[0]?.number) > number) return position;
+  }
+  throw new Error('it ended');
+}
+
+test('a follower of a quiet prefix is told its place while other ids change without a pause', async (t) => {
+  const { deployment, drain, use } = await createSetting(t, { partitions: 1 });
+  await drain();
+  const feeds = use(await ChangeFeeds.open(deployment.config, deployment.log));
+  const store = use(await openStore(deployment.options));
+  const { head } = feeds;
+  const follower = new ChangeFollower(feeds, head, 'quiet.', deployment.log);
+  let isTold = false;
+  const telling = placeAlone(t, follower, head.lanes[0]?.number).finally(() => (isTold = true));
+  await eventually(async () => {
+    await (await store.submit({ id: 'busy', content: 1 })).settled();
+    return isTold;
+  }, 'it is told a place after what it does not want');
+  const place = await telling;
+  await t.notThrowsAsync(new ChangeFollower(feeds, place, '', deployment.log).check());
+});
+
+test('a follower is told its place while Redis is away', async (t) => {
+  const { deployment, use } = await createSetting(t);
+  const redis = use(await startProxy(deployment.options.redisUrl));
+  const config = { ...deployment.config, redisUrl: redis.url };
+  const feeds = use(await ChangeFeeds.open(config, deployment.log));
+  const { head } = feeds;
+  await redis.refuse();
+  t.deepEqual(await placeAlone(t, new ChangeFollower(feeds, head, '', deployment.log)), head);
 });
 
 test('I8: when Redis loses its data, a stream says so and ends', async (t) => {
