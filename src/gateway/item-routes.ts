@@ -4,7 +4,7 @@ import { TRACE_PARENT } from '../schema/item.ts';
 import type { JsonValue } from '../types/call.ts';
 import type { NewItem } from '../types/write.ts';
 import { confineId } from './access.ts';
-import { parseJson, takeBytes, takeJson } from './body.ts';
+import { parseJson, takeJson } from './body.ts';
 import { ANY_CONTENT, failures } from './openapi.ts';
 import type { GatewayApp, GatewayParts } from './parts.ts';
 import { problem, sendProblem } from './problem.ts';
@@ -26,15 +26,11 @@ const putQuery = waitQuery.extend({
 
 /** Routes of one item. */
 export async function addItemRoutes(root: GatewayApp, parts: GatewayParts): Promise<void> {
-  const { maxContentBytes, gatewayBodyTimeoutMs: timeoutMs } = parts.config;
   addRead(root, parts);
+  addPut(root, parts);
+  addDelete(root, parts);
   await root.register(async (app: GatewayApp) => {
-    takeBytes(app, { maxBytes: maxContentBytes, timeoutMs });
-    addPut(app, parts);
-    addDelete(app, parts);
-  });
-  await root.register(async (app: GatewayApp) => {
-    takeJson(app, { maxBytes: MAX_STATE_BODY_BYTES, timeoutMs });
+    takeJson(app, { maxBytes: MAX_STATE_BODY_BYTES, timeoutMs: parts.config.gatewayBodyTimeoutMs });
     addState(app, parts);
   });
 }

@@ -8,7 +8,7 @@ import type { Logger } from '../log.ts';
 import type { GatewayMetrics } from '../metrics/process-metrics.ts';
 import { addGuard } from './access.ts';
 import { addBatchRoute } from './batch-route.ts';
-import { closeUnread, refuseEncoded } from './body.ts';
+import { closeUnread, refuseEncoded, takeBytes } from './body.ts';
 import { addChangesRoute } from './changes-route.ts';
 import { addItemRoutes } from './item-routes.ts';
 import { addListRoutes } from './list-routes.ts';
@@ -17,6 +17,7 @@ import { addDocument, addTryItPage } from './openapi.ts';
 import type { GatewayApp, GatewayParts } from './parts.ts';
 import { answerFailure, problem, type Problem, PROBLEM_TYPE, requestError } from './problem.ts';
 import type { Tokens } from './tokens.ts';
+import { refuseConditions } from './writes.ts';
 
 /** A connection on which nothing moves is closed after this time. Longer than a write may be waited for. */
 const IDLE_TIMEOUT_MS = 120_000;
@@ -36,14 +37,13 @@ export async function createGatewayServer(
   const timeoutMs = config.gatewayBodyTimeoutMs;
   const app: GatewayApp = fastify({
     logger: false,
-    // Bodies have their own deadlines (body.ts): a batch may take longer than any other request.
-    requestTimeout: 0,
     connectionTimeout: IDLE_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    // Node's own limit of a request is 5 minutes, and it refuses a longer one for the headers.
     http: {
-      headersTimeout: timeoutMs,
+      // Bodies have their own deadlines (body.ts): a batch may take longer than any other request. Fastify's option of this name
+      // comes too late: Node has refused a headersTimeout above its own five minutes by then.
       requestTimeout: 0,
+      headersTimeout: timeoutMs,
       connectionsCheckingInterval: Math.ceil(timeoutMs / 4),
     },
     forceCloseConnections: 'idle',
@@ -64,6 +64,9 @@ export async function createGatewayServer(
   await app.register(rateLimit, { global: false });
   addGuard(app, tokens, config.gatewayRequestsPerSecond);
   refuseEncoded(app);
+  refuseConditions(app);
+  // Also for requests that need no body: Fastify's own parser has no deadline, and refuses a JSON type without a body.
+  takeBytes(app, { maxBytes: config.maxContentBytes, timeoutMs });
   // Small answers gain nothing.
   await app.register(compress, { encodings: ['gzip'], globalDecompression: false, threshold: 1024 });
   await addDocument(app);

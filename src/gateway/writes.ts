@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { SettleTimeoutError } from '../errors.ts';
 import { failureOf, OUTCOME_STATUSES, OUTCOMES } from '../schema/feed.ts';
 import type { Outcome, RangeTicket, Ticket } from '../types/write.ts';
-import type { GatewayParts } from './parts.ts';
-import { problem, sendProblem } from './problem.ts';
+import type { GatewayApp, GatewayParts } from './parts.ts';
+import { problem, requestError, sendProblem } from './problem.ts';
 
 const MAX_WAIT_MS = 60_000;
 
@@ -46,6 +46,25 @@ export const rangeSettledSchema = z
     dead: z.int().describe('Rows that Postgres refused to change: they stand in the dead letters.'),
   })
   .meta({ id: 'RangeSettled' });
+
+/** Headers that let a write happen only if the item is still as the sender knows it. */
+const CONDITIONS = ['if-match', 'if-none-match', 'if-unmodified-since'] as const;
+
+/** A sender relies on its condition, and a queued write cannot keep it: other writes may be applied first. */
+export function refuseConditions(app: GatewayApp): void {
+  app.addHook('onRequest', (request, _reply, done) => {
+    const isWrite = request.routeOptions.config.scope === 'write';
+    const condition = CONDITIONS.find((name) => request.headers[name] !== undefined);
+    done(
+      isWrite && condition !== undefined
+        ? requestError(
+            400,
+            `Writes take no conditions. They are queued, so ${condition} could not be kept. Send the write without it.`,
+          )
+        : undefined,
+    );
+  });
+}
 
 /** What an audit line calls a write. */
 type Operation = 'put' | 'delete' | 'state' | 'delete-prefix' | 'delete-state' | 'batch' | 'accept';

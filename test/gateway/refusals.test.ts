@@ -263,16 +263,35 @@ function answerTo(head: string): Promise<string> {
   });
 }
 
-test.serial('I10: a body that comes too slowly is refused with 408, and logged once', async (t) => {
-  const start = worker.output().length;
-  const answer = await answerTo(`${headOf('PUT', '/v1/items/slow', 4096, ['Authorization: Bearer all'])}x`);
-  t.regex(answer, /^HTTP\/1.1 408 .*"code":"ERR_BODY_TIMEOUT"/s);
-  await eventually(() => linesSince(start).length > 0, 'it is logged');
-  t.deepEqual(
-    linesSince(start).map(({ code }) => code),
-    ['ERR_BODY_TIMEOUT'],
-  );
-});
+test.serial(
+  'I10: a body that comes too slowly is refused with 408 by every route, and logged once',
+  async (t) => {
+    const routes = [
+      ['PUT', '/v1/items/slow'],
+      ['DELETE', '/v1/items/slow'],
+      ['DELETE', '/v1/items?prefix=slow'],
+      ['PATCH', '/v1/items/slow/state'],
+      ['POST', '/v1/items:get'],
+      ['POST', '/v1/none'],
+    ] as const;
+    const start = worker.output().length;
+    await Promise.all(
+      routes.map(async ([method, path]) => {
+        const head = headOf(method, path, 4096, ['Authorization: Bearer all'], 'application/json');
+        t.regex(
+          await answerTo(`${head}1`),
+          /^HTTP\/1.1 408 .*"code":"ERR_BODY_TIMEOUT"/s,
+          `${method} ${path}`,
+        );
+      }),
+    );
+    await eventually(() => linesSince(start).length >= routes.length, 'they are logged');
+    t.deepEqual(
+      linesSince(start).map(({ code }) => code),
+      routes.map(() => 'ERR_BODY_TIMEOUT'),
+    );
+  },
+);
 
 test.serial('I10: headers that come too slowly, or are none, are refused and logged once', async (t) => {
   for (const [head, status, code] of [

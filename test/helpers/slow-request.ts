@@ -19,11 +19,17 @@ export function sendSlowly(port: number, head: string): Promise<void> {
 }
 
 /** Headers that announce a body of `bytes`. */
-export function headOf(method: string, url: string, bytes: number, headers: readonly string[] = []): string {
+export function headOf(
+  method: string,
+  url: string,
+  bytes: number,
+  headers: readonly string[] = [],
+  type = 'application/x-www-form-urlencoded',
+): string {
   const lines = [
     `${method} ${url} HTTP/1.1`,
     'Host: 127.0.0.1',
-    'Content-Type: application/x-www-form-urlencoded',
+    `Content-Type: ${type}`,
     `Content-Length: ${bytes}`,
     ...headers,
   ];
