@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import { ONE_LANE } from '../helpers/deployment.ts';
+import { type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { chunkOf } from '../helpers/operations.ts';
 import { startDatabaseProxy, startProxy } from '../helpers/proxy.ts';
@@ -82,7 +82,7 @@ test('I6: getMany does not give out what L1 had before the feed came, after anot
 });
 
 /** Holds up the first verified read, which learns the key of the digests. */
-async function holdKey(t: ExecutionContext, { pool }: { pool: import('pg').Pool }) {
+async function holdKey(t: ExecutionContext, { pool }: Pick<Deployment, 'pool'>) {
   const client = await pool.connect();
   t.teardown(() => client.release(true));
   await client.query('BEGIN');
