@@ -102,16 +102,22 @@ export async function deadLettersOfChunk(db: Queryable, chunkId: string): Promis
 }
 
 /**
- * Whether every one of these operations, or a newer one, is in its row. Operations for L2 alone are left out: Postgres does not
- * know them.
+ * Whether every register that these operations write has their value or a newer one. A newer state says nothing about the
+ * content, nor the other way round. Operations for L2 alone are left out: Postgres does not know them.
  * @throws TierUnavailableError, SchemaMissingError
  */
 async function areApplied(db: Queryable, seqs: readonly number[]): Promise<boolean> {
+  // Only rows of other deployments have a `stateStamp`. The others write both registers with one stamp.
   const { rows } = await readL3(() =>
     db.query<{ missing: boolean }>(
-      `SELECT EXISTS (SELECT FROM dead_letters d LEFT JOIN items i ON i.id = d.item_id
-         WHERE d.seq = ANY($1::bigint[]) AND d.payload::json ->> 'tiers' <> 'cache'
-           AND (i.id IS NULL OR greatest(i.content_version, i.state_version) < d.stamp)) AS missing`,
+      `SELECT EXISTS (
+         SELECT FROM dead_letters d
+           CROSS JOIN json_to_record(d.payload::json) AS p (kind text, tiers text, state text, "stateStamp" bigint)
+           LEFT JOIN items i ON i.id = d.item_id
+         WHERE d.seq = ANY($1::bigint[]) AND p.tiers <> 'cache' AND (i.id IS NULL
+           OR (p.kind <> 'setState' AND i.content_version < d.stamp)
+           OR ((p.kind IN ('setState', 'delete') OR p.state IS NOT NULL)
+             AND i.state_version < coalesce(p."stateStamp", d.stamp)))) AS missing`,
       [int8Array(seqs)],
     ),
   );

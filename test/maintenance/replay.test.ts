@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { Queue } from 'bullmq';
 import { startDrain } from '../../src/drain/start-drain.ts';
@@ -11,12 +12,15 @@ import {
   startReplay,
 } from '../../src/maintenance/replay.ts';
 import { startMaintenance } from '../../src/maintenance/start-maintenance.ts';
-import { listDeadLetters } from '../../src/postgres/dead-letters.ts';
+import { applyRows } from '../../src/postgres/apply-batch.ts';
+import { areAllApplied, insertDeadLetters, listDeadLetters } from '../../src/postgres/dead-letters.ts';
 import { VERIFY_STEPS } from '../../src/postgres/merkle-verify.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
+import { forgetReplay } from '../../src/redis/chunk-notes.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { json, rowsOf, state } from '../helpers/operations.ts';
 import { refusePoison } from '../helpers/poison.ts';
 
 async function setUp(t: ExecutionContext) {
@@ -142,6 +146,63 @@ test('an atomic call of which a letter is missing is not replayed in part', asyn
   await deployment.pool.query(`DELETE FROM dead_letters WHERE item_id = 'b'`);
   t.is((await replayLetter(parts, await seqOf('a'))).status, 'refused');
   t.is(await store.get('a'), undefined);
+});
+
+test('I3: a replay that Redis lost keeps its letter, also when a later setState is in the row', async (t) => {
+  const { store, parts, poison, letters, seqOf, deployment } = await setUp(t);
+  await (await store.submit({ id: 'a', content: 'poison' })).settled();
+  await poison.lift();
+  t.is((await (await store.setState('a', 'later')).settled()).status, 'missing');
+  const writes = parts.writes[0] as Queue;
+  await writes.pause();
+  const seq = await seqOf('a');
+  const replay = await startReplay(parts, seq);
+  if (!isRunning(replay)) throw new Error(replay.status);
+  // A Redis that fails over loses its newest data: the job and the note.
+  await (await writes.getJob(replay.chunkId))?.remove();
+  await forgetReplay(deployment.redis, deployment.keys, replay.chunkId);
+  t.is((await finishReplay(parts, replay))?.status, 'lost');
+  t.is((await letters()).length, 1);
+  await writes.resume();
+  t.is((await replayLetter(parts, seq)).status, 'replayed');
+  t.like(await store.get('a'), { content: 'poison', state: 'later' });
+});
+
+test('I3: an operation counts as applied only when each register that it writes is in the row', async (t) => {
+  const { deployment } = await setUp(t);
+  const { pool, shards } = deployment;
+  const put = { kind: 'putJson', tiers: 'all', state: null };
+  const cases: readonly [contentStamp: number, stateStamp: number, payload: object, applied: boolean][] = [
+    [9, 30, put, false],
+    [10, 0, put, true],
+    [20, 0, put, true],
+    [10, 9, { ...put, state: 'new' }, false],
+    [10, 10, { ...put, state: 'new' }, true],
+    [30, 9, { ...put, kind: 'setState', state: 'new' }, false],
+    [0, 10, { ...put, kind: 'setState', state: 'new' }, true],
+    [9, 30, { ...put, kind: 'delete' }, false],
+    [30, 9, { ...put, kind: 'delete' }, false],
+    [10, 10, { ...put, kind: 'delete' }, true],
+    // Rows of another deployment.
+    [10, 0, { ...put, kind: 'delete', stateStamp: 0 }, true],
+    [10, 4, { ...put, state: 'new', stateStamp: 5 }, false],
+    [10, 5, { ...put, state: 'new', stateStamp: 5 }, true],
+    [10, 5, { ...put, state: 'new', stateStamp: null }, false],
+    [0, 0, put, false],
+    [0, 0, { ...put, tiers: 'cache' }, true],
+  ];
+  for (const [i, [contentStamp, stateStamp, payload, applied]] of cases.entries()) {
+    const id = `case.${i}`;
+    const ops = [
+      ...(contentStamp > 0 ? [json(id, contentStamp)] : []),
+      ...(stateStamp > 0 ? [state(id, stateStamp)] : []),
+    ];
+    if (ops.length > 0) await applyRows(pool, rowsOf(ops), randomUUID());
+    const letter = { itemId: id, stamp: 10, chunkId: id, payload: JSON.stringify(payload) };
+    await insertDeadLetters(pool, [{ ...letter, sqlState: undefined, message: 'refused' }]);
+    const [newest] = await listDeadLetters(pool, 1);
+    t.is(await areAllApplied(shards, [newest?.seq ?? 0]), applied, JSON.stringify(cases[i]));
+  }
 });
 
 test('a letter of before the purge horizon is not replayed: its tombstone may be gone', async (t) => {
