@@ -8,8 +8,8 @@ import type { Lanes } from '../lanes.ts';
 import type { Digester } from '../merkle/digest.ts';
 import { applyRows } from '../postgres/apply-batch.ts';
 import { digestsOfIds } from '../postgres/all-items.ts';
-import { failureKind } from '../postgres/pool.ts';
-import { rangeCover } from '../postgres/range-deletes.ts';
+import { failureKind, type Queryable } from '../postgres/pool.ts';
+import { holdRanges, rangeCover } from '../postgres/range-deletes.ts';
 import type { RowDigest } from '../postgres/read-items.ts';
 import type { PartitionRows } from '../postgres/shards.ts';
 import { forgetReplay, noteReplay } from '../redis/chunk-notes.ts';
@@ -83,14 +83,21 @@ export function purgedBelow({ purgeAfterMs }: Pick<Config, 'purgeAfterMs'>): Sta
  * Whether a later range delete covers a lost write, which must then not come back (I4). `unclear`: later writes hide what the
  * range would have found.
  */
-export async function coverOf(
+type LostCover = 'covered' | 'free' | 'unclear';
+
+/** @throws TierUnavailableError, SchemaMissingError */
+export function coverOf(
   { shards, lanes }: Pick<LostWriteParts, 'shards' | 'lanes'>,
   copy: StoredItem,
-): Promise<'covered' | 'free' | 'unclear'> {
+): Promise<LostCover> {
+  return shards.rowsOf(lanes.of(copy.id)).read((db) => coverIn(db, copy));
+}
+
+async function coverIn(db: Queryable, copy: StoredItem): Promise<LostCover> {
   const { id, kind, contentVersion, stateVersion, state } = copy;
   if (kind === 'deleted') return 'free';
   const stamp = contentVersion === UNWRITTEN ? stateVersion : contentVersion;
-  const cover = await shards.rowsOf(lanes.of(id)).read((db) => rangeCover(db, id, stamp, state));
+  const cover = await rangeCover(db, id, stamp, state);
   if (cover === 'free') return 'free';
   return cover === 'covered' && stateVersion <= stamp ? 'covered' : 'unclear';
 }
@@ -162,8 +169,8 @@ async function restoreAll(parts: LostWriteParts, lost: readonly LostWrite[]): Pr
 }
 
 /**
- * Restores writes of one lane. Notes them as in flight before it looks for range deletes. A later range delete waits for the note, and an earlier one
- * is found.
+ * Restores writes of one lane. Notes them as in flight, so that readers and range deletes wait for them. The note has no job, so
+ * it is swept when Postgres is slow. What keeps range deletes out is a lock in Postgres.
  */
 async function restoreGroup(
   parts: LostWriteParts,
@@ -197,30 +204,36 @@ async function restoreGroup(
   }
 }
 
-/** Writes all that may come back in one statement. Returns outcomes in the order of `lost`. */
+/** Writes all that may come back. Returns outcomes in the order of `lost`. */
 async function applyLost(parts: LostWriteParts, lost: readonly LostWrite[]): Promise<LostOutcome[]> {
-  const { shards, lanes, digester } = parts;
+  const { shards, lanes, digester, config } = parts;
   // They are of one lane.
   const partition = shards.rowsOf(lanes.of(lost[0]?.id ?? ''));
-  const barred = await Promise.all(lost.map((write) => whyNot(parts, write)));
-  const rows = lost.filter((_, i) => barred[i] === undefined).map(({ copy }) => rowOf(copy, digester));
-  const applied = new Map((await applyEach(partition, rows)).map((outcome) => [outcome.id, outcome]));
-  return lost.map(({ id }, i) => barred[i] ?? (applied.get(id) as LostOutcome));
+  const barred = lost.map((write) => whyNever(config, write));
+  const others = lost.filter((_, i) => barred[i] === undefined);
+  const applied = await applyEach(partition, digester, others);
+  const byId = new Map(applied.map((outcome) => [outcome.id, outcome]));
+  return lost.map(({ id }, i) => barred[i] ?? (byId.get(id) as LostOutcome));
 }
 
-/** Why a write must not come back, as its outcome; undefined when it may. */
-async function whyNot(parts: LostWriteParts, { id, copy }: LostWrite): Promise<LostOutcome | undefined> {
+/** Why a write must not come back whatever Postgres has, as its outcome. */
+function whyNever({ purgeAfterMs }: Config, { id, copy }: LostWrite): LostOutcome | undefined {
   if (copy.kind === 'fence') {
     const reason =
       "its content was never in L2 (`tiers: 'durable'`): submit the item again, or discard the lost write";
     return { id, status: 'refused', reason };
   }
   // Tombstones of that time may have been purged, so this could bring back an item that was deleted since.
-  if (versionOf(copy) < (Date.now() - 0.9 * parts.config.purgeAfterMs) * 1000) {
+  if (versionOf(copy) < (Date.now() - 0.9 * purgeAfterMs) * 1000) {
     const reason = 'older than the purge horizon: submit the item again, or discard the lost write';
     return { id, status: 'refused', reason };
   }
-  const cover = await coverOf(parts, copy);
+  return undefined;
+}
+
+/** Why range deletes keep a write from coming back, as its outcome; undefined when they do not. */
+async function whyNot(db: Queryable, { id, copy }: LostWrite): Promise<LostOutcome | undefined> {
+  const cover = await coverIn(db, copy);
   if (cover === 'covered') return { id, status: 'superseded', reason: 'a later range delete covers it' };
   if (cover === 'free') return undefined;
   const reason =
@@ -246,28 +259,51 @@ function rowOf(copy: LostWrite['copy'], digester: Digester): Row {
   );
 }
 
-/** Writes all in one statement, or one by one when Postgres refuses one of them. */
-async function applyEach(partition: PartitionRows, rows: readonly Row[]): Promise<LostOutcome[]> {
-  if (rows.length === 0) return [];
+/** Writes all in one transaction, or one by one when Postgres refuses one of them. */
+async function applyEach(
+  partition: PartitionRows,
+  digester: Digester,
+  lost: readonly LostWrite[],
+): Promise<LostOutcome[]> {
+  if (lost.length === 0) return [];
   try {
-    const { differing } = await partition.write((db) => applyRows(db, rows, randomUUID()));
-    return rows.map(({ id, contentVersion, stateVersion }) => {
-      const now = differing.get(id);
-      const isIn =
-        now === undefined ||
-        now.contentVersion === contentVersion ||
-        (stateVersion > 0 && now.stateVersion === stateVersion);
-      return isIn
-        ? { id, status: 'restored' }
-        : { id, status: 'superseded', reason: 'a newer write has won' };
-    });
+    return await partition.transaction((db) => writeUncovered(db, digester, lost));
   } catch (error) {
     if (failureKind(error) !== 'data') throw error;
-    if (rows.length === 1) return rows.map(({ id }) => ({ id, status: 'refused', reason: messageOf(error) }));
+    if (lost.length === 1) return lost.map(({ id }) => ({ id, status: 'refused', reason: messageOf(error) }));
     const outcomes: LostOutcome[] = [];
-    for (const row of rows) outcomes.push(...(await applyEach(partition, [row])));
+    for (const write of lost) outcomes.push(...(await applyEach(partition, digester, [write])));
     return outcomes;
   }
+}
+
+/** Writes what no range delete covers. No range delete begins between the look and COMMIT (I4). @param db in a transaction */
+async function writeUncovered(
+  db: Queryable,
+  digester: Digester,
+  lost: readonly LostWrite[],
+): Promise<LostOutcome[]> {
+  await holdRanges(db);
+  const outcomes: LostOutcome[] = [];
+  const rows: Row[] = [];
+  for (const write of lost) {
+    const barred = await whyNot(db, write);
+    if (barred === undefined) rows.push(rowOf(write.copy, digester));
+    else outcomes.push(barred);
+  }
+  if (rows.length === 0) return outcomes;
+  const { differing } = await applyRows(db, rows, randomUUID());
+  for (const { id, contentVersion, stateVersion } of rows) {
+    const now = differing.get(id);
+    const isIn =
+      now === undefined ||
+      now.contentVersion === contentVersion ||
+      (stateVersion > 0 && now.stateVersion === stateVersion);
+    outcomes.push(
+      isIn ? { id, status: 'restored' } : { id, status: 'superseded', reason: 'a newer write has won' },
+    );
+  }
+  return outcomes;
 }
 
 /** Drop the copies first: a covered copy would keep the row's copy out. The new copies get a time to live again. */

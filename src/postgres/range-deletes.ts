@@ -298,3 +298,15 @@ export async function rangeCover(
   const covers = new Set(rows.map(({ cover }) => cover));
   return covers.has('covered') ? 'covered' : covers.has('hidden') ? 'hidden' : 'free';
 }
+
+/**
+ * Keeps range deletes out until this transaction ends, so that it may write old stamps. Each range delete that has begun is in
+ * the table when this returns, so `rangeCover` tells of it. Each one that begins later waits for this transaction and then finds
+ * its rows, because `beginRange` looks for them in the statement that needs the table.
+ *
+ * Call it before the first row is written. A step of a range delete takes the table before its rows too (`lockRange`), so the two
+ * never wait for each other.
+ */
+export async function holdRanges(db: Queryable): Promise<void> {
+  await db.query('LOCK TABLE range_deletes IN EXCLUSIVE MODE');
+}

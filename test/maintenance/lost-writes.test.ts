@@ -5,10 +5,13 @@ import { merkleRoot } from '../../src/postgres/merkle-nodes.ts';
 import { verifyMerkle } from '../../src/postgres/merkle-verify.ts';
 import { readBacklog } from '../../src/redis/backlog.ts';
 import { countLost, lostIds } from '../../src/redis/copies.ts';
+import type { Pool } from '../../src/postgres/pool.ts';
+import { sweepOrphanedChunks } from '../../src/redis/chunk-notes.ts';
 import { Shards } from '../../src/postgres/shards.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { copyKey, lostWritePartsOf, readCopy, restamped, plantCopy, sweepAll } from '../helpers/copies.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { laggingReplica } from '../helpers/failover.ts';
 import { refusePoison } from '../helpers/poison.ts';
 import { asCopy, storedCopies, storedRows } from '../helpers/stored-rows.ts';
@@ -37,6 +40,27 @@ async function setUp(t: ExecutionContext) {
     t.deepEqual({ pendingItems, chunksInFlight }, { pendingItems: 0, chunksInFlight: 0 });
   };
   return { deployment, store, put, lost, parts, outcomesOf, assertAgreement };
+}
+
+/** The same pool; `act` comes before each transaction. */
+function beforeTransaction(pool: Pool, act: () => Promise<unknown>): Pool {
+  return Object.assign(Object.create(pool) as Pool, {
+    connect: async (...args: unknown[]) => {
+      // A pool's own queries connect with a callback.
+      if (args.length === 0) await act();
+      return (pool.connect as (...given: unknown[]) => unknown)(...args);
+    },
+  });
+}
+
+/** How many transactions wait for a lock of the table. */
+async function waiting(pool: Pool, table: string): Promise<number> {
+  const { rows } = await pool.query<{ waiting: number }>(
+    `SELECT count(*) AS waiting FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+     WHERE d.datname = current_database() AND relation = $1::regclass AND NOT granted`,
+    [table],
+  );
+  return rows[0]?.waiting ?? 0;
 }
 
 test('I3: settled writes that a failover of Postgres lost are found, kept, and restored as they were', async (t) => {
@@ -102,12 +126,7 @@ test('I4: restoring a lost write never undoes a newer one', async (t) => {
     ['deleted', 'agrees'],
   ]);
   // The newer write comes between the look and the statement.
-  const racing = Object.assign(Object.create(pool) as typeof pool, {
-    query: async (...args: Parameters<typeof pool.query>) => {
-      if ((args[0] as { name?: string }).name === 'tierline-apply') await put('raced', 'newest');
-      return (pool.query as (...given: unknown[]) => unknown)(...args);
-    },
-  });
+  const racing = beforeTransaction(pool, () => put('raced', 'newest'));
   const shards = new Shards([{ name: 'main', pool: racing, server: '' }], deployment.log);
   const [outcome] = await restoreCopies({ ...parts, shards }, ['raced']);
   t.is(outcome?.status, 'superseded');
@@ -117,6 +136,55 @@ test('I4: restoring a lost write never undoes a newer one', async (t) => {
   t.is((await store.get('raced'))?.content, 'newest');
   t.like((await sweepAll(deployment)).figures, { corrupt: 0, stale: 0 });
   await outcomesOf(await lost());
+  await assertAgreement();
+});
+
+test('I4: a range delete waits for a restore that Postgres holds up, also when the note in Redis is swept', async (t) => {
+  const { deployment, store, put, outcomesOf, assertAgreement } = await setUp(t);
+  const { pool, redis, keys } = deployment;
+  const replica = await laggingReplica(deployment);
+  await put('uk.1', 'lost');
+  await replica.failOver();
+  const client = await pool.connect();
+  await client.query('BEGIN');
+  // As CREATE INDEX takes it.
+  await client.query('LOCK TABLE items IN SHARE MODE');
+  const restoring = outcomesOf(['uk.1']);
+  await eventually(async () => (await redis.zcard(keys.inflight)) === 1, 'noted');
+  await eventually(async () => (await waiting(pool, 'items')) === 1, 'held up');
+  t.is(await sweepOrphanedChunks(redis, keys, 0), 1);
+  const range = await store.deletePrefix('uk.');
+  const settled = range.settled();
+  await Promise.race([
+    settled,
+    eventually(async () => (await waiting(pool, 'range_deletes')) === 1, 'it waits'),
+  ]);
+  await client.query('COMMIT');
+  client.release();
+  t.deepEqual(await restoring, [['uk.1', 'restored']]);
+  t.like(await settled, { deleted: 1 });
+  t.is(await store.countPrefix('uk.'), 0);
+  t.is(await store.get('uk.1'), undefined);
+  await assertAgreement();
+});
+
+test('I4: a restore sees a range delete that ended after its note was swept', async (t) => {
+  const { deployment, store, put, parts, assertAgreement } = await setUp(t);
+  const { pool, redis, keys } = deployment;
+  const replica = await laggingReplica(deployment);
+  await put('fr.1', 'lost');
+  await put('uk.1', 'lost');
+  await replica.failOver();
+  const slow = beforeTransaction(pool, async () => {
+    t.is(await sweepOrphanedChunks(redis, keys, 0), 1);
+    await (await store.deletePrefix('uk.')).settled();
+  });
+  const shards = new Shards([{ name: 'main', pool: slow, server: '' }], deployment.log);
+  t.like(await restoreCopies({ ...parts, shards }, ['fr.1', 'uk.1']), [
+    { status: 'restored' },
+    { status: 'superseded' },
+  ]);
+  t.is(await store.get('uk.1'), undefined);
   await assertAgreement();
 });
 
