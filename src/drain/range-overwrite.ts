@@ -108,6 +108,7 @@ function letterOf(id: string, rangeId: string, { stamp }: RangeJob, refusal: Ref
     traceParent: null,
     atomic: false,
     stateStamp: null,
+    whole: null,
   };
   return { itemId: id, stamp, chunkId: rangeId, payload: JSON.stringify(payload), ...refusal };
 }

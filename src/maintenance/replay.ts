@@ -182,8 +182,9 @@ async function groupOf(
   if (!own.atomic) return { operations: [own], seqs: [letter.seq] };
   const letters = await lettersOfChunk(shards, letter.chunkId);
   const operations = letters.map(parsePayload).filter((operation) => operation !== undefined);
-  const first = operations[0]?.stamp ?? 0;
-  if (operations.length < letters.length || operations.some(({ stamp }, i) => stamp !== first + i)) {
+  // Of an older letter nobody knows how the call began and ended, so only gaps are found.
+  const { first, count } = own.whole ?? { first: operations[0]?.stamp ?? 0, count: letters.length };
+  if (operations.length < count || operations.some(({ stamp }, i) => stamp !== first + i)) {
     return 'letters of its atomic call are missing, so it cannot be applied as a whole';
   }
   return { operations, seqs: letters.map(({ seq }) => seq) };

@@ -206,6 +206,8 @@ export const deadPayloadSchema = z.object({
   atomic: z.boolean().default(false),
   /** Of a row of another deployment: the stamp of its state, 0 when that was never set. */
   stateStamp: z.int().min(0).nullable().default(null),
+  /** The whole of an atomic call. Older letters do not tell it. */
+  whole: z.object({ first: z.int().positive(), count: z.int().positive() }).nullable().default(null),
 });
 export type DeadPayload = z.output<typeof deadPayloadSchema>;
 
@@ -223,6 +225,7 @@ export function deadPayloadOf(job: ChunkJob, index: number): string {
     traceParent: job.traces?.[index] ?? null,
     atomic: job.atomic === true,
     stateStamp: job.stateStamps?.[index] ?? null,
+    whole: job.atomic === true ? { first: job.first, count: job.ids.length } : null,
   } satisfies DeadPayload);
 }
 

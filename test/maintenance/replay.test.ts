@@ -138,14 +138,32 @@ test('an atomic call is replayed as the whole it was, or not at all', async (t) 
   );
 });
 
-test('an atomic call of which a letter is missing is not replayed in part', async (t) => {
+test('I3: an atomic call of which any letter is missing is not replayed in part', async (t) => {
   const { store, parts, poison, seqOf, deployment } = await setUp(t);
+  const places = ['first', 'middle', 'last'];
+  for (const missing of places) {
+    const items = places.map((place) => ({ id: `${missing}.${place}`, content: 'poison' }));
+    await (await store.submitMany(items, { atomic: true })).settled();
+  }
+  await poison.lift();
+  for (const missing of places) {
+    await deployment.pool.query('DELETE FROM dead_letters WHERE item_id = $1', [`${missing}.${missing}`]);
+    for (const left of places.filter((place) => place !== missing)) {
+      const outcome = await replayLetter(parts, await seqOf(`${missing}.${left}`));
+      t.is(outcome.status, 'refused', `${left} without ${missing}`);
+    }
+  }
+  t.is(await store.countPrefix(''), 0);
+});
+
+test('a letter that does not tell how long its atomic call was is replayed with the letters that are there', async (t) => {
+  const { store, parts, poison, letters, seqOf, deployment } = await setUp(t);
   const items = ['a', 'b', 'c'].map((id) => ({ id, content: 'poison' }));
   await (await store.submitMany(items, { atomic: true })).settled();
   await poison.lift();
-  await deployment.pool.query(`DELETE FROM dead_letters WHERE item_id = 'b'`);
-  t.is((await replayLetter(parts, await seqOf('a'))).status, 'refused');
-  t.is(await store.get('a'), undefined);
+  await deployment.pool.query(`UPDATE dead_letters SET payload = payload::jsonb - 'whole'`);
+  t.deepEqual(await replayLetter(parts, await seqOf('b')), { status: 'replayed', letters: 3 });
+  t.deepEqual(await letters(), []);
 });
 
 test('I3: a replay that Redis lost keeps its letter, also when a later setState is in the row', async (t) => {
