@@ -199,7 +199,7 @@ async function restoreGroup(
     );
     return outcomes;
   } catch (error) {
-    await forgetReplay(queue, keys, chunkId).catch(() => undefined);
+    await forgetReplay(queue, keys, chunkId, stamps).catch(() => undefined);
     throw error;
   }
 }

@@ -105,19 +105,19 @@ export async function startReplay(parts: ReplayParts, seq: number): Promise<Runn
       }),
     );
     if (covers.every((cover) => cover === 'covered')) {
-      await forgetReplay(redis, keys, chunkId);
+      await forgetReplay(redis, keys, chunkId, operations);
       await deleteLetters(shards, seqs);
       return { status: 'superseded', letters: seqs.length, reason: 'a later range delete covers it' };
     }
     if (covers.some((cover) => cover !== 'free')) {
-      await forgetReplay(redis, keys, chunkId);
+      await forgetReplay(redis, keys, chunkId, operations);
       const reason = covers.includes('covered')
         ? 'a later range delete covers part of the atomic call'
         : 'a later deleteByState may have covered it, and a newer state hides whether it did: submit the item again as a new write, then purge the letter';
       return { status: 'refused', letters: seqs.length, reason };
     }
   } catch (error) {
-    await forgetReplay(redis, keys, chunkId).catch(() => undefined);
+    await forgetReplay(redis, keys, chunkId, operations).catch(() => undefined);
     throw error;
   }
   // When this fails, the job may be there all the same. The note stays, and is swept if there is no job.

@@ -236,6 +236,13 @@ export async function sweptAmong(
 }
 
 const noteScript = new Script('note-replay');
+const forgetScript = new Script('forget-replay');
+
+/** What is to be noted as pending. `stamp`: of a row the newer one of its two. */
+export interface NotedRow {
+  readonly id: string;
+  readonly stamp: Stamp;
+}
 
 /**
  * Notes a replaying chunk as in flight, so that range deletes that come later wait for it.
@@ -245,7 +252,7 @@ export async function noteReplay(
   redis: Redis,
   keys: Keys,
   chunkId: string,
-  operations: readonly { readonly id: string; readonly stamp: Stamp }[],
+  operations: readonly NotedRow[],
 ): Promise<string | undefined> {
   const reply = await noteScript.run(
     redis,
@@ -255,19 +262,19 @@ export async function noteReplay(
   return z.string().nullable().parse(reply) ?? undefined;
 }
 
-/** Takes the note back: the chunk was never queued. */
-export async function forgetReplay(redis: Redis, keys: Keys, chunkId: string): Promise<void> {
-  await redis.zrem(keys.inflight, chunkId);
+/** Takes the notes back: the chunk was never queued. @param operations as they were noted */
+export async function forgetReplay(
+  redis: Redis,
+  keys: Keys,
+  chunkId: string,
+  operations: readonly NotedRow[],
+): Promise<void> {
+  const args = [chunkId, ...operations.flatMap(({ id, stamp }) => [id, stamp])];
+  await forgetScript.run(redis, [keys.inflight, keys.pending], args);
 }
 
 const noteMovedScript = new Script('note-moved');
 const noteMovedReply = z.tuple([z.string(), z.coerce.number()]);
-
-/** A row to be noted as pending. `stamp`: the newer one of its two. */
-export interface NotedRow {
-  readonly id: string;
-  readonly stamp: Stamp;
-}
 
 /**
  * Notes a chunk with rows of another deployment as in flight, and raises the clock to their stamps.

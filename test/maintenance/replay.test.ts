@@ -178,12 +178,31 @@ test('I3: a replay that Redis lost keeps its letter, also when a later setState 
   if (!isRunning(replay)) throw new Error(replay.status);
   // A Redis that fails over loses its newest data: the job and the note.
   await (await writes.getJob(replay.chunkId))?.remove();
-  await forgetReplay(deployment.redis, deployment.keys, replay.chunkId);
+  await forgetReplay(deployment.redis, deployment.keys, replay.chunkId, []);
   t.is((await finishReplay(parts, replay))?.status, 'lost');
   t.is((await letters()).length, 1);
   await writes.resume();
   t.is((await replayLetter(parts, seq)).status, 'replayed');
   t.like(await store.get('a'), { content: 'poison', state: 'later' });
+});
+
+test('a replay that ends without a job leaves its ids pending only for other writes', async (t) => {
+  const { store, parts, poison, seqOf, deployment } = await setUp(t);
+  const { redis, keys, shards } = deployment;
+  for (const id of ['fr.1', 'uk.1', 'uk.2']) await (await store.submit({ id, content: 'poison' })).settled();
+  await (await store.deletePrefix('uk.')).settled();
+  await poison.lift();
+  await redis.hset(keys.pending, 'uk.2', '1');
+  for (const id of ['uk.1', 'uk.2']) t.is((await replayLetter(parts, await seqOf(id))).status, 'superseded');
+  t.is((await store.status('uk.1')).status, 'missing');
+
+  // Postgres goes away between the note and the look for range deletes.
+  shards.rowsOf = () => {
+    throw new Error('away');
+  };
+  await t.throwsAsync(startReplay(parts, await seqOf('fr.1')), { message: 'away' });
+  t.deepEqual(await redis.hgetall(keys.pending), { 'uk.2': '1' });
+  t.is(await redis.zcard(keys.inflight), 0);
 });
 
 test('I3: an operation counts as applied only when each register that it writes is in the row', async (t) => {
