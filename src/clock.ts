@@ -4,6 +4,9 @@
  */
 export type Stamp = number;
 
+/** Most items of a chunk, whose stamps follow each other. */
+export const MAX_CHUNK_ITEMS = 5000;
+
 /** The register was never written. */
 export const UNWRITTEN: Stamp = 0;
 

@@ -1,3 +1,4 @@
+import { MAX_CHUNK_ITEMS } from './clock.ts';
 import { z } from 'zod';
 import { gatewayTokenList } from './gateway-tokens.ts';
 import { isPartitionCount } from './lanes.ts';
@@ -93,7 +94,7 @@ export const OPTIONS = {
     'TIERLINE_CHUNK_MAX_ITEMS',
     'items',
     'Most items of one queue job.',
-    integer(1, 5000).default(500),
+    integer(1, MAX_CHUNK_ITEMS).default(500),
   ),
   chunkMaxBytes: option(
     'TIERLINE_CHUNK_MAX_BYTES',

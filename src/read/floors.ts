@@ -35,8 +35,8 @@ export type SettledQuestion = (seen: readonly SeenVersion[]) => Promise<{
  * What bounds the first case: most rows settled long before they are read, and the feed announced them before this process
  * listened, so a floor must not wait for the feed alone. A version below the *horizon*, the oldest stamp in flight when Redis
  * was last asked, has settled and is never kept. Redis is asked for the horizon at the start, at most once a second while the
- * feed brings entries, and every 50 ms while a floor is kept. Each time it is also asked whether the kept ids have pending
- * writes. So a floor that is kept for longer than 100 ms belongs to a write in flight, also while one stuck chunk holds the
+ * feed brings entries, and every 50 ms while a floor is kept. Each time it is also asked whether the kept versions are
+ * in flight. So a floor that is kept for longer than 100 ms belongs to a write in flight, also while one stuck chunk holds the
  * horizon back. While Redis cannot be asked no write is accepted: then at most the writes of the last second are kept.
  *
  * A replayed dead letter has a stamp of long ago. Until its L2 copy is written it counts as settled, although it is not.

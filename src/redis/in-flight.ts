@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Stamp } from '../clock.ts';
+import { MAX_CHUNK_ITEMS, type Stamp } from '../clock.ts';
 import type { Keys } from '../keys.ts';
 import {
   type ChunkOutcome,
@@ -171,21 +171,21 @@ export interface SettledAnswer {
   readonly settled: readonly boolean[];
 }
 
-const pairsReply = z.array(z.string());
 const reply = z.tuple([
   z.coerce.number().nullable(),
-  pairsReply,
-  pairsReply,
+  z.array(z.string()),
   z.array(z.string().nullable()).optional(),
 ]);
+const countsReply = z.array(z.int());
 
 /**
  * Which of these versions have settled: every tier has them, and the feed has announced them.
  *
  * A version that Postgres shows was queued before. Until it settles, its chunk is in `inflight` and its id in `pending`. So it
- * has settled when its stamps are below the oldest chunk in flight, or when its id is not pending. A range delete notes no
- * ids, so a row with the stamp of a range delete in flight has not settled.
- * @param redis of the queue. One round trip, about 1 µs of Redis a version.
+ * has settled when its stamps are below the oldest chunk in flight, or when its id is not pending and no chunk in flight can have given
+ * its stamps. Not pending alone is not enough: a later write of the id that settles first takes the note of both away.
+ * @param redis of the queue. One round trip, about 1 µs of Redis a version; another one for versions that an older chunk keeps
+ *   above the horizon.
  */
 export async function settledCheck(
   redis: Redis,
@@ -194,23 +194,35 @@ export async function settledCheck(
 ): Promise<SettledAnswer> {
   const replies = await readTogether(
     redis,
-    [keys.clock, keys.inflight, keys.ranges, keys.pending],
+    [keys.clock, keys.inflight, keys.pending],
     [
       ['HGET', keys.clock, 'last'],
       ['ZRANGE', keys.inflight, '0', '0', 'WITHSCORES'],
-      ['ZRANGE', keys.ranges, '0', '-1', 'WITHSCORES'],
       ...(seen.length > 0 ? [['HMGET', keys.pending, ...seen.map(({ id }) => id)]] : []),
     ],
   );
-  const [last, [, oldest], ranges, pending = []] = reply.parse(replies);
+  const [last, [, oldest], pending = []] = reply.parse(replies);
   // The next stamp is above the last one.
   const horizon = oldest === undefined ? (last === null ? 0 : last + 1) : Number(oldest);
-  const rangeStamps = new Set(ranges.filter((_, i) => i % 2 === 1).map(Number));
-  const settled = seen.map(({ contentVersion, stateVersion }, i) => {
-    if (contentVersion < horizon && stateVersion < horizon) return true;
-    return pending[i] === null && !rangeStamps.has(contentVersion) && !rangeStamps.has(stateVersion);
-  });
+  const open = seen.map(({ contentVersion, stateVersion }) =>
+    [contentVersion, stateVersion].filter((stamp) => stamp >= horizon),
+  );
+  const asked = open.filter((stamps, i) => stamps.length > 0 && pending[i] === null).flat();
+  const inFlight = await stampsInFlight(redis, keys, asked);
+  const settled = open.map(
+    (stamps, i) =>
+      stamps.length === 0 || (pending[i] === null && !stamps.some((stamp) => inFlight.has(stamp))),
+  );
   return { horizon, settled };
+}
+
+/** Those of the stamps that a chunk in flight, or a range delete, may have given. */
+async function stampsInFlight(redis: Redis, keys: Keys, stamps: readonly Stamp[]): Promise<Set<Stamp>> {
+  if (stamps.length === 0) return new Set();
+  // The stamps of a chunk follow its first one.
+  const counts = stamps.map((stamp) => ['ZCOUNT', keys.inflight, `(${stamp - MAX_CHUNK_ITEMS}`, `${stamp}`]);
+  const found = countsReply.parse(await readTogether(redis, [keys.inflight], counts));
+  return new Set(stamps.filter((_, i) => found[i] !== 0));
 }
 
 /** Is passed when every chunk with a stamp below `chunks` and every range delete with one below `ranges` has settled. */

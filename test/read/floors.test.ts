@@ -166,27 +166,34 @@ test('I6: a floor that Redis said to have settled is told, for reads that looked
   t.is(floors.of('b')?.contentVersion, 20);
 });
 
-test('I6 I10: what has settled: below the oldest chunk in flight, or of an id that is not pending', async (t) => {
+test('I6 I10: what has settled: below the oldest chunk in flight, or of an id that is not pending and no stamp of a chunk in flight', async (t) => {
   const deployment = await createDeployment(ONE_LANE);
   t.teardown(() => deployment.close());
   const { redis, keys } = deployment;
   t.deepEqual(await settledCheck(redis, keys, []), { horizon: 0, settled: [] });
   await redis.hset(keys.clock, 'last', 500);
   t.deepEqual(await settledCheck(redis, keys, [seen('a', 500)]), { horizon: 501, settled: [true] });
-  // One chunk is stuck since stamp 100; what came later has settled, but for one write and one range delete.
-  await redis.zadd(keys.inflight, 100, 'stuck', 300, 'range', 400, 'chunk');
-  await redis.zadd(keys.ranges, 300, 'range');
-  await redis.hset(keys.pending, 'stuck', 100, 'b', 400);
+  // One chunk is stuck; what came later has settled, but for two writes and one range delete.
+  const [stuck, range, chunk, hidden] = [10_000, 30_000, 50_000, 70_000];
+  await redis.zadd(keys.inflight, stuck, 'stuck', range, 'range', chunk, 'chunk', hidden, 'hidden');
+  await redis.zadd(keys.ranges, range, 'range');
+  // A later write of `hidden` settled first, and took the note of both away.
+  await redis.hset(keys.pending, 'stuck', stuck, 'b', chunk);
   const answer = await settledCheck(redis, keys, [
-    seen('a', 99, 99),
-    seen('stuck', 100),
-    seen('a', 350),
-    seen('b', 400),
-    seen('a', 99, 350),
-    seen('deleted', 300, 300),
-    seen('state deleted', 200, 300),
+    seen('a', 9999, 9999),
+    seen('stuck', stuck),
+    seen('a', 20_000),
+    seen('b', chunk),
+    seen('a', 9999, 20_000),
+    seen('deleted', range, range),
+    seen('state deleted', 20_000, range),
+    seen('hidden', hidden),
+    seen('hidden', 20_000, hidden + 1),
   ]);
-  t.deepEqual(answer, { horizon: 100, settled: [true, false, true, false, true, false, false] });
+  t.deepEqual(answer, {
+    horizon: stuck,
+    settled: [true, false, true, false, true, false, false, false, false],
+  });
 });
 
 test('I6: what has settled is answered while Redis is out of memory, too', async (t) => {

@@ -1,7 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { foldOps, opsOf } from '../../src/batch/fold.ts';
+import { Digester, hashContent } from '../../src/merkle/digest.ts';
+import { applyRows } from '../../src/postgres/apply-batch.ts';
 import { openProducer } from '../../src/producer/open-producer.ts';
 import { openReader } from '../../src/read/open-reader.ts';
+import { takeStamps } from '../../src/redis/chunk-notes.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { type Deployment, ONE_LANE } from '../helpers/deployment.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -150,4 +155,29 @@ test('I6 I7: contains knows an item that a query has given out before it settled
   );
   t.like((await reader.getByPrefix('b')).items[0], { id: 'b' });
   t.true(await reader.contains('b'));
+});
+
+test('I6: a version that a query gave out is not taken back, although a later write of its id settled first', async (t) => {
+  const { deployment, use, drain } = await createSetting(t, ONE_LANE);
+  const { pool, redis, keys, config } = deployment;
+  const producer = use(await openProducer(deployment.options));
+  await drain();
+  await (await producer.submit({ id: 'x', content: 'old' })).settled();
+  const reader = use(await openReader({ ...deployment.options, l1MaxBytes: 0 }));
+  const chunkId = randomUUID();
+  const { first } = await takeStamps(redis, keys, chunkId, ['x']);
+  await (await producer.setState('x', 's')).settled();
+  // The worker of the first chunk has committed, and has not written L2 yet.
+  const job = {
+    v: 1 as const,
+    first,
+    ids: ['x'],
+    kinds: 'j',
+    bodies: ['"new"'],
+    hashes: [hashContent('"new"')],
+  };
+  await applyRows(pool, foldOps(opsOf({ chunkId, job }), new Digester(config.merkleKey)), randomUUID());
+  t.is((await reader.getByState('s')).items[0]?.content, 'new');
+  await pause(HORIZON_KNOWN_MS);
+  t.is((await reader.get('x'))?.content, 'new');
 });
