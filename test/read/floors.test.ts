@@ -4,6 +4,7 @@ import * as fc from 'fast-check';
 import { createLogger } from '../../src/log.ts';
 import { entryOf, type L1Entry, NEVER } from '../../src/read/l1-entry.ts';
 import { Floors, RecentAnswers } from '../../src/read/floors.ts';
+import { settledQuestion } from '../../src/read/lane-settled.ts';
 import { settledCheck } from '../../src/redis/in-flight.ts';
 import { MemoryTier } from '../../src/tiers/memory.ts';
 import { createDeployment, ONE_LANE } from '../helpers/deployment.ts';
@@ -194,6 +195,18 @@ test('I6 I10: what has settled: below the oldest chunk in flight, or of an id th
     horizon: stuck,
     settled: [true, false, true, false, true, false, false, false, false],
   });
+});
+
+test('I6: what was known of the horizon when a reading began does not change while it goes on', async (t) => {
+  const deployment = await createDeployment(ONE_LANE);
+  t.teardown(() => deployment.close());
+  const { redis, keys, lanes } = deployment;
+  const ask = settledQuestion(redis, lanes, 1000);
+  await redis.hset(keys.clock, 'last', 500);
+  const { horizonOf } = await ask([]);
+  await redis.hset(keys.clock, 'last', 900);
+  t.is((await ask([])).horizonOf('a'), 901);
+  t.is(horizonOf('a'), 501);
 });
 
 test('I6: what has settled is answered while Redis is out of memory, too', async (t) => {
