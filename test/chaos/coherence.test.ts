@@ -61,7 +61,9 @@ async function run(
   const relay = await startProxy(deployment.options.redisUrl);
   // They start together and under cuts: nothing here is about the time that it takes.
   const env = { ...deployment.env, REDIS_URL: relay.url, TIERLINE_L2_TIMEOUT_MS: '60000' };
-  const workers = await Promise.all([1, 2].map(() => startWorker('drain', deployment.env)));
+  // A chunk that a worker lost with its connection comes back when its lock has expired.
+  const workerEnv = { ...deployment.env, TIERLINE_CHUNK_LOCK_MS: '5000' };
+  const workers = await Promise.all([1, 2].map(() => startWorker('drain', workerEnv)));
   const readers = await Promise.all(Array.from({ length: READERS }, () => startReaderProcess(env, IDS)));
   const producer = await openProducer(deployment.options);
   t.teardown(async () => {

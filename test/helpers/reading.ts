@@ -48,7 +48,8 @@ async function readOn(): Promise<void> {
       if (!(error instanceof TierlineError)) throw error;
       failed++;
     }
-    await new Promise((resolve) => setImmediate(resolve));
+    // Hits in L1 would take all the time of the machine, and those who write and are cut off need some.
+    await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 
