@@ -3,6 +3,9 @@ import { setTimeout } from 'node:timers/promises';
 import { ConfigError, messageOf } from './errors.ts';
 import type { CallOptions } from './types/call.ts';
 
+/** In milliseconds. Node fires a longer timer after 1 ms. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** Resolves after `ms`, or as soon as the signal is aborted. `ref: false` lets the process end meanwhile. */
 export async function pause(
   ms: number,

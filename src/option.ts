@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_TIMER_MS } from './abortable.ts';
 import { AddressError, parseRedisAddress } from './redis-address.ts';
 
 const NO_URL = 'is not a URL; write special characters of user and password as %XX';
@@ -35,8 +36,6 @@ export const numeric = (schema: z.ZodCoercedNumber) =>
 export const integer = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) =>
   numeric(z.coerce.number().int().min(minimum).max(maximum));
 
-/** Node fires a longer timer after 1 ms. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 /** For options that reach a timer. */
 export const milliseconds = (minimum: number) => integer(minimum, MAX_TIMER_MS);
 

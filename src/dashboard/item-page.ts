@@ -1,13 +1,12 @@
 import { stampToMs } from '../clock.ts';
-import type { StoredItem } from '../schema/stored-item.ts';
-import { bytes, count, duration, time } from './overview-figures.ts';
-import { type Content, fieldValue, type Frame, type Html, html, page } from './layout.ts';
-
 import { rowsOfIds } from '../postgres/all-items.ts';
+import { isLive } from '../read/existence.ts';
 import { type FeedHistory, feedHistory } from '../redis/feed-history.ts';
 import { pendingStamps } from '../redis/in-flight.ts';
 import { parseId } from '../schema/item.ts';
-import { decodeStored } from '../schema/stored-item.ts';
+import { decodeStored, type StoredItem } from '../schema/stored-item.ts';
+import { type Content, fieldValue, type Frame, type Html, html, page } from './layout.ts';
+import { bytes, count, duration, time } from './overview-figures.ts';
 import { type Answer, answerOf, type Sources } from './sources.ts';
 
 /** What one tier holds of an id. */
@@ -104,10 +103,6 @@ function status({ l2, l3, pending, history }: ItemAnswers): Html {
   return isLive(heldBy(l2)) || isLive(heldBy(l3))
     ? html`<span class="pill normal">settled</span>`
     : html`<span class="pill">missing</span>`;
-}
-
-function isLive(item: StoredItem | undefined): boolean {
-  return item !== undefined && item.kind !== 'deleted' && item.kind !== 'fence';
 }
 
 function agreement({ l2, l3, pending }: ItemAnswers): Html {

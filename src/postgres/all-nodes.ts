@@ -23,7 +23,7 @@ import {
   tombstoneWeeks,
 } from './merkle-nodes.ts';
 import type { Queryable } from './pool.ts';
-import { DIGEST } from './read-items.ts';
+import { DIGEST, SUM_BEFORE } from './read-items.ts';
 import type { Shards } from './shards.ts';
 
 /**
@@ -145,10 +145,6 @@ async function readRegisters(
   return rows;
 }
 
-/** The sum of a size over all rows before this one. */
-const SUM_BEFORE = (size: string) =>
-  `coalesce(sum(${size}) OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)`;
-
 /** Whole rows of the first ids, as many as fit into `ANSWER_BYTES`. */
 async function readPeerRows(
   db: Queryable,
@@ -160,10 +156,10 @@ async function readPeerRows(
     // By stored sizes first, because they are known without reading the contents, then by the contents as they are sent.
     text: `SELECT * FROM (
              SELECT found, place, ${REGISTERS}, content_bytes IS NOT NULL AS binary, durable, trace_parent AS "traceParent",
-               ${DIGEST} AS digest, body, ${SUM_BEFORE('octet_length(body)')} AS sent
+               ${DIGEST} AS digest, body, ${SUM_BEFORE('octet_length(body)', 'place')} AS sent
              FROM (SELECT *, coalesce(content::text, replace(encode(content_bytes, 'base64'), E'\\n', ''), '') AS body
                    FROM (SELECT i.*, place::int, (count(*) OVER ())::int AS found,
-                           ${SUM_BEFORE('coalesce(pg_column_size(content), pg_column_size(content_bytes), 0)')} AS stored
+                           ${SUM_BEFORE('coalesce(pg_column_size(content), pg_column_size(content_bytes), 0)', 'place')} AS stored
                          FROM unnest($1::text[]) WITH ORDINALITY AS asked (asked_id, place) JOIN items i ON i.id = asked_id${IN_SCOPE[scope]}) sized
                    WHERE stored < ${ANSWER_BYTES}) small) counted
            WHERE sent < ${ANSWER_BYTES} ORDER BY place`,

@@ -149,9 +149,9 @@ export interface Rows<T> {
   readonly more: boolean;
 }
 
-/** The sum of a size over all rows before this one. */
-const SUM_BEFORE = (size: string) =>
-  `coalesce(sum(${size}) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)`;
+/** The sum of a size over all rows before this one, in the order of a column. */
+export const SUM_BEFORE = (size: string, column: string) =>
+  `coalesce(sum(${size}) OVER (ORDER BY ${column} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)`;
 
 /** A page ends at so many bytes of content: a page of the largest items must not fill the memory. */
 const PAGE_BYTES = 4 * 1024 * 1024;
@@ -176,9 +176,9 @@ export async function selectRows(
       // By stored sizes first, because a row holds them beside a pointer to a large content. Those are compressed, so what is left is
       // counted again by the contents as they are sent.
       text: `SELECT ${ITEM_COLUMNS}, found FROM (
-             SELECT *, ${SUM_BEFORE('coalesce(octet_length(content::text), octet_length(content_bytes))')} AS sent
+             SELECT *, ${SUM_BEFORE('coalesce(octet_length(content::text), octet_length(content_bytes))', 'id')} AS sent
              FROM (SELECT *, count(*) OVER ()::int AS found,
-                     ${SUM_BEFORE('coalesce(pg_column_size(content), pg_column_size(content_bytes))')} AS stored
+                     ${SUM_BEFORE('coalesce(pg_column_size(content), pg_column_size(content_bytes))', 'id')} AS stored
                    FROM (SELECT * FROM items WHERE ${where} AND NOT deleted${IN_SCOPE[scope]} ORDER BY id LIMIT $1) page) sized
              WHERE stored < ${PAGE_BYTES}) counted
            WHERE sent < ${PAGE_BYTES} ORDER BY id`,

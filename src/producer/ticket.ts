@@ -1,4 +1,4 @@
-import { abortable, within } from '../abortable.ts';
+import { abortable, MAX_TIMER_MS, within } from '../abortable.ts';
 import { SettleTimeoutError } from '../errors.ts';
 import { OUTCOMES } from '../schema/feed.ts';
 import { waitOptionsOf } from '../schema/options.ts';
@@ -98,8 +98,6 @@ export class SubmittedBatch implements BatchTicket {
     return { total: this.total, succeeded, failed: this.total - succeeded, outcomes };
   }
 }
-
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Waits until all chunks are done, the time is up, or the signal is aborted. */
 export async function waitFor(

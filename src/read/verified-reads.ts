@@ -107,16 +107,11 @@ export class VerifiedReads {
 
   /** The row, not older than what other reads give out meanwhile. */
   async #rowOf(id: string): Promise<StoredItem | undefined> {
-    const endReading = this.#floors.beginReading();
-    try {
-      let [row] = await this.#l3.getMany([id]);
-      const floor = this.#floors.of(id);
-      if (floor !== undefined && isBelow(row, floor)) [row] = await this.#l3.getMany([id]);
-      if (row !== undefined) this.#floors.given(id, row);
-      return row;
-    } finally {
-      endReading();
-    }
+    let [row] = await this.#l3.getMany([id]);
+    const floor = this.#floors.of(id);
+    if (floor !== undefined && isBelow(row, floor)) [row] = await this.#l3.getMany([id]);
+    if (row !== undefined) this.#floors.given(id, row);
+    return row;
   }
 
   /** The copy in L2, if it matches its hash and digest. One that does not match is dropped. */

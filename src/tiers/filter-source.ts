@@ -71,16 +71,14 @@ export class FilterSource {
       const head = await feedHead(this.#redis, this.#keys);
       // Fewer entries, or another epoch: `from` is a place in the feed of another Redis.
       if (head.epoch !== from.epoch || head.number < number) return undefined;
-      if (head.number === number)
-        return (await this.#holds(from)) ? { epoch: from.epoch, number, id } : undefined;
+      if (head.number === number) {
+        // A Redis that failed over numbers other entries like those that it lost.
+        const isKnown = await feedHolds(this.#redis, this.#keys, from);
+        return isKnown ? { epoch: from.epoch, number, id } : undefined;
+      }
       // Later entries were written and have been trimmed.
       if (head.empty || head.id === id) return undefined;
     }
-  }
-
-  /** Whether the feed still has this place. A Redis that failed over numbers other entries like those that it lost. */
-  async #holds(place: FeedPosition): Promise<boolean> {
-    return place.number === 0 || feedHolds(this.#redis, this.#keys, place);
   }
 
   /**

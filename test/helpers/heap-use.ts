@@ -16,16 +16,16 @@ export class HeapPeak {
 }
 
 /**
- * Runs a program of `test/helpers` in a process whose heap has `maxHeapMb`, and returns the JSON that it printed. A
+ * Runs a program of `test/helpers` in a process whose heap has `maxHeapMb`, if given, and returns the JSON that it printed. A
  * process that needs more heap is ended by Node, and the call rejects.
  */
 export async function runInHeap<T>(
   program: string,
   args: readonly string[],
-  { env, maxHeapMb }: { env: NodeJS.ProcessEnv; maxHeapMb: number },
+  { env, maxHeapMb }: { env: NodeJS.ProcessEnv; maxHeapMb?: number },
 ): Promise<T> {
   const file = fileURLToPath(new URL(program, import.meta.url));
-  const flags = ['--expose-gc', `--max-old-space-size=${maxHeapMb}`];
+  const flags = ['--expose-gc', ...(maxHeapMb === undefined ? [] : [`--max-old-space-size=${maxHeapMb}`])];
   const { stdout } = await promisify(execFile)(process.execPath, [...flags, file, ...args], { env });
   return JSON.parse(stdout) as T;
 }

@@ -5,12 +5,9 @@ import { TrackedChunk } from '../../src/producer/tracked-chunk.ts';
 import type { EndedWaitsReport } from '../helpers/ended-waits.ts';
 import { runInHeap } from '../helpers/heap-use.ts';
 
-const MAX_HEAP_MB = 64;
-
 test('I10: a wait that timed out or was aborted leaves nothing behind, however long its chunk stays open', async (t) => {
   const { ended, held } = await runInHeap<EndedWaitsReport>('ended-waits.js', [], {
     env: process.env,
-    maxHeapMb: MAX_HEAP_MB,
   });
   t.log(`of ${ended} waits ${held} are held`);
   t.true(held < ended / 10);
